@@ -1,0 +1,74 @@
+"""Every error the library raises on purpose.
+
+    ILError                    exit 1
+    ├── BadInput               exit 2   what was asked cannot be done as asked
+    │   ├── BadVolume                   the source is not a volume we can read
+    │   ├── BadPlan                     the plan file or its values are wrong
+    │   ├── RecipeError                 the parts of a method do not fit together or the problem
+    │   ├── MissingKnowledge            the method needs something nobody supplied
+    │   ├── UnknownMethod               no such name in the catalogue
+    │   ├── BadWeights                  weights missing, of another shape or another hash
+    │   └── TilingError                 core, overlap, halo or alignment make no grid
+    ├── Busy                   exit 1   somebody else works on this destination
+    ├── DivergedError          exit 1   an optimisation left the finite numbers
+    ├── CorruptData            exit 1   stored bytes are not what was written
+    └── DestinationError       exit 1   the result cannot be written there
+
+A message says what was wanted; what was got; what to do.
+"""
+
+
+class ILError(Exception):
+    """Anything the library refuses or fails at, with the exit code of the command line."""
+
+    exit_code = 1
+
+
+class BadInput(ILError):
+    """The request itself is wrong."""
+
+    exit_code = 2
+
+
+class BadVolume(BadInput):
+    """The source is missing or is not a volume."""
+
+
+class BadPlan(BadInput):
+    """A plan that cannot be carried out."""
+
+
+class RecipeError(BadInput):
+    """A recipe whose parts contradict each other or the problem."""
+
+
+class MissingKnowledge(BadInput):
+    """A method was asked to work without something it needs."""
+
+
+class UnknownMethod(BadInput):
+    """A name that the catalogue does not hold."""
+
+
+class BadWeights(BadInput):
+    """Weights that are absent, altered or of the wrong shape."""
+
+
+class TilingError(BadInput):
+    """A grid that cannot exist."""
+
+
+class Busy(ILError):
+    """The destination is being written by another run."""
+
+
+class DivergedError(ILError):
+    """An optimisation produced values that are not finite."""
+
+
+class CorruptData(ILError):
+    """Stored bytes fail their check."""
+
+
+class DestinationError(ILError):
+    """The destination cannot take the result."""

@@ -1,0 +1,122 @@
+"""What is known about a restoration before it starts. There is no field for the truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from ilcore.grammar.arrays import Mask, Tiles
+
+Value = TypeVar("Value", float, Any)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Noise of one channel: var(y | x) = gain * (x - offset) + read_std**2.
+
+    Args:
+        gain: Grey levels per count, >= 0; 0 means purely Gaussian noise.
+        read_std: Standard deviation of the signal-independent part, grey levels.
+        offset: Grey level of zero light.
+        correlation: white, row, column, isotropic or unknown.
+
+    Reference:
+        Foi et al., "Practical Poissonian-Gaussian noise modeling", TIP 2008, eq. 5.
+    """
+
+    gain: float = 0.0
+    read_std: float = 0.0
+    offset: float = 0.0
+    correlation: str = "white"
+
+    def variance(self, signal: Any) -> Any:
+        """Return the noise variance at a signal level (float, numpy array or tensor)."""
+        above = signal - self.offset
+        return self.gain * above * (above > 0) + self.read_std**2
+
+    def std_at(self, level: float) -> float:
+        """Return the noise standard deviation at one signal level."""
+        return float(self.variance(float(level)) ** 0.5)
+
+    def scaled(self, low: float, high: float) -> "Noise":
+        """Return the same noise in units where low is 0 and high is 1."""
+        span = high - low
+        return Noise(
+            gain=self.gain / span,
+            read_std=self.read_std / span,
+            offset=(self.offset - low) / span,
+            correlation=self.correlation,
+        )
+
+
+class Operator(Protocol):
+    """A linear degradation: y = A x before noise."""
+
+    def forward(self, clean: Tensor) -> Tensor:
+        """Return A x."""
+
+    def adjoint(self, observed: Tensor) -> Tensor:
+        """Return A' y."""
+
+    def pseudo_inverse(self, observed: Tensor) -> Tensor:
+        """Return A+ y."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One batch of tiles and everything known about how they were degraded.
+
+    Args:
+        observed: Normalised observation; untrusted values are already filled with something harmless.
+        noise: One entry per channel in the same units, or None where nobody knows.
+        trusted: True where a value may be learnt from; None means everywhere.
+        operator: None means the identity.
+        value_range: Range in which restored values are expected, with headroom.
+
+    Shape:
+        observed [tile, channel, *space] float32; trusted the same, bool.
+    """
+
+    observed: Tiles
+    noise: tuple[Noise, ...] | None = None
+    trusted: Mask | None = None
+    operator: Operator | None = None
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """Return the spatial shape."""
+        return tuple(self.observed.shape[2:])
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels."""
+        return int(self.observed.shape[1])
+
+    @property
+    def weight(self) -> Tensor:
+        """Return the trusted mask as float, all ones where nothing is known."""
+        if self.trusted is None:
+            return torch.ones_like(self.observed)
+        return self.trusted.to(self.observed.dtype)
+
+    def noise_std(self, signal: Tensor) -> Tensor:
+        """Return the noise standard deviation at every voxel of `signal`, which has the shape of observed."""
+        if self.noise is None:
+            raise ValueError("noise_std needs a noise model, got none; check problem.noise first")
+        planes = [model.variance(signal[:, c]).clamp_min(0).sqrt() for c, model in enumerate(self.noise)]
+        return torch.stack(planes, 1)
+
+    def rows(self, rows: Sequence[int]) -> "Problem":
+        """Return the problem of some tiles of the batch."""
+        chosen = list(rows)
+        trusted = None if self.trusted is None else self.trusted[chosen]
+        return Problem(
+            observed=self.observed[chosen],
+            noise=self.noise,
+            trusted=trusted,
+            operator=self.operator,
+            value_range=self.value_range,
+        )

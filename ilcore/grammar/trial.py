@@ -1,0 +1,86 @@
+"""What happens during a fit: the pair it trains on, the trial it makes, the restoration it ends with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from torch import Tensor, nn
+
+from ilcore.grammar.arrays import Mask, PerTile, Tiles
+from ilcore.grammar.problem import Problem
+
+#: Rows of the batch -> their present image, without gradient.
+Predict: TypeAlias = Callable[[Sequence[int]], Tiles]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What the network sees and what is asked of it, drawn from the observation only.
+
+    Args:
+        input: [row, channel of the network, *space].
+        target: [row, channel, *space].
+        trusted: Where the target counts, broadcastable to it; None means everywhere.
+    """
+
+    input: Tensor
+    target: Tensor
+    trusted: Mask | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One step as parts see it; read-only.
+
+    Args:
+        step: Updates made so far; the output belongs to the weights after that many.
+        rows: Tiles still at work; every tensor here has one entry for each.
+        problem: The whole problem, all tiles.
+        pair: What was drawn this step.
+        output: Output of the network on pair.input.
+        model: The live network.
+        predict: Present image of given rows.
+    """
+
+    step: int
+    rows: Sequence[int]
+    problem: Problem
+    pair: Pair
+    output: Tensor
+    model: "nn.Module"
+    predict: Predict
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a stop says of each row: a reason to end, and whether this is the best iterate so far."""
+
+    reasons: tuple[str | None, ...]
+    best: tuple[bool, ...]
+    risks: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """The end of a fit, one entry per tile in every field.
+
+    Args:
+        image: [tile, channel, *space], finite, in the units of the problem.
+        steps: Updates made.
+        stopped: Why the fit ended; starts with "diverged" where it left the finite numbers.
+        curves: A thinned list of (step, loss).
+        risk: Held-out or estimated risk (mean squared error, noise variance not subtracted) of the image, if known.
+        risk_before: The same of the untouched start.
+        weights: Name -> stacked tensor [tile or 1, ...] of the fitted network, None for methods without one.
+    """
+
+    image: Tiles
+    steps: tuple[int, ...]
+    stopped: tuple[str, ...]
+    curves: tuple[tuple[tuple[int, float], ...], ...] = ()
+    risk: tuple[float | None, ...] = ()
+    risk_before: tuple[float | None, ...] = ()
+    weights: dict[str, Tensor] | None = field(default=None, repr=False)
+
+
+Losses: TypeAlias = PerTile
