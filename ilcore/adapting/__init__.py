@@ -1,0 +1,1 @@
+"""Where learning starts: pretrained weights, the corpora they come from, and their adaptation."""

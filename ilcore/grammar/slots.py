@@ -1,0 +1,156 @@
+"""The six questions a method answers, as abstract parts.
+
+Parts are frozen dataclasses: they print, hash, compare and pickle. `start` returns a small live object that
+holds the state of one fit and dies with it. Every live object works row by row: nothing mixes across tiles.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor, nn
+
+from ilcore.grammar.arrays import PerTile, Streams, Tiles
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.trial import Judgement, Pair, Predict, Trial
+
+if TYPE_CHECKING:
+    from ilcore.grammar.recipe import Recipe
+
+
+class Part(ABC):
+    """Anything that fills a slot."""
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        """Yield one sentence for each reason why this part cannot serve in `recipe` on `problem`."""
+        yield from ()
+
+
+class LiveViews(Protocol):
+    """Views of one observation during one fit."""
+
+    def draw(self, step: int, rows: Sequence[int]) -> Pair:
+        """Return the training pair of some tiles."""
+
+    def look(self, rows: Sequence[int]) -> Tensor:
+        """Return the input from which the image of some tiles is predicted, without jitter."""
+
+
+class Views(Part):
+    """What pairs are drawn from the one observation?"""
+
+    #: True where the input is the observation itself, so that weights learnt elsewhere can be applied unseen.
+    sees_observation: bool = True
+
+    def input_channels(self, problem: Problem) -> int:
+        """Return how many channels the network sees."""
+        return problem.channels
+
+    @abstractmethod
+    def start(self, problem: Problem, streams: Streams) -> LiveViews:
+        """Begin a fit."""
+
+
+class LiveNetwork(nn.Module, ABC):
+    """A network whose parameters carry a leading tile axis: [tile or 1, ...]; 1 means shared by all."""
+
+    @abstractmethod
+    def forward(self, seen: Tensor, rows: Sequence[int]) -> Tensor:
+        """Return the output for [row, channel, *space], each row through its own weights."""
+
+
+class Network(Part):
+    """What is fitted, and which weights move?"""
+
+    #: True where the output at a voxel may simply repeat the input there.
+    can_copy_input: bool = False
+
+    @abstractmethod
+    def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
+        """Return a live network with one set of weights per stream, or one for all if `shared`."""
+
+    @abstractmethod
+    def halo(self, space: int) -> tuple[int, ...]:
+        """Return how many voxels of context one output voxel needs on each spatial axis."""
+
+    def align(self, space: int) -> tuple[int, ...]:
+        """Return the step on each axis by which tile origins may move without changing the result."""
+        return (1,) * space
+
+
+class LiveLoss(Protocol):
+    """A loss during one fit."""
+
+    def __call__(self, trial: Trial) -> PerTile:
+        """Return one differentiable number per row."""
+
+
+class Loss(Part):
+    """What is asked of the output? Terms add: `SquaredError() + 0.05 * TotalVariation()`."""
+
+    @abstractmethod
+    def start(self, problem: Problem, streams: Streams) -> LiveLoss:
+        """Begin a fit."""
+
+    def __add__(self, other: Loss) -> Loss:
+        from ilcore.grammar.recipe import Sum
+
+        return Sum((self, other))
+
+    def __rmul__(self, factor: float) -> Loss:
+        from ilcore.grammar.recipe import Scaled
+
+        return Scaled(float(factor), self)
+
+
+class LiveDescent(Protocol):
+    """An optimiser during one fit."""
+
+    def step(self, losses: PerTile) -> None:
+        """Move the weights of every row along its own gradient."""
+
+
+class Descent(Part):
+    """How do weights move?"""
+
+    @abstractmethod
+    def start(self, model: LiveNetwork, streams: Streams) -> LiveDescent:
+        """Begin a fit."""
+
+
+class LiveStop(Protocol):
+    """A stopping rule during one fit."""
+
+    def training_problem(self) -> Problem:
+        """Return the problem as the other parts may see it, less whatever this rule withholds."""
+
+    def judge(self, trial: Trial) -> Judgement:
+        """Return for each row whether, and why, to end."""
+
+
+class Stop(Part):
+    """When is enough? Returns the reason."""
+
+    @abstractmethod
+    def start(self, problem: Problem, streams: Streams) -> LiveStop:
+        """Begin a fit."""
+
+
+class LiveReadout(Protocol):
+    """A readout during one fit."""
+
+    def observe(self, trial: Trial, best: Sequence[bool]) -> None:
+        """Take note of a step; `best` marks rows whose present iterate the stop likes most so far."""
+
+    def result(self, rows: Sequence[int], predict: Predict) -> Tiles:
+        """Return the final image of some rows."""
+
+
+class Readout(Part):
+    """Which image comes out?"""
+
+    @abstractmethod
+    def start(self, problem: Problem) -> LiveReadout:
+        """Begin a fit."""
