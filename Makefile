@@ -1,0 +1,43 @@
+# Every target is one visible line; those that need the environment make it themselves.
+PYTHON ?= python3
+PY := .venv/bin/python
+export PYTHON
+.DEFAULT_GOAL := help
+.PHONY: help setup demo fix check test e2e bench up down docs ci
+
+help:            ## this list
+	@grep -hE '^[a-z0-9]+: .*##' Makefile | sed -E 's/:.*## /: /'
+
+.venv/ready: pyproject.toml constraints.txt
+	bash deploy/setup.sh
+
+setup: .venv/ready ## the environment in .venv, with the locked versions
+
+demo: .venv/ready ## restore a real noisy microscopy volume; prints where result, report and MLflow run are
+	.venv/bin/il demo
+
+fix: .venv/ready ## format, and repair what can be repaired
+	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+check: .venv/ready ## style, types and who may import whom, in under a minute
+	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
+
+test: .venv/ready ## all tests
+	$(PY) -m pytest tests ilcore --doctest-modules
+
+e2e: .venv/ready ## only the stories and the tests with real servers
+	$(PY) -m pytest tests/integration tests/e2e
+
+bench: .venv/ready ## measurements, with timing
+	$(PY) -m pytest tests/bench -s
+
+up: .venv/ready ## Prefect server on loopback, work pool, deployments and one worker, in the foreground
+	bash deploy/up.sh
+
+down: ## stop what `make up` started
+	bash deploy/down.sh
+
+docs: .venv/ready ## the examples of the documentation run as tests
+	$(PY) -m pytest ilcore --doctest-modules -q
+
+ci: check test ## exactly what CI runs

@@ -1,0 +1,1 @@
+"""Prefect tasks: one thin file per stage, plus the cluster and the tracker."""
