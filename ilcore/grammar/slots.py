@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from torch import Tensor, nn
 
@@ -34,8 +34,8 @@ class LiveViews(Protocol):
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
         """Return the training pair of some tiles."""
 
-    def look(self, rows: Sequence[int]) -> Tensor:
-        """Return the input from which the image of some tiles is predicted, without jitter."""
+    def look(self, problem: Problem, rows: Sequence[int]) -> Tensor:
+        """Return the input from which the images of some tiles of `problem` are predicted, without jitter."""
 
 
 class Views(Part):
@@ -53,12 +53,28 @@ class Views(Part):
         """Begin a fit."""
 
 
+#: How the tiles of a batch are computed at once.
+Strategy = Literal["grouped", "vmap"]
+
+
+class TileLayer(nn.Module):
+    """A layer that knows more than one way to compute many tiles at once."""
+
+    strategy: Strategy = "grouped"
+
+
 class LiveNetwork(nn.Module, ABC):
     """A network whose parameters carry a leading tile axis: [tile or 1, ...]; 1 means shared by all."""
 
     @abstractmethod
     def forward(self, seen: Tensor, rows: Sequence[int]) -> Tensor:
         """Return the output for [row, channel, *space], each row through its own weights."""
+
+    def compute(self, strategy: Strategy) -> None:
+        """Make every layer compute its tiles in one way."""
+        for layer in self.modules():
+            if isinstance(layer, TileLayer):
+                layer.strategy = strategy
 
 
 class Network(Part):
@@ -108,8 +124,8 @@ class Loss(Part):
 class LiveDescent(Protocol):
     """An optimiser during one fit."""
 
-    def step(self, losses: PerTile) -> None:
-        """Move the weights of every row along its own gradient."""
+    def step(self, losses: PerTile, rows: Sequence[int]) -> None:
+        """Move the weights of every row along its own gradient; `losses` has one entry for each of `rows`."""
 
 
 class Descent(Part):
@@ -134,15 +150,15 @@ class Stop(Part):
     """When is enough? Returns the reason."""
 
     @abstractmethod
-    def start(self, problem: Problem, streams: Streams) -> LiveStop:
-        """Begin a fit."""
+    def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
+        """Begin a fit; where weights are `shared`, all rows get the same judgement."""
 
 
 class LiveReadout(Protocol):
     """A readout during one fit."""
 
-    def observe(self, trial: Trial, best: Sequence[bool]) -> None:
-        """Take note of a step; `best` marks rows whose present iterate the stop likes most so far."""
+    def observe(self, trial: Trial) -> None:
+        """Take note of a step."""
 
     def result(self, rows: Sequence[int], predict: Predict) -> Tiles:
         """Return the final image of some rows."""
@@ -150,6 +166,9 @@ class LiveReadout(Protocol):
 
 class Readout(Part):
     """Which image comes out?"""
+
+    #: True where the weights return to the iterate the stop liked best before the image is read out.
+    wants_best: bool = False
 
     @abstractmethod
     def start(self, problem: Problem) -> LiveReadout:

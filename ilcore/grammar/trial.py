@@ -17,15 +17,19 @@ Predict: TypeAlias = Callable[[Sequence[int]], Tiles]
 class Pair:
     """What the network sees and what is asked of it, drawn from the observation only.
 
+    A pair may hold several copies of each row, one block of rows after the other.
+
     Args:
-        input: [row, channel of the network, *space].
-        target: [row, channel, *space].
-        trusted: Where the target counts, broadcastable to it; None means everywhere.
+        input: [copy * row, channel of the network, *space].
+        target: [copy * row, channel, *space].
+        trusted: Where the target counts, the shape of the target; None means everywhere.
+        shrink: How a full image becomes one of the target's size, where the two differ.
     """
 
     input: Tensor
     target: Tensor
     trusted: Mask | None = None
+    shrink: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

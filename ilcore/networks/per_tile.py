@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.slots import TileLayer
 
-Strategy = Literal["grouped", "vmap"]
 Padding = Literal["zeros", "reflect"]
 _CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 
@@ -27,12 +27,12 @@ class ConvSpec:
     inputs: int
     outputs: int
     kernel: tuple[int, ...]
-    stride: int = 1
+    stride: int | tuple[int, ...] = 1
     padding: Padding = "zeros"
     bias: bool = True
 
 
-class TileConv(nn.Module):
+class TileConv(TileLayer):
     """Convolution with weights [tile, outputs, inputs, *kernel].
 
     Weights start like torch's own layers: uniform within 1 / sqrt(fan in).
@@ -41,7 +41,6 @@ class TileConv(nn.Module):
     def __init__(self, spec: ConvSpec, streams: Streams) -> None:
         super().__init__()
         self.spec = spec
-        self.strategy: Strategy = "grouped"
         bound = 1 / math.sqrt(spec.inputs * math.prod(spec.kernel))
         shape = (spec.outputs, spec.inputs, *spec.kernel)
         self.weight = nn.Parameter((streams.uniform(shape) * 2 - 1) * bound)
@@ -96,10 +95,3 @@ class TileNorm(nn.Module):
     def _of(self, values: Tensor, rows: Sequence[int], ndim: int) -> Tensor:
         chosen = values if len(values) == 1 else values[list(rows)]
         return chosen[:, None].reshape(len(chosen), 1, -1, *(1,) * (ndim - 3))
-
-
-def use_strategy(network: nn.Module, strategy: Strategy) -> None:
-    """Make every convolution of a network compute its tiles in one way."""
-    for layer in network.modules():
-        if isinstance(layer, TileConv):
-            layer.strategy = strategy

@@ -1,0 +1,275 @@
+"""The one loop: draw a pair, predict, judge, take note, descend.
+
+Rows are tiles. A row that has ended leaves the batch; the others neither wait for it nor notice.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ilcore.grammar.arrays import PerTile, Streams, Tiles
+from ilcore.grammar.errors import BadWeights
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import ByHand, Method, Recipe, Then
+from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews
+from ilcore.grammar.trial import Judgement, Pair, Predict, Restoration, Trial
+
+Strategy = Literal["sequential", "grouped", "vmap"]
+Weights = dict[str, Tensor]
+
+
+def restore(
+    method: Method, problem: Problem, streams: Streams, *, start: Weights | None = None, strategy: Strategy = "sequential"
+) -> Restoration:
+    """Restore every tile of a problem with weights of its own.
+
+    Args:
+        method: What to do.
+        problem: The tiles.
+        streams: One random stream per tile.
+        start: Weights to begin from, [1, ...] for all tiles or [tile, ...].
+        strategy: How a batch is computed; the image is the same up to rounding.
+    """
+    match method:
+        case ByHand(function):
+            return function(problem, streams)
+        case Then(methods):
+            return _in_turn(methods, problem, streams, start, strategy)
+        case Recipe() if strategy == "sequential" and len(streams) > 1:
+            alone = [_alone(method, problem, streams, start, row) for row in range(len(streams))]
+            return _merged(alone)
+        case Recipe():
+            return fit(method, problem, streams, start=start, strategy="grouped" if strategy == "sequential" else strategy)
+
+
+def learn(recipe: Recipe, problem: Problem, streams: Streams, *, start: Weights | None = None, batch: int = 8) -> Restoration:
+    """Fit one set of weights to all tiles of a problem: one model per acquisition.
+
+    Args:
+        recipe: What to do; a step trains on `batch` of the tiles, taken in turn from a shuffled order.
+        problem: Sampled tiles.
+        streams: One random stream per tile.
+        start: Weights to begin from, [1, ...].
+        batch: Tiles a step.
+    """
+    return fit(recipe, problem, streams, start=start, shared=True, batch=batch)
+
+
+def predict(recipe: Recipe, problem: Problem, weights: Weights, streams: Streams) -> Tiles:
+    """Return the images of tiles from weights learnt elsewhere, without learning."""
+    model = _built(recipe, problem, streams, weights, shared=all(len(value) == 1 for value in weights.values()))
+    views = recipe.views.start(problem, streams)
+    return _look(model, views, problem, range(len(streams)))
+
+
+def fit(
+    recipe: Recipe,
+    problem: Problem,
+    streams: Streams,
+    *,
+    start: Weights | None = None,
+    strategy: Literal["grouped", "vmap"] = "grouped",
+    shared: bool = False,
+    batch: int | None = None,
+) -> Restoration:
+    """Carry out a recipe on one batch of tiles.
+
+    Raises:
+        RecipeError: With every complaint of every part, before the first step.
+        BadWeights: When `start` does not fit the network.
+    """
+    recipe.check(problem)
+    model = _built(recipe, problem, streams, start, shared)
+    model.compute(strategy)
+    stop = recipe.stop.start(problem, streams, shared=shared)
+    training = stop.training_problem()
+    views = recipe.views.start(training, streams)
+    loss_of = recipe.loss.start(training, streams)
+    descent = recipe.descent.start(model, streams)
+    readout = recipe.readout.start(problem)
+    book = _Book(problem, model, wants_best=recipe.readout.wants_best, shared=shared)
+    turns = _Turns(streams, batch if shared else None)
+
+    while book.rows:
+        rows = turns.rows(book.rows, book.step)
+        pair = views.draw(book.step, rows)
+        output = model(pair.input, _repeated(rows, pair))
+        trial = Trial(book.step, rows, training, pair, output, model, partial(_look, model, views, training))
+        losses = loss_of(trial)
+        seen = replace(trial, output=output.detach())
+        judged = book.noted(losses.detach(), stop.judge(replace(seen, rows=book.rows)))
+        readout.observe(seen)
+        book.close(judged, readout, partial(_look, model, views, problem))
+        going = [n for n, row in enumerate(rows) if row in book.rows]
+        if going:
+            descent.step(losses[going].mean()[None] if shared else losses[going], [rows[n] for n in going])
+        book.step += 1
+    return book.restoration()
+
+
+def _repeated(rows: Sequence[int], pair: Pair) -> list[int]:
+    return list(rows) * (len(pair.input) // len(rows))
+
+
+@dataclass(frozen=True)
+class _Ending:
+    image: Tensor
+    step: int
+    reason: str
+
+
+class _Book:
+    """What one fit remembers: who is still at work, their curves, their best weights and how they ended."""
+
+    def __init__(self, problem: Problem, model: LiveNetwork, *, wants_best: bool, shared: bool) -> None:
+        self.problem, self.shared, self.wants_best = problem, shared, wants_best
+        self.step = 0
+        self.rows: list[int] = list(range(len(problem.observed)))
+        self.live = {name: value.detach() for name, value in model.named_parameters()}
+        self.best = {name: value.clone() for name, value in self.live.items()} if wants_best else {}
+        self.final = {name: value.clone() for name, value in self.live.items()}
+        self.endings: dict[int, _Ending] = {}
+        self.curves = [_Curve() for _ in self.rows]
+        self.risks: dict[int, float | None] = {}
+        self.first_risks: dict[int, float | None] = {}
+
+    def noted(self, losses: PerTile, judged: Judgement) -> Judgement:
+        """Add the step to curves and risks, keep the best weights, and end rows that left the finite numbers."""
+        values = [float(losses.mean())] * len(self.rows) if self.shared else losses.tolist()
+        reasons, best = list(judged.reasons), list(judged.best)
+        for position, (row, value) in enumerate(zip(self.rows, values, strict=True)):
+            self.curves[row].add(self.step, value)
+            if not math.isfinite(value) and reasons[position] is None:
+                reasons[position], best[position] = f"diverged at step {self.step}", False
+            risk = judged.risks[position] if judged.risks else None
+            self.first_risks.setdefault(row, risk)
+            if best[position]:
+                self.risks[row] = risk
+                self._copy(self.live, self.best, row)
+        return replace(judged, reasons=tuple(reasons), best=tuple(best))
+
+    def close(self, judged: Judgement, readout: LiveReadout, predict: Predict) -> None:
+        """Read out the rows that end now, from their best weights where the readout wants that."""
+        ended = {row: reason for row, reason in zip(self.rows, judged.reasons, strict=True) if reason is not None}
+        if not ended:
+            return
+        for row in ended:
+            self._copy(self.best, self.live, row)
+        for row, image in zip(ended, readout.result(list(ended), predict), strict=True):
+            self.endings[row] = self._ending(row, image, ended[row])
+            self._copy(self.live, self.final, row)
+        self.rows = [row for row in self.rows if row not in ended]
+
+    def _ending(self, row: int, image: Tensor, reason: str) -> _Ending:
+        if bool(torch.isfinite(image).all()) and not reason.startswith("diverged"):
+            return _Ending(image, self.step, reason)
+        spoilt = reason if reason.startswith("diverged") else f"diverged by step {self.step}"
+        return _Ending(self.problem.observed[row], self.step, spoilt)
+
+    def _copy(self, source: Weights, target: Weights, row: int) -> None:
+        for name in source:
+            index = 0 if len(source[name]) == 1 else row
+            target[name][index] = source[name][index]
+
+    def restoration(self) -> Restoration:
+        ends = [self.endings[row] for row in range(len(self.problem.observed))]
+        return Restoration(
+            image=torch.stack([end.image for end in ends]),
+            steps=tuple(end.step for end in ends),
+            stopped=tuple(end.reason for end in ends),
+            curves=tuple(curve.points() for curve in self.curves),
+            risk=tuple(self.risks.get(row) for row in range(len(ends))),
+            risk_before=tuple(self.first_risks.get(row) for row in range(len(ends))),
+            weights=self.final,
+        )
+
+
+@dataclass
+class _Curve:
+    """A loss curve of at most 64 points: every stride-th step, the stride doubling when it is full."""
+
+    stride: int = 1
+    kept: list[tuple[int, float]] = field(default_factory=list)
+
+    def add(self, step: int, loss: float) -> None:
+        if step % self.stride == 0:
+            self.kept.append((step, loss))
+        if len(self.kept) > 64:
+            self.stride *= 2
+            self.kept = [point for point in self.kept if point[0] % self.stride == 0]
+
+    def points(self) -> tuple[tuple[int, float], ...]:
+        return tuple(self.kept)
+
+
+class _Turns:
+    """Whose turn it is: everybody's, or a few tiles at a time from an order shuffled anew each round."""
+
+    def __init__(self, streams: Streams, batch: int | None) -> None:
+        self.generator, self.count = streams.generators[0], len(streams)
+        self.batch = None if batch is None else min(batch, self.count)
+        self.waiting: list[int] = []
+
+    def rows(self, alive: list[int], step: int) -> list[int]:
+        if self.batch is None:
+            return list(alive)
+        while len(self.waiting) < self.batch:
+            self.waiting += torch.randperm(self.count, generator=self.generator).tolist()
+        chosen, self.waiting = self.waiting[: self.batch], self.waiting[self.batch :]
+        return chosen
+
+
+def _built(recipe: Recipe, problem: Problem, streams: Streams, start: Weights | None, shared: bool) -> LiveNetwork:
+    model = recipe.network.build(problem, recipe.views.input_channels(problem), streams, shared=shared)
+    if start is not None:
+        _load(model, start)
+    return model.to(problem.observed.device)
+
+
+def _load(model: LiveNetwork, start: Weights) -> None:
+    wanted = {name: value.shape[1:] for name, value in model.named_parameters()}
+    given = {name: value.shape[1:] for name, value in start.items()}
+    if wanted != given:
+        odd = sorted(set(wanted.items()) ^ set(given.items()))[:4]
+        raise BadWeights(f"weights must fit the network of the recipe; these differ: {odd}; use the recipe's own weights")
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(start[name].expand_as(value))
+
+
+def _look(model: LiveNetwork, views: LiveViews, problem: Problem, rows: Sequence[int]) -> Tiles:
+    with torch.no_grad():
+        image: Tiles = model(views.look(problem, rows), rows)
+    return image
+
+
+def _in_turn(
+    methods: Sequence[Method], problem: Problem, streams: Streams, start: Weights | None, strategy: Strategy
+) -> Restoration:
+    done = restore(methods[0], problem, streams, start=start, strategy=strategy)
+    for method in methods[1:]:
+        done = restore(method, problem, streams, start=done.weights, strategy=strategy)
+    return done
+
+
+def _alone(recipe: Recipe, problem: Problem, streams: Streams, start: Weights | None, row: int) -> Restoration:
+    own = None if start is None else {n: v if len(v) == 1 else v[row : row + 1] for n, v in start.items()}
+    return fit(recipe, problem.rows([row]), streams.only([row]), start=own)
+
+
+def _merged(parts: Sequence[Restoration]) -> Restoration:
+    weights = [part.weights or {} for part in parts]
+    return Restoration(
+        image=torch.cat([part.image for part in parts]),
+        steps=sum((part.steps for part in parts), ()),
+        stopped=sum((part.stopped for part in parts), ()),
+        curves=sum((part.curves for part in parts), ()),
+        risk=sum((part.risk for part in parts), ()),
+        risk_before=sum((part.risk_before for part in parts), ()),
+        weights={name: torch.cat([own[name] for own in weights]) for name in weights[0]},
+    )

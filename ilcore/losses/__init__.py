@@ -1,0 +1,1 @@
+"""What is asked of the output: one number per tile."""

@@ -1,0 +1,36 @@
+"""Agreement of a network with itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveLoss, Loss
+from ilcore.grammar.trial import Trial
+
+
+@final
+@dataclass(frozen=True)
+class HalvesConsistency(Loss):
+    """Mean of (g(half) - half of g(y))^2: restoring a half must equal halving the restoration.
+
+    Reference:
+        Mansour & Heckel, "Zero-Shot Noise2Noise", CVPR 2023, eq. 5.
+    """
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        if not recipe.views.sees_observation:
+            yield f"{self} restores the observation itself, but {recipe.views} never shows it to the network"
+
+    def start(self, problem: Problem, streams: Streams) -> LiveLoss:
+        return _halves_consistency
+
+
+def _halves_consistency(trial: Trial) -> PerTile:
+    if trial.pair.shrink is None:
+        raise TypeError("HalvesConsistency needs views that shrink the image; pair it with DiagonalHalves")
+    whole = trial.model(trial.problem.observed[list(trial.rows)], trial.rows)
+    losses = per_tile_mean((trial.output - trial.pair.shrink(whole)).square(), trial.pair.trusted)
+    return losses.unflatten(0, (-1, len(trial.rows))).mean(0)

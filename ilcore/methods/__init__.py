@@ -1,0 +1,1 @@
+"""The catalogue: methods as declared compositions. The only place where parts meet."""

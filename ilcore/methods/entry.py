@@ -1,0 +1,128 @@
+"""What the catalogue says of a method, and how its knobs are turned."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, final
+
+from ilcore.fit import Weights, predict
+from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.errors import RecipeError
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import Network
+
+#: What a knob may be set to.
+Scalar = bool | int | float | str
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A method with everything a planner must know about it.
+
+    Args:
+        name: The literature's name, lower case.
+        method: The recipe.
+        summary: One line for people who choose.
+        reference: Authors, title, venue.
+        tasks: What it can do: denoise, inpaint.
+        needs: Knowledge without which it refuses: weights, noise.
+        scopes: tile (learn on each tile), volume (one model per acquisition).
+        tile_steps: Steps per tile that must follow a model learnt on the volume; 0 where applying it is enough.
+    """
+
+    name: str
+    method: Recipe
+    summary: str
+    reference: str
+    tasks: frozenset[str] = frozenset({"denoise"})
+    needs: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset({"tile", "volume"})
+    tile_steps: int = 0
+
+    @property
+    def can_apply(self) -> bool:
+        """Tell whether weights learnt on other tiles restore a tile unseen."""
+        return self.method.views.sees_observation
+
+    def halo(self, space: int) -> tuple[int, ...]:
+        """Return the context one voxel needs on each spatial axis."""
+        return self.method.network.halo(space)
+
+    def align(self, space: int) -> tuple[int, ...]:
+        """Return the step by which tile origins may move."""
+        return self.method.network.align(space)
+
+    def with_network(self, network: Network) -> "Entry":
+        """Return the same method on another network, for weights of the user's own."""
+        return replace(self, method=replace(self.method, network=network))
+
+    def with_steps(self, steps: int) -> "Entry":
+        """Return the same method with another budget."""
+        return configure(self, {"stop.steps": steps})
+
+
+def configure(entry: Entry, overrides: Mapping[str, Scalar]) -> Entry:
+    """Turn knobs of a method.
+
+    Args:
+        entry: From the catalogue.
+        overrides: Dotted path into the recipe -> value, such as {"stop.steps": 100, "network.width": 16};
+            "steps" is short for "stop.steps".
+
+    Raises:
+        RecipeError: Naming the knobs there are, when one is unknown or of another type.
+    """
+    recipe: Any = entry.method
+    for path, value in overrides.items():
+        parts = ("stop.steps" if path == "steps" else path).split(".")
+        recipe = _set(recipe, parts, value, path)
+    return replace(entry, method=recipe)
+
+
+def knobs(entry: Entry) -> dict[str, Scalar]:
+    """Return every knob of a method and its present value."""
+    return dict(_walk(entry.method, ""))
+
+
+def apply(entry: Entry, problem: Problem, weights: Weights, streams: Streams) -> Tiles:
+    """Return the images of tiles from weights learnt elsewhere, without learning.
+
+    Raises:
+        RecipeError: When the method never shows the observation to its network.
+    """
+    if not entry.can_apply:
+        raise RecipeError(f"{entry.name} needs steps on every tile, got none; set tile_steps or scope: tile")
+    return predict(entry.method, problem, weights, streams)
+
+
+def _walk(part: Any, prefix: str) -> list[tuple[str, Scalar]]:
+    found: list[tuple[str, Scalar]] = []
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if is_dataclass(value):
+            found += _walk(value, f"{prefix}{field.name}.")
+        elif isinstance(value, bool | int | float | str):
+            found.append((prefix + field.name, value))
+    return found
+
+
+def _set(part: Any, path: list[str], value: Scalar, whole: str) -> Any:
+    names = {field.name for field in fields(part)}
+    if path[0] not in names:
+        known = ", ".join(name for name, _ in _walk(part, ""))
+        raise RecipeError(f"{whole} must name a knob of the method, got {path[0]!r}; there are: {known}")
+    now = getattr(part, path[0])
+    if len(path) > 1 and is_dataclass(now):
+        return replace(part, **{path[0]: _set(now, path[1:], value, whole)})
+    if len(path) > 1 or not isinstance(now, bool | int | float | str):
+        raise RecipeError(f"{whole} must name a number or word of the method; see `il methods NAME`")
+    return replace(part, **{path[0]: _cast(now, value, whole)})
+
+
+def _cast(now: Scalar, value: Scalar, whole: str) -> Scalar:
+    if isinstance(now, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(now):
+        raise RecipeError(f"{whole} must be {type(now).__name__} like {now!r}, got {value!r}")
+    return value

@@ -1,0 +1,53 @@
+"""Averages over iterates."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ilcore.grammar.arrays import Tiles
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveReadout, Readout
+from ilcore.grammar.trial import Predict, Trial
+
+
+@final
+@dataclass(frozen=True)
+class MovingAverage(Readout):
+    """Exponential average of the outputs, jitter included.
+
+    Args:
+        weight: Share of the past, in (0, 1).
+
+    Reference:
+        Ulyanov, Vedaldi & Lempitsky, "Deep image prior", CVPR 2018, section 3.1 (sliding window of outputs).
+    """
+
+    weight: float = 0.99
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        if not 0 < self.weight < 1:
+            yield f"{self} needs a weight between 0 and 1"
+        if recipe.views.sees_observation:
+            yield f"{self} averages outputs as images, but {recipe.views} may draw other sizes; use Last or Best"
+
+    def start(self, problem: Problem) -> LiveReadout:
+        return _MovingAverage(self.weight)
+
+
+class _MovingAverage:
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.means: dict[int, Tensor] = {}
+
+    def observe(self, trial: Trial) -> None:
+        for row, output in zip(trial.rows, trial.output, strict=True):
+            mean = self.means.get(row)
+            self.means[row] = output.clone() if mean is None else mean.lerp_(output, 1 - self.weight)
+
+    def result(self, rows: Sequence[int], predict: Predict) -> Tiles:
+        # With shared weights a row may never have been drawn.
+        return torch.stack([self.means[row] if row in self.means else predict([row])[0] for row in rows])

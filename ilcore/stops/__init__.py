@@ -1,0 +1,1 @@
+"""When is enough? Every rule returns its reason, tile by tile."""

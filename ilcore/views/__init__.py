@@ -1,0 +1,1 @@
+"""What pairs (input, target, trusted) are drawn from the observation."""
