@@ -150,7 +150,8 @@ class _Book:
             self.first_risks.setdefault(row, risk)
             if best[position]:
                 self.risks[row] = risk
-                self._copy(self.live, self.best, row)
+                if self.wants_best:
+                    self._copy(self.live, self.best, row)
         return replace(judged, reasons=tuple(reasons), best=tuple(best))
 
     def close(self, judged: Judgement, readout: LiveReadout, predict: Predict) -> None:
@@ -158,7 +159,7 @@ class _Book:
         ended = {row: reason for row, reason in zip(self.rows, judged.reasons, strict=True) if reason is not None}
         if not ended:
             return
-        for row in ended:
+        for row in ended if self.wants_best else ():
             self._copy(self.best, self.live, row)
         for row, image in zip(ended, readout.result(list(ended), predict), strict=True):
             self.endings[row] = self._ending(row, image, ended[row])

@@ -1,0 +1,1 @@
+"""One volume, from plan to record."""
