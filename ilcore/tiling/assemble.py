@@ -1,0 +1,109 @@
+"""From restored tiles to the voxels of the result."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ilcore.grammar.errors import TilingError
+from ilcore.grammar.region import Region, intersect, region_of, size, slices
+from ilcore.tiling.grid import Tile, TileGrid
+from ilcore.tiling.windows import window
+
+
+def blend(region: Region, pieces: Iterable[tuple[Tile, NDArray[Any]]], grid: TileGrid) -> NDArray[np.float64]:
+    """Blend restored tiles into one region of the result.
+
+    Pieces are taken one after the other, so a generator keeps memory at one region and one tile.
+
+    Args:
+        region: What to assemble; the tiles that touch it (`grid.touching(region)`) must all be among the pieces.
+        pieces: Tiles, each with its kept region [1, c, z, y, x].
+        grid: The grid.
+
+    Shape:
+        [t, c, z, y, x] of the region.
+
+    Raises:
+        TilingError: A tile is missing or comes twice, or a piece has not the shape of its kept region.
+    """
+    total = np.zeros(size(region))
+    missing = {tile.index for tile in grid.touching(region)}
+    for tile, piece in pieces:
+        if tile.index not in missing:
+            raise TilingError(f"each tile that touches the region was wanted once, got tile {tile.index} besides")
+        missing.remove(tile.index)
+        _add(total, region, tile, piece, grid)
+    if missing:
+        raise TilingError(f"all tiles that touch the region were wanted, not got: {sorted(missing)}")
+    return total
+
+
+def _add(total: NDArray[np.float64], region: Region, tile: Tile, piece: NDArray[Any], grid: TileGrid) -> None:
+    if piece.shape != size(tile.keep):
+        raise TilingError(f"tile {tile.index} keeps {size(tile.keep)} (t, c, z, y, x), got a piece of {piece.shape}")
+    shared = intersect(region, tile.keep)
+    inner = slices(shared, [start for start, _ in tile.keep])
+    weights = window(tile, grid)[(slice(None), slice(None), *inner[2:])]
+    total[slices(shared, [start for start, _ in region])] += weights * piece[inner]
+
+
+def blocks(shape5: Sequence[int], unit: Sequence[int]) -> Iterator[Region]:
+    """Cut a volume into whole write units, x fastest; the last ones along an axis may be short.
+
+    Args:
+        shape5: Size of the volume, t c z y x.
+        unit: Size of the write unit (shard, else chunk), t c z y x.
+    """
+    starts = [range(0, length, step) for length, step in zip(shape5, unit, strict=True)]
+    for place in product(*starts):
+        spans = zip(place, unit, shape5, strict=True)
+        yield region_of([(start, min(start + step, length)) for start, step, length in spans])
+
+
+def cast(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], int]:
+    """Turn restored values into the type of the result.
+
+    Whole-number types round to the nearest value (half to even) and clip to their range; NaN has no place there,
+    becomes 0 and counts as clipped. Floating types are converted as they are; only a finite value beyond the range of
+    a narrower type is clipped.
+
+    Returns:
+        The array, and how many values were clipped.
+    """
+    target = np.dtype(dtype)
+    if target.kind == "f":
+        return _to_float(array, target)
+    if array.dtype.kind in "iu":
+        return _clip_whole(array, target)
+    low, high = _float_range(target)
+    rounded = np.rint(array.astype(np.float64))
+    outside = ~((rounded >= low) & (rounded <= high))
+    kept = np.clip(np.nan_to_num(rounded, nan=0.0, posinf=high, neginf=low), low, high)
+    return kept.astype(target), int(outside.sum())
+
+
+def _clip_whole(array: NDArray[Any], target: np.dtype[Any]) -> tuple[NDArray[Any], int]:
+    info, own = np.iinfo(target), np.iinfo(array.dtype)
+    low, high = max(int(info.min), int(own.min)), min(int(info.max), int(own.max))
+    kept = np.clip(array, array.dtype.type(low), array.dtype.type(high))
+    return kept.astype(target), int((kept != array).sum())
+
+
+def _to_float(array: NDArray[Any], target: np.dtype[Any]) -> tuple[NDArray[Any], int]:
+    if array.dtype.kind != "f" or array.dtype.itemsize <= target.itemsize:
+        return array.astype(target), 0
+    limit = float(np.finfo(target).max)
+    outside = np.isfinite(array) & (np.abs(array) > limit)
+    return np.where(outside, np.sign(array) * limit, array).astype(target), int(outside.sum())
+
+
+def _float_range(target: np.dtype[Any]) -> tuple[float, float]:
+    """Largest range whose ends survive the way from float64 to the type: 2**63 - 1 does not exist in float64."""
+    info = np.iinfo(target)
+    high = float(info.max)
+    if int(high) > info.max:
+        high = float(np.nextafter(high, 0))
+    return float(info.min), high
