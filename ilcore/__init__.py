@@ -1,10 +1,10 @@
 """Restore noisy scans by learning from the scan itself.
 
-    >>> import numpy as np
-    >>> from ilcore import restore
-    >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, (32, 32)).astype("float32")
-    >>> restore(noisy, method="zs_n2n", overrides={"steps": 2}).image.shape
-    (32, 32)
+>>> import numpy as np
+>>> from ilcore import restore
+>>> noisy = np.random.default_rng(0).normal(0.5, 0.1, (32, 32)).astype("float32")
+>>> restore(noisy, method="zs_n2n", overrides={"steps": 2}).image.shape
+(32, 32)
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ilcore.grammar.errors import ILError
     from ilcore.grammar.problem import Noise, Problem
     from ilcore.grammar.trial import Restoration
-    from ilcore.methods.catalogue import METHODS as methods
+    from ilcore.methods.catalogue import METHODS as methods  # noqa: N811 (public names are lower case)
     from ilcore.restoring.arrays import restore
     from ilcore.restoring.planning import plan_restoration
     from ilcore.volumes.open import open_volume

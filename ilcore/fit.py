@@ -24,7 +24,12 @@ Weights = dict[str, Tensor]
 
 
 def restore(
-    method: Method, problem: Problem, streams: Streams, *, start: Weights | None = None, strategy: Strategy = "sequential"
+    method: Method,
+    problem: Problem,
+    streams: Streams,
+    *,
+    start: Weights | None = None,
+    strategy: Strategy = "sequential",
 ) -> Restoration:
     """Restore every tile of a problem with weights of its own.
 
@@ -44,10 +49,14 @@ def restore(
             alone = [_alone(method, problem, streams, start, row) for row in range(len(streams))]
             return _merged(alone)
         case Recipe():
-            return fit(method, problem, streams, start=start, strategy="grouped" if strategy == "sequential" else strategy)
+            return fit(
+                method, problem, streams, start=start, strategy="grouped" if strategy == "sequential" else strategy
+            )
 
 
-def learn(recipe: Recipe, problem: Problem, streams: Streams, *, start: Weights | None = None, batch: int = 8) -> Restoration:
+def learn(
+    recipe: Recipe, problem: Problem, streams: Streams, *, start: Weights | None = None, batch: int = 8
+) -> Restoration:
     """Fit one set of weights to all tiles of a problem: one model per acquisition.
 
     Args:
@@ -237,7 +246,9 @@ def _load(model: LiveNetwork, start: Weights) -> None:
     given = {name: value.shape[1:] for name, value in start.items()}
     if wanted != given:
         odd = sorted(set(wanted.items()) ^ set(given.items()))[:4]
-        raise BadWeights(f"weights must fit the network of the recipe; these differ: {odd}; use the recipe's own weights")
+        raise BadWeights(
+            f"weights must fit the network of the recipe; these differ: {odd}; use the recipe's own weights"
+        )
     with torch.no_grad():
         for name, value in model.named_parameters():
             value.copy_(start[name].expand_as(value))

@@ -74,7 +74,7 @@ def coast(rng: np.random.Generator, side: int) -> Scene:
     count = int(rng.integers(10, 120))
     centres = rng.random((count, 2)) * side
     angle = rng.uniform(0, np.pi)
-    grid = np.stack(np.mgrid[:side, :side], -1).reshape(-1, 2)
+    grid = np.moveaxis(np.mgrid[:side, :side], 0, -1).reshape(-1, 2)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * [[1], [rng.uniform(1, 3)]]
     distance = np.abs((grid[:, None] - centres[None]) @ turn.T).max(-1)
     field = distance.argmin(1).reshape(side, side)

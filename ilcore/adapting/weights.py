@@ -54,7 +54,9 @@ def load_weights(path: Path, expected_sha256: str | None = None) -> dict[str, Te
     except Exception as error:
         raise BadWeights(f"weights must be a safetensors or tensor-only .pt file, got {path.name}: {error}") from error
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise BadWeights(f"weights must be a flat mapping of names to tensors, got {type(loaded).__name__} in {path.name}")
+        raise BadWeights(
+            f"weights must be a flat mapping of names to tensors, got {type(loaded).__name__} in {path.name}"
+        )
     return {name: value.float() for name, value in loaded.items()}
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ilcore.grammar.recipe import Recipe
 
 
-class Part(ABC):
+class Part(ABC):  # noqa: B024 (complaining is optional; each slot adds its own abstract method)
     """Anything that fills a slot."""
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The hourglass of Deep Image Prior.
 
-    level i:   input ──1x1──────────────────────────── skip ─┐
-                 └─3x3 stride 2──3x3── level i+1 ──up x2──── cat ──3x3──1x1── output
+level i:   input ──1x1──────────────────────────── skip ─┐
+             └─3x3 stride 2──3x3── level i+1 ──up x2──── cat ──3x3──1x1── output
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,10 +74,11 @@ class _SkipNet(LiveNetwork):
 
     def forward(self, seen: Tensor, rows: Sequence[int]) -> Tensor:
         hidden, skips = seen[:, None], []
-        for level in self.levels:
+        levels = [level for level in self.levels if isinstance(level, _Level)]
+        for level in levels:
             skip, hidden = level.descend(hidden, rows)
             skips.append(skip)
-        for level, skip in zip(reversed(self.levels), reversed(skips), strict=True):
+        for level, skip in zip(reversed(levels), reversed(skips), strict=True):
             hidden = level.ascend(hidden, skip, rows)
         unit = torch.sigmoid(self.end(hidden, rows)[:, 0])
         return self.low + (self.high - self.low) * unit

@@ -29,7 +29,7 @@ class Best(Readout):
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if not recipe.views.sees_observation:
-            yield f"{self} reads the observation through the best weights, but {recipe.views} never shows it to the network"
+            yield f"{self} reads the observation through the best weights, but {recipe.views} never shows it"
 
     def start(self, problem: Problem) -> LiveReadout:
         return _Present()

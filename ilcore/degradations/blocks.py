@@ -1,0 +1,155 @@
+"""Noise in smooth blocks: level and correlation, the only estimate that survives blurred noise.
+
+An image is cut into 16x16 blocks, a plane is fitted to each and subtracted; in the blocks of lowest variance what is
+left is noise. Products of the residual with its shifted self give the correlation of neighbours.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilcore.degradations.planes import Plane, Values
+from ilcore.degradations.wavelets import diagonal_detail
+
+#: Block side in pixels.
+SIDE = 16
+#: A block may hold this share of untrusted values.
+_UNTRUSTED_ALLOWED = 0.05
+#: Texture that leaks into smooth blocks has about this ratio of its first to its third lag (natural images).
+_LEAK = 4.0
+#: Above this share of low frequencies the leak of texture cannot be told from blur, and is not subtracted.
+_LEAK_SHARE = 0.65
+
+Blocks: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothBlocks:
+    """What the smoothest blocks say.
+
+    Args:
+        std: Noise standard deviation in these blocks.
+        lag_y: Correlation of vertical neighbours.
+        lag_x: Correlation of horizontal neighbours.
+        lag_diag: Correlation of diagonal neighbours.
+        tail_y: Correlation at a vertical distance of three.
+        tail_x: Correlation at a horizontal distance of three.
+        whiteness: Variance of the diagonal detail over the variance of the residual; 1 for white noise.
+        count: How many blocks were used.
+    """
+
+    std: float
+    lag_y: float
+    lag_x: float
+    lag_diag: float
+    tail_y: float
+    tail_x: float
+    whiteness: float
+    count: int
+
+    @property
+    def leak(self) -> float:
+        """Return the part of the first lags that is texture rather than noise.
+
+        Texture falls off slowly with distance in every direction, blurred noise does not; long tails along one axis
+        only are stripes and stay.
+        """
+        if self.whiteness < 1 - _LEAK_SHARE:
+            return 0.0
+        return _LEAK * max(0.0, min(self.tail_y, self.tail_x))
+
+    @property
+    def noise_lags(self) -> tuple[float, float, float]:
+        """Return the lags y, x, diagonal without the leak of texture."""
+        return self.lag_y - self.leak, self.lag_x - self.leak, self.lag_diag - self.leak
+
+
+def smooth_block(image: Values, share: float = 0.2) -> SmoothBlocks | None:
+    """Return level and correlation of the noise of one image from its smoothest blocks.
+
+    Args:
+        image: One plane [y, x], all finite.
+        share: Part of the blocks that counts as smooth.
+    """
+    plane = Plane(image, np.ones(image.shape, bool))
+    return smooth_blocks([plane], [diagonal_detail(image)], share=share)
+
+
+def smooth_blocks(
+    planes: Sequence[Plane], details: Sequence[Values], share: float = 0.1, fewest: int = 8
+) -> SmoothBlocks | None:
+    """Pool the smoothest blocks of several planes.
+
+    Args:
+        planes: Planes of one channel.
+        details: Diagonal detail of each plane.
+        share: Part of the blocks that counts as smooth.
+        fewest: Blocks needed; with fewer the answer is None.
+    """
+    stride = SIDE if sum(plane.values.size for plane in planes) > 256 * SIDE * SIDE else SIDE // 2
+    pairs = [_cut_plane(plane, detail, stride) for plane, detail in zip(planes, details, strict=True)]
+    blocks = np.concatenate([pair[0] for pair in pairs]) if pairs else np.zeros((0, SIDE, SIDE))
+    fine = np.concatenate([pair[1] for pair in pairs]) if pairs else blocks
+    return _smoothest(blocks, fine, share, fewest)
+
+
+def _smoothest(blocks: Blocks, fine: Blocks, share: float, fewest: int) -> SmoothBlocks | None:
+    alive = np.ptp(blocks, axis=(1, 2)) > 0 if len(blocks) else np.zeros(0, bool)
+    residual = without_plane(blocks[alive])
+    variance = (residual**2).sum((1, 2)) / (SIDE * SIDE - 3)
+    count = max(fewest, round(share * len(variance)))
+    if len(variance) < fewest:
+        return None
+    chosen = np.argsort(variance, kind="stable")[:count]
+    return _described(residual[chosen], variance[chosen], fine[alive][chosen])
+
+
+def _described(residual: Blocks, variance: Values, fine: Blocks) -> SmoothBlocks:
+    power = float((residual**2).mean())
+    whiteness = float((fine**2).mean()) / float(variance.mean())
+    return SmoothBlocks(
+        std=math.sqrt(float(np.median(variance))),
+        lag_y=_lag(residual, 1, 0) / power,
+        lag_x=_lag(residual, 0, 1) / power,
+        lag_diag=_lag(residual, 1, 1) / power,
+        tail_y=_lag(residual, 3, 0) / power,
+        tail_x=_lag(residual, 0, 3) / power,
+        whiteness=whiteness,
+        count=len(residual),
+    )
+
+
+def without_plane(blocks: Blocks) -> Blocks:
+    """Subtract the least-squares plane from every block, [n, side, side]."""
+    side = blocks.shape[-1]
+    across = np.arange(side) - (side - 1) / 2
+    scale = float((across**2).sum()) * side
+    centred = blocks - blocks.mean((1, 2), keepdims=True)
+    down = (centred * across[:, None]).sum((1, 2)) / scale
+    right = (centred * across).sum((1, 2)) / scale
+    return np.asarray(centred - down[:, None, None] * across[:, None] - right[:, None, None] * across)
+
+
+def cut(values: NDArray[np.generic], stride: int = SIDE) -> NDArray[np.generic]:
+    """Return the whole blocks of a plane, [n, side, side], a view's copy in reading order."""
+    if min(values.shape) < SIDE:
+        return np.zeros((0, SIDE, SIDE), values.dtype)
+    windows = np.lib.stride_tricks.sliding_window_view(values, (SIDE, SIDE))[::stride, ::stride]
+    return windows.reshape(-1, SIDE, SIDE)
+
+
+def _cut_plane(plane: Plane, detail: Values, stride: int) -> tuple[Blocks, Blocks]:
+    """Return the trusted blocks of a plane and of its detail."""
+    blocks = cut(plane.values, stride).astype(np.float64)
+    fine = cut(detail, stride).astype(np.float64)
+    kept = cut(~plane.trusted, stride).astype(np.float64).mean((1, 2)) <= _UNTRUSTED_ALLOWED
+    return blocks[kept], fine[kept]
+
+
+def _lag(residual: Blocks, down: int, right: int) -> float:
+    side = residual.shape[-1]
+    return float((residual[:, down:, right:] * residual[:, : side - down, : side - right]).mean())

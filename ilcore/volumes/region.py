@@ -1,0 +1,43 @@
+"""Region algebra, as the readers and writers of volumes use it; the words live in the grammar."""
+
+from ilcore.grammar.region import (
+    AXES,
+    Five,
+    Region,
+    Span,
+    aligned,
+    clip,
+    five,
+    grow,
+    inside,
+    intersect,
+    region_of,
+    shift,
+    size,
+    slices,
+    touches,
+    voxels,
+    whole,
+    words,
+)
+
+__all__ = [
+    "AXES",
+    "Five",
+    "Region",
+    "Span",
+    "aligned",
+    "clip",
+    "five",
+    "grow",
+    "inside",
+    "intersect",
+    "region_of",
+    "shift",
+    "size",
+    "slices",
+    "touches",
+    "voxels",
+    "whole",
+    "words",
+]
