@@ -1,0 +1,213 @@
+"""The Dask cluster: started here or joined, one torch thread a worker, and a bounded window of futures.
+
+    items ──at most `window` in flight──> workers ──small reports──> driver, each future released at once
+
+Prefect stays off the workers; only plans, numbers of work units and small reports travel.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeAlias, TypeVar
+
+from dask import config as dask_config
+from distributed import Client, Future, LocalCluster, as_completed
+from distributed.scheduler import KilledWorker
+
+from ilcore.grammar.errors import BadInput, ILError
+
+Item = TypeVar("Item")
+Report = TypeVar("Report")
+Work: TypeAlias = "Future[Any]"
+
+#: Futures in flight for each worker: one at work, one on its way, one spare.
+IN_FLIGHT = 3
+#: How often a work unit is tried again when its store times out. Lost workers are Dask's own business.
+RETRIES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a run may use.
+
+    Args:
+        workers: Local worker processes; 0 for one a core, or one a GPU.
+        scheduler: Address of a running Dask scheduler, such as tcp://head:8786, to join instead.
+        device: auto, cpu or cuda.
+    """
+
+    workers: int = 0
+    scheduler: str | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.workers < 0:
+            wrong.append(f"workers must be >= 0, got {self.workers}; leave it out for one a core")
+        if self.device not in ("auto", "cpu", "cuda"):
+            wrong.append(f"device must be auto, cpu or cuda, got {self.device!r}")
+        if self.scheduler is not None and "://" not in self.scheduler:
+            wrong.append(f"scheduler must be an address like tcp://host:8786, got {self.scheduler!r}")
+        if wrong:
+            raise BadInput("; ".join(wrong))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Workers that restore units, seen from the driver."""
+
+    client: Client
+    device: str
+    gpus: bool
+
+    @property
+    def workers(self) -> int:
+        """Return how many workers are there now."""
+        return len(self.client.scheduler_info(n_workers=-1)["workers"])
+
+    def spread(self, function: Callable[[Item], Report], items: Iterable[Item]) -> Iterator[Report]:
+        """Yield what `function` returns for each item, in the order of completion.
+
+        Args:
+            function: Runs on a worker; must be safe to run again, for a worker may die after its work.
+            items: Read lazily; never more than a few for each worker are in flight.
+
+        Raises:
+            ILError: What the function raised, or that a unit killed its workers.
+        """
+        waiting, flying = iter(items), set[Work]()
+        landed = as_completed(loop=self.client.loop)
+        try:
+            self._launch(function, islice(waiting, IN_FLIGHT * max(1, self.workers)), flying, landed)
+            for future in landed:
+                report = _result(future)
+                flying.discard(future)
+                future.release()
+                self._launch(function, islice(waiting, 1), flying, landed)
+                yield report
+        finally:
+            # Whoever stops early must not leave work behind on a shared scheduler.
+            if flying:
+                self.client.cancel(list(flying), force=True)
+
+    def alone(self, function: Callable[[Item], Report], item: Item) -> Report:
+        """Run one thing on one worker, so that the driver stays small and off the GPU."""
+        return next(iter(self.spread(function, [item])))
+
+    def _launch(
+        self, function: Callable[[Item], Report], items: Iterable[Item], flying: set[Work], landed: as_completed
+    ) -> None:
+        resources = {"GPU": 1} if self.gpus else None
+        for item in items:
+            # pure=False: the same unit asked twice is done twice, never answered from a forgotten result.
+            future = self.client.submit(_guarded, function, item, pure=False, retries=RETRIES, resources=resources)
+            flying.add(future)
+            landed.add(future)
+
+
+@contextmanager
+def open_cluster(resources: Resources) -> Iterator[Cluster]:
+    """Join or start a cluster, and leave or stop it afterwards."""
+    if resources.scheduler is not None:
+        with _joined(resources.scheduler) as client:
+            yield _seen(client, resources)
+        return
+    with _local(resources) as local, Client(local, set_as_default=False) as client:
+        yield _seen(client, resources)
+
+
+def default_workers(device: str) -> int:
+    """Return one worker a GPU where GPUs are meant, else one a core."""
+    return (_gpus() if device != "cpu" else 0) or len(os.sched_getaffinity(0))
+
+
+def worker_device(device: str) -> str:
+    """Return the torch device of the worker this runs on; several local workers take turns on the GPUs."""
+    import torch
+
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise BadInput("device cuda needs a GPU on every worker, got none here; use --device auto or cpu")
+    return f"cuda:{_place() % torch.cuda.device_count()}"
+
+
+def _seen(client: Client, resources: Resources) -> Cluster:
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    promised = any("GPU" in worker.get("resources", {}) for worker in workers)
+    return Cluster(client, resources.device, promised and resources.device != "cpu")
+
+
+def _local(resources: Resources) -> LocalCluster:
+    gpus = _gpus() if resources.device != "cpu" else 0
+    # Spawned, never forked: zarr's event loop and CUDA contexts do not survive a fork.
+    dask_config.set({"distributed.worker.multiprocessing-method": "spawn", "distributed.comm.timeouts.connect": "60s"})
+    return LocalCluster(
+        n_workers=resources.workers or default_workers(resources.device),
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+        resources={"GPU": 1} if gpus else None,
+    )
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[Client]:
+    try:
+        client = Client(address, timeout="30s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"scheduler must be running, got no answer from {address}: {error}; start it first") from error
+    with client:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            raise BadInput(f"scheduler {address} must have workers, got none; start some with: dask worker {address}")
+        yield client
+
+
+def _gpus() -> int:
+    import torch
+
+    # Counts through the driver's own library: a CUDA context here would be lost memory on the first GPU.
+    return torch.cuda.device_count()
+
+
+def _place() -> int:
+    from distributed import get_worker
+
+    try:
+        name = get_worker().name
+    except ValueError:
+        return 0
+    # Only our own local cluster numbers its workers; elsewhere each worker has been given its GPU already.
+    return name if isinstance(name, int) else 0
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """An error of ours, sent back as a value: trying again would only fail again."""
+
+    error: ILError
+
+
+def _guarded(function: Callable[[Any], Any], item: Any) -> Any:
+    try:
+        return function(item)
+    except ILError as error:
+        return _Refusal(error)
+
+
+def _result(future: Work) -> Any:
+    try:
+        result = future.result()
+    except KilledWorker as error:
+        raise ILError(
+            f"a work unit must leave its worker alive, got {error}; most likely memory ran out: "
+            "use fewer --workers or a smaller --tile, then il resume"
+        ) from error
+    if isinstance(result, _Refusal):
+        raise result.error
+    return result

@@ -1,0 +1,37 @@
+"""How our processes are set up before Prefect and MLflow are imported: nothing calls home, nothing floods the terminal.
+
+Whatever the environment already says wins. Nothing heavy is imported here, so that `il --help` stays fast.
+"""
+
+import os
+
+#: DO_NOT_TRACK must read "true": MLflow does not understand "1".
+QUIET_NETWORK = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+#: The embedded Prefect server takes 13 to 43 seconds to start on two cores; its own limit is 20.
+PATIENCE = {
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+}
+
+QUIET_TERMINAL = {
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def apply() -> None:
+    """Set what nobody else has set: privacy and patience, in every process of ours."""
+    for name, value in {**QUIET_NETWORK, **PATIENCE}.items():
+        os.environ.setdefault(name, value)
+
+
+def hush() -> None:
+    """Keep the libraries' own log lines off the terminal, for people who run `il`; a worker keeps its logs."""
+    for name, value in QUIET_TERMINAL.items():
+        os.environ.setdefault(name, value)

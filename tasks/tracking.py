@@ -1,0 +1,298 @@
+"""The only module that knows MLflow: one run per volume, written by the driver alone.
+
+    <folder of the result>/mlruns.db      runs, metrics, model registry (SQLite), unless a tracking URI is given
+    <folder of the result>/mlruns/        artifacts: config/ stats/ tiles/ qa/ images/ weights/ report/
+
+Workers return rows; the driver logs them in batches and as one table, never as a run per tile.
+"""
+
+import importlib.metadata
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeGuard
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from ilcore.adapting.weights import sha256_of
+from ilcore.grammar.errors import BadWeights, ILError
+
+EXPERIMENT = "ilcore"
+#: The registered model that `adapt` starts from, and the alias of its version in use.
+DENOISER, CHAMPION = "il-blind-denoiser", "champion"
+#: MLflow refuses larger batches, longer parameter values and longer digests.
+BATCH, LONGEST_PARAM, LONGEST_DIGEST = 1000, 6000, 36
+FINGERPRINT, TARGET = "il.fingerprint", "il.target"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeRun:
+    """Which volume a run is about.
+
+    Args:
+        name: What people see, such as tomo-adapted-2026-11-23-1f3a9c2b.
+        fingerprint: Hash of the plan; an unfinished run of the same plan and target is taken up again.
+        digest: Content digest of the source.
+    """
+
+    name: str
+    source: str
+    target: str
+    fingerprint: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """What goes into a run.
+
+    Args:
+        curves: Name -> (step, value) pairs.
+        tables: Artifact path ending in .json -> rows.
+        texts: Artifact path -> content.
+        files: File -> artifact folder.
+    """
+
+    params: Mapping[str, object] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
+
+
+def tracking_uri(target: str, given: str | None = None) -> str:
+    """Return where runs are kept: as given, as the environment says, or a SQLite file beside the result."""
+    chosen = given or os.environ.get("MLFLOW_TRACKING_URI")
+    if chosen:
+        return chosen
+    folder = Path.home() / ".ilcore" if "://" in target else Path(target).absolute().parent
+    return f"sqlite:///{folder / 'mlruns.db'}"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model.
+
+    Args:
+        uri: models:/name/version, which always means these weights.
+        path: A local file with them.
+    """
+
+    uri: str
+    path: Path
+    sha256: str
+
+
+class Tracker:
+    """A place to record runs. The database exists once this does, so nobody else migrates it at the same time."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        with _understood(uri), _first_touch(uri):
+            self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self._experiments = {EXPERIMENT: self.experiment(EXPERIMENT)}
+
+    def experiment(self, name: str) -> str:
+        """Return the id of an experiment, made on first use with its artifacts beside a local database."""
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        database = _sqlite_file(self.uri)
+        artifacts = None if database is None else (database.parent / "mlruns").as_uri()
+        return str(self.client.create_experiment(name, artifact_location=artifacts))
+
+    def begin(self, volume: VolumeRun, sheet: Sheet) -> str:
+        """Start the run of a volume, or take up the unfinished one, and return its id."""
+        with _understood(self.uri):
+            unfinished = self._unfinished(volume)
+            if unfinished is not None:
+                self.client.update_run(unfinished, status="RUNNING")
+                return unfinished
+            tags = {FINGERPRINT: volume.fingerprint, TARGET: volume.target, "il.source": volume.source}
+            run = self.client.create_run(
+                self._experiments[EXPERIMENT], run_name=volume.name, tags={**tags, "il.source_digest": volume.digest}
+            )
+            self.client.log_inputs(run.info.run_id, [_dataset(volume)])
+            self.client.log_text(run.info.run_id, environment_lock(), "config/environment.txt")
+            self.note(run.info.run_id, sheet)
+            return str(run.info.run_id)
+
+    def note(self, run_id: str, sheet: Sheet) -> None:
+        """Add a sheet to a run."""
+        now = time.time_ns() // 1_000_000
+        metrics = [Metric(name, float(value), now, 0) for name, value in sheet.metrics.items() if _finite(value)]
+        metrics += [
+            Metric(name, float(value), now, step)
+            for name, curve in sheet.curves.items()
+            for step, value in curve
+            if _finite(value)
+        ]
+        params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in sheet.params.items()]
+        tags = [RunTag(name, value) for name, value in sheet.tags.items()]
+        with _understood(self.uri):
+            self.client.log_batch(run_id, metrics[:BATCH], params[:100], tags[:100])
+            for start in range(BATCH, len(metrics), BATCH):
+                self.client.log_batch(run_id, metrics[start : start + BATCH])
+            self._attach(run_id, sheet)
+
+    def end(self, run_id: str, status: str) -> None:
+        """Close a run as FINISHED, FAILED or KILLED."""
+        with _understood(self.uri):
+            self.client.set_terminated(run_id, status)
+
+    def page(self, run_id: str) -> str:
+        """Return how to look at a run: its address on a server, else the command that shows it."""
+        run = self.client.get_run(run_id)
+        if self.uri.startswith("http"):
+            return f"{self.uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+        return f"run {run.info.run_name} in {self.uri} (see it with: mlflow ui --backend-store-uri {self.uri})"
+
+    def register_weights(
+        self, path: Path, *, name: str = DENOISER, alias: str = CHAMPION, metrics: Mapping[str, float] | None = None
+    ) -> "Registered":
+        """Keep a weight file in the registry, as a new version that `alias` points to from now on.
+
+        Args:
+            path: A safetensors file.
+            name: Registered model.
+            metrics: What was measured of these weights.
+        """
+        digest = sha256_of(path)
+        with _understood(self.uri):
+            run = self.client.create_run(self.experiment(f"{EXPERIMENT}-pretrain"), run_name=f"{name}-{digest[:8]}")
+            run_id = str(run.info.run_id)
+            self.note(run_id, Sheet(metrics=metrics or {}, tags={"sha256": digest}, files={path: "weights"}))
+            self.end(run_id, "FINISHED")
+            if not any(model.name == name for model in self.client.search_registered_models()):
+                self.client.create_registered_model(name)
+            source = f"{run.info.artifact_uri}/weights/{path.name}"
+            version = self.client.create_model_version(name, source, run_id, tags={"sha256": digest}).version
+            self.client.set_registered_model_alias(name, alias, str(version))
+        return Registered(f"models:/{name}/{version}", self._kept(source, digest), digest)
+
+    def find_weights(self, uri: str) -> "Registered":
+        """Return the registered weights behind models:/name@alias or models:/name/version, as a checked local file.
+
+        Raises:
+            BadWeights: When there are none, or the file is not the one that was registered.
+        """
+        name, version = self._version(uri)
+        with _understood(self.uri):
+            found = self.client.get_model_version(name, version)
+            digest = found.tags.get("sha256", "")
+            return Registered(f"models:/{name}/{version}", self._kept(str(found.source), digest), digest)
+
+    def champion(self) -> "Registered | None":
+        """Return the denoiser that the registry calls champion, or None where only the shipped one is known."""
+        known = any(model.name == DENOISER for model in self.client.search_registered_models())
+        return self.find_weights(f"models:/{DENOISER}@{CHAMPION}") if known else None
+
+    def _version(self, uri: str) -> tuple[str, str]:
+        name, alias, label = uri.removeprefix("models:/").partition("@")
+        if not alias:
+            name, _, label = name.partition("/")
+        try:
+            if alias:
+                return name, str(self.client.get_model_version_by_alias(name, label).version)
+            return name, str(self.client.get_model_version(name, label).version)
+        except MlflowException as error:
+            known = ", ".join(model.name for model in self.client.search_registered_models()) or "none at all"
+            raise BadWeights(
+                f"weights must be a registered model like models:/{DENOISER}@{CHAMPION}, got {uri}; "
+                f"{self.uri} holds: {known}; register one with il pretrain, or name a file"
+            ) from error
+
+    def _kept(self, source: str, digest: str) -> Path:
+        """Return a copy of a registered file in the user's cache, named by its hash so that it never goes stale."""
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ilcore" / "weights"
+        kept = cache / f"{digest}{Path(source).suffix}"
+        if kept.is_file() and sha256_of(kept) == digest:
+            return kept
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cache) as folder:
+            fetched = Path(download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=self.uri))
+            found = sha256_of(fetched)
+            if found != digest:
+                raise BadWeights(
+                    f"registered weights must have sha256 {digest[:12] or '(no such tag)'}, got {found[:12]} "
+                    f"from {source}; the artifact or its version was altered: register it again"
+                )
+            fetched.replace(kept)
+        return kept
+
+    def _attach(self, run_id: str, sheet: Sheet) -> None:
+        for path, rows in sheet.tables.items():
+            names = list(rows[0]) if rows else []
+            columns = {name: [row.get(name) for row in rows] for name in names}
+            # The layout of MLflow's own tables, so that its page shows it as one.
+            table = {"columns": names, "data": [list(row) for row in zip(*columns.values(), strict=True)]}
+            self.client.log_text(run_id, json.dumps(table), path)
+            listed = json.dumps([{"path": path, "type": "json"}])
+            self.client.set_tag(run_id, "mlflow.loggedArtifacts", listed)
+        for path, text in sheet.texts.items():
+            self.client.log_text(run_id, text, path)
+        for file, folder in sheet.files.items():
+            self.client.log_artifact(run_id, str(file), folder)
+
+    def _unfinished(self, volume: VolumeRun) -> str | None:
+        same = f"tags.`{FINGERPRINT}` = '{volume.fingerprint}' and attributes.status != 'FINISHED'"
+        runs = self.client.search_runs([self._experiments[EXPERIMENT]], same, max_results=50)
+        # Compared here: a path may hold quotes, which MLflow's filter language has no escape for.
+        return next((str(run.info.run_id) for run in runs if run.data.tags.get(TARGET) == volume.target), None)
+
+
+def environment_lock() -> str:
+    """Return every installed distribution as name==version, sorted."""
+    found = {(d.metadata["Name"] or "").lower(): d.version for d in importlib.metadata.distributions()}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
+
+
+def _dataset(volume: VolumeRun) -> DatasetInput:
+    source = json.dumps({"uri": volume.source})
+    dataset = Dataset(Path(volume.source).name or "volume", volume.digest[:LONGEST_DIGEST], "local", source)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "restoration")])
+
+
+def _finite(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+@contextmanager
+def _first_touch(uri: str) -> Iterator[None]:
+    """Let one process at a time create a SQLite database: simultaneous migrations crash each other."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    database = _sqlite_file(uri)
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock", timeout=300):
+        yield
+
+
+@contextmanager
+def _understood(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise ILError(
+            f"MLflow must take the run's records, got {type(error).__name__} from {uri}: {error}; "
+            "check the tracking URI (--tracking-uri or MLFLOW_TRACKING_URI)"
+        ) from error
