@@ -23,6 +23,11 @@ _UNTRUSTED_ALLOWED = 0.05
 _LEAK = 4.0
 #: Above this share of low frequencies the leak of texture cannot be told from blur, and is not subtracted.
 _LEAK_SHARE = 0.65
+#: Signal bins for the level of correlated noise, and the share of their blocks that counts as calm.
+_BINS = 12
+_CALM = 0.2
+#: Degrees of freedom of a block without its plane.
+_FREEDOM = SIDE * SIDE - 3
 
 Blocks: TypeAlias = NDArray[np.float64]
 
@@ -64,8 +69,17 @@ class SmoothBlocks:
 
     @property
     def noise_lags(self) -> tuple[float, float, float]:
-        """Return the lags y, x, diagonal without the leak of texture."""
-        return self.lag_y - self.leak, self.lag_x - self.leak, self.lag_diag - self.leak
+        """Return the lags y, x, diagonal without the leak of texture, which never makes a positive lag negative."""
+        lags = (self.lag_y, self.lag_x, self.lag_diag)
+        y, x, diagonal = (max(lag - self.leak, min(lag, 0.0)) for lag in lags)
+        return y, x, diagonal
+
+    @property
+    def spread(self) -> float:
+        """Return the relative standard deviation of the variance of one block of pure noise like this."""
+        lag_y, lag_x, _ = self.noise_lags
+        alike = (1 + 2 * lag_y**2 + 10 * self.tail_y**2) * (1 + 2 * lag_x**2 + 10 * self.tail_x**2)
+        return min(math.sqrt(2 * alike / _FREEDOM), 0.6)
 
 
 def smooth_block(image: Values, share: float = 0.2) -> SmoothBlocks | None:
@@ -90,22 +104,48 @@ def smooth_blocks(
         share: Part of the blocks that counts as smooth.
         fewest: Blocks needed; with fewer the answer is None.
     """
+    blocks, fine = _pooled(planes, details)
+    if len(blocks) < fewest:
+        return None
+    residual = without_plane(blocks)
+    variance = _variance(residual)
+    chosen = np.argsort(variance, kind="stable")[: max(fewest, round(share * len(variance)))]
+    return _described(residual[chosen], variance[chosen], fine[chosen])
+
+
+def variance_by_block_level(
+    planes: Sequence[Plane], details: Sequence[Values], smooth: SmoothBlocks
+) -> tuple[Values, Values]:
+    """Return mean signal and noise variance of bins of blocks, for noise that is correlated.
+
+    Args:
+        planes: Planes of one channel.
+        details: Diagonal detail of each plane.
+        smooth: What `smooth_blocks` said of the same planes.
+    """
+    blocks, _ = _pooled(planes, details)
+    level, variance = blocks.mean((1, 2)), _variance(without_plane(blocks))
+    bins = np.array_split(np.argsort(level, kind="stable"), max(1, min(_BINS, len(blocks) // 16)))
+    calmest = [chosen[variance[chosen] <= np.quantile(variance[chosen], _CALM)] for chosen in bins]
+    # The calmest fifth of equal blocks is calm by chance: a normal variable below its 20 % quantile averages -1.4.
+    by_chance = 1 - 1.4 * smooth.spread
+    pairs = [(level[chosen].mean(), variance[chosen].mean() / by_chance) for chosen in calmest]
+    return np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+
+
+def _pooled(planes: Sequence[Plane], details: Sequence[Values]) -> tuple[Blocks, Blocks]:
+    """Return the blocks of all planes that are trusted and vary, and the same blocks of the detail."""
     stride = SIDE if sum(plane.values.size for plane in planes) > 256 * SIDE * SIDE else SIDE // 2
     pairs = [_cut_plane(plane, detail, stride) for plane, detail in zip(planes, details, strict=True)]
-    blocks = np.concatenate([pair[0] for pair in pairs]) if pairs else np.zeros((0, SIDE, SIDE))
-    fine = np.concatenate([pair[1] for pair in pairs]) if pairs else blocks
-    return _smoothest(blocks, fine, share, fewest)
+    if not pairs:
+        return np.zeros((0, SIDE, SIDE)), np.zeros((0, SIDE, SIDE))
+    blocks, fine = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
+    alive = np.ptp(blocks, axis=(1, 2)) > 0
+    return blocks[alive], fine[alive]
 
 
-def _smoothest(blocks: Blocks, fine: Blocks, share: float, fewest: int) -> SmoothBlocks | None:
-    alive = np.ptp(blocks, axis=(1, 2)) > 0 if len(blocks) else np.zeros(0, bool)
-    residual = without_plane(blocks[alive])
-    variance = (residual**2).sum((1, 2)) / (SIDE * SIDE - 3)
-    count = max(fewest, round(share * len(variance)))
-    if len(variance) < fewest:
-        return None
-    chosen = np.argsort(variance, kind="stable")[:count]
-    return _described(residual[chosen], variance[chosen], fine[alive][chosen])
+def _variance(residual: Blocks) -> Values:
+    return np.asarray((residual**2).sum((1, 2)) / _FREEDOM)
 
 
 def _described(residual: Blocks, variance: Values, fine: Blocks) -> SmoothBlocks:

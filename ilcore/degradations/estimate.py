@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.degradations.blocks import SIDE, SmoothBlocks, cut, smooth_blocks
+from ilcore.degradations.blocks import SIDE, SmoothBlocks, cut, smooth_blocks, variance_by_block_level
 from ilcore.degradations.planes import (
     Limits,
     Plane,
@@ -23,7 +23,7 @@ from ilcore.degradations.planes import (
     planes_of,
     trusted_plane,
 )
-from ilcore.degradations.signal_dependent import Details, fit_line
+from ilcore.degradations.signal_dependent import Details, fit_line, noise_through
 from ilcore.degradations.wavelets import diagonal_detail
 from ilcore.grammar.problem import Noise
 
@@ -125,9 +125,8 @@ def _channel(
     look = _look(planes_of(samples, channel, _BUDGET), dtype, missing)
     details = [diagonal_detail(plane.values) for plane in look.planes]
     blocks = smooth_blocks(look.planes, details)
-    noise = fit_line(Details.of(look.planes, details))
-    verdict = _verdict(blocks, noise)
-    noise = replace(_inflated(noise, verdict, blocks), correlation=verdict)
+    verdict = _verdict(blocks)
+    noise = _noise(look, details, blocks, verdict)
     lags = blocks.noise_lags if blocks else (0.0, 0.0, 0.0)
     return ChannelReport(
         noise=noise,
@@ -149,10 +148,11 @@ def _look(planes: Sequence[Values], dtype: np.dtype[Any], missing: float | None)
     pooled = np.concatenate([plane.ravel() for plane in planes]) if planes else np.zeros(0)
     measured = pooled[is_measured(pooled, missing)]
     limits = _believable(limits_of(measured, dtype), measured)
+    inside = measured[limits.inside(measured)]
     return _Look(
         planes=tuple(trusted_plane(plane, missing, limits) for plane in planes),
         limits=limits,
-        median=float(np.median(measured)) if measured.size else 0.0,
+        median=float(np.median(inside)) if inside.size else 0.0,
         saturated_share=0.0 if limits.ceiling is None else float((measured >= limits.ceiling).mean()),
         empty_share=_empty_share(planes),
         missing_share=1 - measured.size / pooled.size if pooled.size else 1.0,
@@ -177,9 +177,9 @@ def _is_flat(blocks: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(((blocks == first) | ~np.isfinite(blocks)).all((1, 2)))
 
 
-def _verdict(blocks: SmoothBlocks | None, noise: Noise) -> str:
+def _verdict(blocks: SmoothBlocks | None) -> str:
     """Name the correlation; unknown where there is no noise to judge or structure looks like it."""
-    if blocks is None or noise.gain + noise.read_std <= 0:
+    if blocks is None:
         return "unknown"
     lag_y, lag_x, _ = blocks.noise_lags
     if min(blocks.tail_y, blocks.tail_x) > _STRUCTURE:
@@ -190,12 +190,15 @@ def _verdict(blocks: SmoothBlocks | None, noise: Noise) -> str:
     return "row" if along_rows else "column" if along_columns else "white"
 
 
-def _inflated(noise: Noise, verdict: str, blocks: SmoothBlocks | None) -> Noise:
-    """Give correlated noise back the low frequencies that the diagonal detail does not see."""
+def _noise(look: _Look, details: Sequence[Values], blocks: SmoothBlocks | None, verdict: str) -> Noise:
+    """Fit the noise line where the noise shows: in the fine detail, or in blocks if it is correlated."""
+    if look.empty_share == 1:
+        return Noise(correlation="unknown")
     if blocks is None or verdict in ("white", "unknown"):
-        return noise
-    factor = 1 / min(max(blocks.whiteness, 1e-3), 1.0)
-    return replace(noise, gain=noise.gain * factor, read_std=noise.read_std * factor**0.5)
+        return replace(fit_line(Details.of(look.planes, details)), correlation=verdict)
+    level, variance = variance_by_block_level(look.planes, details, blocks)
+    flat = Noise(read_std=float(np.median(variance)) ** 0.5)
+    return replace(noise_through(level, variance) or flat, correlation=verdict)
 
 
 def _confidence(verdict: str, blocks: SmoothBlocks | None, level: float, dtype: np.dtype[Any]) -> float:

@@ -17,7 +17,7 @@ NORMAL_MAD = 0.6744897501960817
 
 def mad_std(values: Values) -> float:
     """Return the standard deviation of a normal variable from the median of its absolute value."""
-    return float(np.median(np.abs(values)) / NORMAL_MAD) if values.size else 0.0
+    return float(np.median(np.abs(values))) / NORMAL_MAD if values.size else 0.0
 
 
 def hh_mad(image: Values) -> float:

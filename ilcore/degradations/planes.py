@@ -1,8 +1,8 @@
 """What the estimators look at: 2-D planes, each with a mask of the values that are measurements.
 
-    NaN, inf, the missing value     no measurement
-    pile-up at the top              saturated: the noise is cut off, so its variance is too small
-    pile-up at the bottom           cut off at zero, or outside the scan
+NaN, inf, the missing value     no measurement
+pile-up at the top              saturated: the noise is cut off, so its variance is too small
+pile-up at the bottom           cut off at zero, or outside the scan
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,8 +59,8 @@ def planes_of(samples: Sequence[NDArray[Any]], channel: int, budget: int) -> lis
     planes = [plane for sample in samples for plane in _slices(np.asarray(sample)[channel])]
     pixels = sum(plane.size for plane in planes)
     wanted = max(1, round(len(planes) * min(1.0, budget / max(pixels, 1))))
-    chosen = np.unique(np.linspace(0, len(planes) - 1, wanted).round().astype(int)) if planes else []
-    return [np.asarray(planes[index], np.float64) for index in chosen]
+    chosen = np.unique(np.linspace(0, max(len(planes) - 1, 0), wanted).round().astype(int))
+    return [np.asarray(planes[index], np.float64) for index in chosen if planes]
 
 
 def trusted_plane(values: Values, missing: float | None, limits: Limits) -> Plane:

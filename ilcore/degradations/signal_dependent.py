@@ -70,11 +70,20 @@ def fit_poisson_gaussian(image: Values) -> Noise:
 def fit_line(pixels: Details) -> Noise:
     """Fit the noise line to pooled pixels; purely Gaussian where the variance does not rise with the signal."""
     level, variance = variance_by_level(pixels)
-    if len(level) < 3 or variance.max(initial=0) <= 0:
-        return Noise(read_std=mad_std(pixels.flattest(0.3)))
+    return noise_through(level, variance) or Noise(read_std=mad_std(pixels.flattest(0.3)))
+
+
+def noise_through(level: Values, variance: Values) -> Noise | None:
+    """Fit a robust line to variances at signal levels; None where it does not rise.
+
+    Shape:
+        level [bin] ascending, variance [bin].
+    """
+    if len(level) < 3 or variance.max(initial=0) <= 0 or np.ptp(level) == 0:
+        return None
     slope, intercept = _robust_line(level, variance)
     if slope * float(np.ptp(level)) < _FLAT * float(variance.mean()):
-        return Noise(read_std=mad_std(pixels.flattest(0.3)))
+        return None
     return _as_noise(slope, intercept, level, variance)
 
 
@@ -114,11 +123,19 @@ def _robust_line(level: Values, variance: Values) -> tuple[float, float]:
     above = np.ones_like(level)
     for _ in range(20):
         weight = above / scale
-        slope, intercept = np.polyfit(level, variance, 1, w=weight)
+        slope, intercept = _weighted_line(level, variance, weight**2)
         fitted = slope * level + intercept
         scale = np.maximum(fitted, 0.1 * np.maximum(variance, 1e-3 * variance.max()))
         above = np.where(variance > fitted, math.sqrt(_ABOVE), 1.0)
-    return float(slope), float(intercept)
+    return slope, intercept
+
+
+def _weighted_line(x: Values, y: Values, weight: Values) -> tuple[float, float]:
+    """Return slope and intercept of the weighted least-squares line; a level line where x does not vary."""
+    mean_x, mean_y = np.average(x, weights=weight), np.average(y, weights=weight)
+    run = float((weight * (x - mean_x) ** 2).sum())
+    slope = float((weight * (x - mean_x) * (y - mean_y)).sum()) / run if run > 0 else 0.0
+    return slope, float(mean_y - slope * mean_x)
 
 
 def _as_noise(slope: float, intercept: float, level: Values, variance: Values) -> Noise:
