@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
@@ -40,7 +41,10 @@ class HiddenGrid(Views):
 class _HiddenGrid:
     def __init__(self, spec: HiddenGrid, problem: Problem, streams: Streams) -> None:
         self.stride, self.problem, self.streams = spec.stride, problem, streams
-        self.neighbours = neighbour_mean(problem.observed, problem.trusted)
+
+    @cached_property
+    def neighbours(self) -> Tensor:
+        return neighbour_mean(self.problem.observed, self.problem.trusted)
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
         chosen = list(rows)
