@@ -1,7 +1,8 @@
 """Boxes of a volume: half-open spans, one for each of the five axes t, c, z, y, x."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import TypeAlias
 
 Span: TypeAlias = tuple[int, int]
@@ -88,6 +89,19 @@ def aligned(region: Region, unit: Sequence[int], shape: Sequence[int]) -> bool:
         start % step == 0 and (stop % step == 0 or stop == length)
         for (start, stop), step, length in zip(region, unit, shape, strict=True)
     )
+
+
+def blocks(shape5: Sequence[int], unit: Sequence[int]) -> Iterator[Region]:
+    """Cut a volume into whole write units, x fastest; the last ones along an axis may be short.
+
+    Args:
+        shape5: Size of the volume, t c z y x.
+        unit: Size of the write unit (shard, else chunk), t c z y x.
+    """
+    starts = [range(0, length, step) for length, step in zip(shape5, unit, strict=True)]
+    for place in product(*starts):
+        spans = zip(place, unit, shape5, strict=True)
+        yield region_of([(start, min(start + step, length)) for start, step, length in spans])
 
 
 def slices(region: Region, origin: Sequence[int] = (0, 0, 0, 0, 0)) -> tuple[slice, ...]:

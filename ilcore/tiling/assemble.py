@@ -1,16 +1,17 @@
 """From restored tiles to the voxels of the result."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ilcore.grammar.errors import TilingError
-from ilcore.grammar.region import Region, intersect, region_of, size, slices
+from ilcore.grammar.region import Region, blocks, intersect, size, slices
 from ilcore.tiling.grid import Tile, TileGrid
 from ilcore.tiling.windows import window
+
+__all__ = ["blend", "blocks", "cast"]
 
 
 def blend(region: Region, pieces: Iterable[tuple[Tile, NDArray[Any]]], grid: TileGrid) -> NDArray[np.float64]:
@@ -48,19 +49,6 @@ def _add(total: NDArray[np.float64], region: Region, tile: Tile, piece: NDArray[
     inner = slices(shared, [start for start, _ in tile.keep])
     weights = window(tile, grid)[(slice(None), slice(None), *inner[2:])]
     total[slices(shared, [start for start, _ in region])] += weights * piece[inner]
-
-
-def blocks(shape5: Sequence[int], unit: Sequence[int]) -> Iterator[Region]:
-    """Cut a volume into whole write units, x fastest; the last ones along an axis may be short.
-
-    Args:
-        shape5: Size of the volume, t c z y x.
-        unit: Size of the write unit (shard, else chunk), t c z y x.
-    """
-    starts = [range(0, length, step) for length, step in zip(shape5, unit, strict=True)]
-    for place in product(*starts):
-        spans = zip(place, unit, shape5, strict=True)
-        yield region_of([(start, min(start + step, length)) for start, step, length in spans])
 
 
 def cast(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], int]:

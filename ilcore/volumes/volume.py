@@ -1,0 +1,232 @@
+"""A volume: five axes, read by region, whatever it is stored in."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilcore.grammar.errors import BadInput, BadVolume, CorruptData
+from ilcore.volumes.axes import source_index, spread, to_five
+from ilcore.volumes.region import Five, Region, blocks, five, inside, size, voxels, words
+
+Floats: TypeAlias = tuple[float, float, float, float, float]
+Units: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | None]
+
+#: More than this in one chunk cannot be read by tiles: a tile would cost the whole of it.
+LARGEST_CHUNK_BYTES = 2 * 2**30
+#: How much is read at a time where a whole volume is streamed.
+STREAM_BYTES = 64 * 2**20
+
+
+class Source(Protocol):
+    """Where the voxels are: answers an index, in the order and byte order of the store. Picklable."""
+
+    def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
+        """Return the voxels of an index, reading no more than it needs."""
+        ...
+
+
+class Reopened:
+    """Pickles as its fields alone: what it has opened is opened again on the other side."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What an opener found out, in the order of the source's own axes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: str
+    format: str
+    chunks: tuple[int, ...]
+    scale: tuple[float, ...] | None = None
+    origin: tuple[float, ...] | None = None
+    units: tuple[str | None, ...] | None = None
+    channels: tuple[str, ...] = ()
+    missing: float | None = None
+    display: str | None = None
+    level: int = 0
+    levels: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A volume seen as t c z y x; axes that the source lacks have length 1.
+
+    Args:
+        uri: Path or URL it was opened from.
+        shape: Size, t c z y x.
+        dtype: Type of a voxel, in native byte order.
+        axes: The axes really present, in the order of the source, for example `"zyx"`.
+        scale: Size of a voxel along each axis, in `units`; 1 where unknown.
+        units: Full unit names ("micrometer", "second"), None where unknown.
+        channels: A name for each channel.
+        chunks: What is read at once, t c z y x: the inner chunk where the store is sharded.
+        missing: The value that means "no data here", besides NaN and infinities.
+        format: "ome-zarr 0.5", "zarr v2", "tiff", "npy", "array" ...
+        origin: Place of the first voxel, in `units`.
+        display: Display settings of the source (`omero` of OME-Zarr) as JSON, copied to results.
+        level: Level of the pyramid.
+        levels: How many levels the source has.
+    """
+
+    uri: str
+    shape: Five
+    dtype: np.dtype[Any]
+    axes: str
+    scale: Floats
+    units: Units
+    channels: tuple[str, ...]
+    chunks: Five
+    missing: float | None
+    format: str
+    origin: Floats = (0.0, 0.0, 0.0, 0.0, 0.0)
+    display: str | None = None
+    level: int = 0
+    levels: int = 1
+    source: Source = field(repr=False, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all voxels in memory."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Read one region, and only what it needs.
+
+        Args:
+            region: Half-open spans of t, c, z, y, x inside the volume.
+
+        Shape:
+            [t, c, z, y, x], a fresh array in native byte order.
+
+        Raises:
+            BadInput: The region reaches out of the volume.
+            CorruptData: Stored bytes fail their check or cannot be decoded; the message names the region.
+        """
+        if not inside(region, self.shape):
+            raise BadInput(f"a region inside the volume {self.shape} (t c z y x) was wanted, got {words(region)}")
+        if voxels(region) == 0:
+            return np.empty(size(region), dtype=self.dtype)
+        block = to_five(self._read(region), self.axes)
+        return np.array(block, dtype=self.dtype, order="C")
+
+    def _read(self, region: Region) -> NDArray[Any]:
+        index = source_index(region, self.axes)
+        try:
+            block = self.source.read(index)
+        except (MemoryError, OSError) as error:
+            # A store that does not answer is no damage; only gzip reports damage as an OSError.
+            if isinstance(error, gzip.BadGzipFile):
+                raise self._corrupt(region, str(error)) from error
+            raise
+        except Exception as error:
+            raise self._corrupt(region, f"{type(error).__name__}: {error}") from error
+        wanted = tuple(part.stop - part.start for part in index)
+        if block.shape != wanted:
+            raise self._corrupt(region, f"{block.shape} voxels instead of {wanted}")
+        return block
+
+    def _corrupt(self, region: Region, reason: str) -> CorruptData:
+        return CorruptData(
+            f"sound voxels were wanted from {self.uri} at {words(region)}; "
+            f"the stored bytes are damaged ({reason}); restore this part of the source from a copy"
+        )
+
+    def stream(self) -> Iterator[tuple[Region, NDArray[Any]]]:
+        """Read the whole volume in blocks of whole chunks, with flat memory."""
+        step = streaming_step(self.shape, self.chunks, self.dtype.itemsize)
+        return ((region, self.read(region)) for region in blocks(self.shape, step))
+
+    def digest(self) -> str:
+        """Return a SHA-256 of what the volume means and holds; the place it lies at does not count."""
+        facts = {key: value for key, value in self.__dict__.items() if key not in ("uri", "source", "dtype", "levels")}
+        total = hashlib.sha256(json.dumps({**facts, "dtype": self.dtype.name}, sort_keys=True).encode())
+        for _, block in self.stream():
+            total.update(block.astype(self.dtype.newbyteorder("<"), copy=False).tobytes())
+        return total.hexdigest()
+
+
+def make_volume(uri: str, source: Source, facts: Facts) -> Volume:
+    """Give a source the face of a volume.
+
+    Raises:
+        BadVolume: The array is empty, of a type that is no number, or has a chunk too large to be read by tiles.
+    """
+    _check(uri, facts)
+    shape = five(spread(facts.shape, facts.axes, 1))
+    chunks = five(spread([min(pair) for pair in zip(facts.chunks, facts.shape, strict=True)], facts.axes, 1))
+    count = len(facts.axes)
+    keep = {name: value for name, value in asdict(facts).items() if name in ("format", "display", "level", "levels")}
+    return Volume(
+        uri=uri,
+        shape=shape,
+        dtype=facts.dtype.newbyteorder("="),
+        axes=facts.axes,
+        scale=spread(facts.scale or (1.0,) * count, facts.axes, 1.0),
+        units=spread(facts.units or (None,) * count, facts.axes, None),
+        origin=spread(facts.origin or (0.0,) * count, facts.axes, 0.0),
+        channels=_channels(facts.channels, shape[1]),
+        chunks=chunks,
+        missing=None if facts.missing is None else float(facts.missing),
+        source=source,
+        **keep,
+    )
+
+
+def streaming_step(shape: Five, chunks: Five, itemsize: int) -> Five:
+    """Return whole chunks, as many along x, then y, z, c, t as fit `STREAM_BYTES`."""
+    step = list(chunks)
+    for axis in reversed(range(5)):
+        fitting = STREAM_BYTES // (itemsize * int(np.prod(step, dtype=np.int64)))
+        wanted = -(-shape[axis] // step[axis])
+        step[axis] *= max(1, min(fitting, wanted))
+        if fitting < wanted:
+            break
+    return five(step)
+
+
+def _check(uri: str, facts: Facts) -> None:
+    if 0 in facts.shape:
+        raise BadVolume(f"a volume with voxels was wanted, {uri} is empty (shape {facts.shape})")
+    check_dtype(uri, facts.dtype)
+    chunk = int(np.prod(facts.chunks, dtype=np.int64)) * facts.dtype.itemsize
+    if chunk > LARGEST_CHUNK_BYTES:
+        raise BadVolume(
+            f"chunks of at most {LARGEST_CHUNK_BYTES / 2**30:.0f} GiB were wanted, {uri} has chunks of {facts.chunks} "
+            f"= {chunk / 2**30:.1f} GiB; rewrite it with smaller chunks"
+        )
+
+
+def check_dtype(uri: str, dtype: np.dtype[Any]) -> None:
+    """Refuse what is no real number.
+
+    Raises:
+        BadVolume: bool, complex, object, text, dates or records.
+    """
+    if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+        return
+    advice = {
+        "b": "convert it to uint8",
+        "c": "store amplitude and phase, or real and imaginary part, as two channels",
+        "f": "convert it to float64",
+    }
+    raise BadVolume(
+        f"whole or floating numbers of at most 64 bits were wanted, {uri} holds {dtype}; "
+        f"{advice.get(dtype.kind, 'convert it to numbers')}"
+    )
+
+
+def _channels(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    return names if len(names) == count else tuple(f"channel {number}" for number in range(count))
