@@ -24,6 +24,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from ilcore.adapting.weights import sha256_of
 from ilcore.grammar.errors import BadWeights, ILError
@@ -291,8 +292,9 @@ def _first_touch(uri: str) -> Iterator[None]:
 def _understood(uri: str) -> Iterator[None]:
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0]
         raise ILError(
-            f"MLflow must take the run's records, got {type(error).__name__} from {uri}: {error}; "
+            f"MLflow must take the run's records, got {type(error).__name__} from {uri}: {reason}; "
             "check the tracking URI (--tracking-uri or MLFLOW_TRACKING_URI)"
         ) from error

@@ -1,0 +1,44 @@
+"""How a command ends: exit codes, one clear line for what went wrong, and what to say after Ctrl-C."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+#: 0 published, 1 error, 2 bad usage or bad input, 3 finished but the QA gate refused, 130 stopped by Ctrl-C.
+PUBLISHED, ERROR, BAD_INPUT, REFUSED, STOPPED = 0, 1, 2, 3, 130
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def answering(after_ctrl_c: str = "") -> Iterator[None]:
+    """Turn an error into one line on stderr and an exit code; IL_TRACEBACK=1 shows where it came from.
+
+    Args:
+        after_ctrl_c: The command that goes on with the work.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        say = f"stopped; what is done is kept: {after_ctrl_c}" if after_ctrl_c else "stopped"
+        err.print(say, markup=False)
+        raise typer.Exit(STOPPED) from None
+    except OSError as error:
+        _fail(error, ERROR)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        # Anything without an exit code is a bug of ours: its traceback is what we want to be sent.
+        if not isinstance(code, int) or isinstance(error, typer.Exit):
+            raise
+        _fail(error, code)
+
+
+def _fail(error: Exception, code: int) -> None:
+    if os.environ.get("IL_TRACEBACK"):
+        raise error
+    err.print(f"error: {error}", markup=False)
+    raise typer.Exit(code) from None

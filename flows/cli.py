@@ -1,0 +1,267 @@
+"""The `il` command: every verb, its options and its help; the work is imported only when a verb runs."""
+
+from typing import Annotated
+
+import typer
+
+from flows import options as say
+from flows.answers import BAD_INPUT, REFUSED, answering, err, out
+
+app = typer.Typer(
+    name="il",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    help="""Restore noisy volumes by learning from the scan itself, and be able to explain every voxel.
+
+    \b
+    A first look:
+      il demo                              a real volume, start to end, in a few minutes
+      il info scan.tif                     axes, voxel size, noise
+      il plan scan.tif clean.ome.zarr      what would be done, and why
+      il restore scan.tif clean.ome.zarr   do it
+      il report clean.ome.zarr             where the pictures are
+
+    Interrupted? [bold]il resume clean.ome.zarr[/] goes on where it was, to the same bytes.
+
+    Exit codes: 0 published, 1 error, 2 bad usage or bad input, 3 finished but the QA gate refused the result.
+    """,
+)
+
+
+def main() -> None:
+    """Run `il`."""
+    from tasks import settings
+
+    settings.hush()
+    app()
+
+
+@app.command()
+def info(
+    source: say.Source,
+    axes: say.Axes = None,
+    level: say.Level = 0,
+    missing: say.Missing = None,
+    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Tell what a volume is: axes, voxel size, chunks, and what its noise looks like.
+
+    Example: `il info scan.tif --axes zyx`
+    """
+    with answering():
+        from flows.pages import show_info
+        from tasks.load import describe
+
+        show_info(describe(source, axes=axes, level=level, missing=missing), as_json=json)
+
+
+@app.command()
+def plan(
+    source: say.Source,
+    target: say.Target,
+    method: say.Method = None,
+    scope: say.Scope = None,
+    task: say.Task = "denoise",
+    knobs: say.Knobs = None,
+    steps: say.Steps = None,
+    weights: say.Weights = None,
+    noise_std: say.NoiseStd = None,
+    seed: say.Seed = 0,
+    tile: say.Tile = None,
+    axes: say.Axes = None,
+    level: say.Level = 0,
+    missing: say.Missing = None,
+    tracking_uri: say.Tracking = None,
+    save: Annotated[str | None, typer.Option(help="write the plan to this YAML file, for `il restore --plan`")] = None,
+) -> None:
+    """Look at the volume, choose a method, and print the whole plan as YAML; nothing is restored.
+
+    Example: `il plan scan.tif clean.ome.zarr --save plan.yaml`, edit it, then `il restore --plan plan.yaml`
+    """
+    with answering():
+        from flows.pages import show_plan
+        from tasks.load import Wishes, make_plan
+
+        wishes = Wishes(
+            source=source, target=target, method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
+            weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
+            missing=missing,
+        )  # fmt: skip
+        show_plan(make_plan(wishes, tracking_uri), save)
+
+
+@app.command()
+def restore(
+    source: Annotated[str | None, typer.Argument(help="the volume; left out with --plan", show_default=False)] = None,
+    target: Annotated[str | None, typer.Argument(help="the result, an OME-Zarr folder", show_default=False)] = None,
+    plan: Annotated[str | None, typer.Option(help="carry out this plan file, from `il plan --save`")] = None,
+    method: say.Method = None,
+    scope: say.Scope = None,
+    task: say.Task = "denoise",
+    knobs: say.Knobs = None,
+    steps: say.Steps = None,
+    weights: say.Weights = None,
+    noise_std: say.NoiseStd = None,
+    seed: say.Seed = 0,
+    tile: say.Tile = None,
+    axes: say.Axes = None,
+    level: say.Level = 0,
+    missing: say.Missing = None,
+    workers: say.Workers = 0,
+    scheduler: say.Scheduler = None,
+    device: say.Device = "auto",
+    overwrite: say.Overwrite = False,
+    tracking_uri: say.Tracking = None,
+) -> None:
+    """Restore a volume: adapt, optimise every tile, assemble, judge, publish. The same command again goes on.
+
+    \b
+    il restore scan.tif clean.ome.zarr
+    il restore scan.ome.zarr clean.ome.zarr --method zs_n2n --steps 500 --workers 8
+    il restore holes.tif filled.ome.zarr --task inpaint --missing 0
+    il restore --plan plan.yaml --device cuda
+    """
+    with answering(f"il resume {target}" if target else "the same command again"):
+        from flows.running import Running, run_plan, run_volume
+        from tasks.load import Wishes
+
+        running = Running(
+            workers=workers, scheduler=scheduler, device=device, overwrite=overwrite, tracking_uri=tracking_uri
+        )
+        if plan is not None:
+            raise typer.Exit(run_plan(plan, running))
+        if source is None or target is None:
+            err.print("il restore wants SRC and DST, or --plan FILE; see il restore --help", markup=False)
+            raise typer.Exit(BAD_INPUT)
+        wishes = Wishes(
+            source=source, target=target, method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
+            weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
+            missing=missing,
+        )  # fmt: skip
+        raise typer.Exit(run_volume(wishes, running))
+
+
+@app.command()
+def resume(
+    target: say.Target,
+    workers: say.Workers = 0,
+    scheduler: say.Scheduler = None,
+    device: say.Device = "auto",
+    tracking_uri: say.Tracking = None,
+) -> None:
+    """Go on with an interrupted restoration: only unfinished work is done, and the result is the same.
+
+    Example: `il resume clean.ome.zarr`
+    """
+    with answering(f"il resume {target}"):
+        from flows.running import Running, run_again
+
+        running = Running(workers=workers, scheduler=scheduler, device=device, tracking_uri=tracking_uri)
+        raise typer.Exit(run_again(target, running))
+
+
+@app.command()
+def status(target: say.Target, json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+    """Tell how far a restoration is, and how it ended.
+
+    Example: `il status clean.ome.zarr`
+    """
+    with answering():
+        from flows.pages import show_status
+        from tasks.judge import standing
+
+        show_status(standing(target), as_json=json)
+
+
+@app.command()
+def qa(target: say.Target, json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+    """Show what was found when the result was judged: every check with its number and limit.
+
+    Ends with 3 when the gate refused the result. Example: `il qa clean.ome.zarr`
+    """
+    with answering():
+        from flows.pages import show_verdict
+        from tasks.judge import judgement
+
+        found = judgement(target)
+        show_verdict(found, as_json=json)
+    raise typer.Exit(REFUSED if found["verdict"] == "fail" else 0)
+
+
+@app.command()
+def report(
+    target: say.Target,
+    copy: Annotated[str | None, typer.Option("--copy", help="write the page to this file too")] = None,
+) -> None:
+    """Tell where the report is: one HTML page with pictures, without any outside resource.
+
+    Example: `il report clean.ome.zarr --copy report.html`
+    """
+    with answering():
+        from tasks.judge import report_page
+
+        page = report_page(target, copy)
+        out.print(str(page), markup=False)
+
+
+@app.command()
+def methods(name: Annotated[str | None, typer.Argument(help="one method, with its knobs")] = None) -> None:
+    """List the methods, or one of them with every knob that --set can turn.
+
+    Example: `il methods zs_n2n`
+    """
+    with answering():
+        from flows.pages import show_method, show_methods
+
+        show_method(name) if name else show_methods()
+
+
+@app.command()
+def demo(
+    folder: Annotated[str, typer.Argument(help="where to put everything")] = "il-demo",
+    volume: Annotated[str, typer.Option(help="tomogram or nuclei")] = "tomogram",
+    workers: say.Workers = 0,
+) -> None:
+    """Restore a real noisy volume that an installed package brings along: nothing is downloaded.
+
+    Everything is embedded: Prefect's server, a Dask cluster on this machine, MLflow on SQLite, local Zarr.
+    """
+    with answering(f"il resume {folder}/{volume}.ome.zarr"):
+        from flows.demonstration import demonstrate
+
+        raise typer.Exit(demonstrate(folder, volume, workers))
+
+
+@app.command()
+def pretrain(
+    out_file: Annotated[str, typer.Argument(metavar="OUT", help="the .safetensors file to write", show_default=False)],
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option("--corpus", "-c", help="a volume to learn from; repeatable. Generated scenes if left out"),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="updates of the network")] = 6000,
+    scenes: Annotated[int, typer.Option(min=1, help="crops or scenes in the corpus")] = 600,
+    seed: say.Seed = 0,
+    alias: Annotated[str, typer.Option(help="restorations look for `champion`")] = "champion",
+    tracking_uri: say.Tracking = None,
+) -> None:
+    """Train a blind denoiser of your own, measure it, and register it in the model registry.
+
+    Restorations that use the same tracking URI then start from it. Interrupted? The same command goes on.
+
+    Example: `il pretrain mine.safetensors --corpus archive/a.ome.zarr --corpus archive/b.tif --steps 3000`
+    """
+    with answering("the same command again"):
+        from flows.running import run_pretrain
+
+        run_pretrain(
+            out=out_file, archives=corpus or [], steps=steps, scenes=scenes, seed=seed, alias=alias,
+            tracking=tracking_uri,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

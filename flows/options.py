@@ -1,0 +1,68 @@
+"""The options that several commands share, said once."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ilcore.grammar.errors import BadInput
+
+Source = Annotated[
+    str, typer.Argument(help="OME-Zarr, Zarr array, TIFF stack or .npy; a path or an URL", show_default=False)
+]
+Target = Annotated[str, typer.Argument(help="where the result is, or will be: an OME-Zarr folder", show_default=False)]
+
+LEARN, DATA, RUN = "What to do", "The volume", "How to run"
+
+Method = Annotated[str | None, typer.Option("--method", "-m", help="see `il methods`; chosen from the noise if left out", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
+Scope = Annotated[str | None, typer.Option(help="tile: learn on each tile; volume: one model per scan, then applied", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
+Task = Annotated[str, typer.Option(help="denoise, or inpaint (fill missing values)", rich_help_panel=LEARN)]
+Knobs = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KNOB=VALUE", help="turn a knob of the method, such as stop.steps=200; repeatable", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
+Steps = Annotated[int | None, typer.Option(min=0, help="short for --set stop.steps=N", rich_help_panel=LEARN)]
+Weights = Annotated[str | None, typer.Option(help="a weight file, or models:/NAME@ALIAS of the registry", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
+Seed = Annotated[int, typer.Option(help="same plan, same seed: same voxels", rich_help_panel=LEARN)]
+NoiseStd = Annotated[float | None, typer.Option(min=0, help="noise standard deviation in the volume's own units, if known", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
+
+Tile = Annotated[str | None, typer.Option(metavar="[Z,]Y,X", help="tile core in voxels, such as 128,128", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
+Axes = Annotated[str | None, typer.Option(help="what the axes mean if the file does not say, such as zyx", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
+Level = Annotated[int, typer.Option(min=0, help="level of a multiscale source", rich_help_panel=DATA)]
+Missing = Annotated[float | None, typer.Option(help="the value that means `no data` (NaN and inf always do)", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
+
+Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="local workers; 0: one a core, or one a GPU", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
+Scheduler = Annotated[str | None, typer.Option(help="join a Dask scheduler instead, such as tcp://head:8786", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda", rich_help_panel=RUN)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing result; it stays until the new one has passed", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
+Tracking = Annotated[str | None, typer.Option("--tracking-uri", metavar="URI", help="MLflow; default: $MLFLOW_TRACKING_URI, else a SQLite file beside the result", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
+
+
+def knobs(settings: list[str] | None, steps: int | None) -> dict[str, bool | int | float | str]:
+    """Return KNOB=VALUE words as a mapping, values read as YAML does.
+
+    Raises:
+        BadInput: When a word holds no "=".
+    """
+    import yaml
+
+    found: dict[str, Any] = {} if steps is None else {"stop.steps": steps}
+    for word in settings or []:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise BadInput(f"--set wants KNOB=VALUE, got {word!r}; for example --set stop.steps=200")
+        found[name.strip()] = yaml.safe_load(value)
+    return found
+
+
+def tile_core(text: str | None) -> tuple[int, ...] | None:
+    """Return "[Z,]Y,X" as numbers.
+
+    Raises:
+        BadInput: When it is not two or three whole numbers.
+    """
+    if text is None:
+        return None
+    try:
+        core = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        core = ()
+    if len(core) not in (2, 3):
+        raise BadInput(f"--tile wants 2 or 3 whole numbers like 128,128 or 16,128,128, got {text!r}")
+    return core

@@ -1,0 +1,33 @@
+"""What the cluster test's workers run: it must be importable by them."""
+
+import os
+import time
+from pathlib import Path
+
+from ilcore.grammar.errors import BadWeights
+
+
+def note(job: tuple[str, int]) -> tuple[int, int]:
+    """Leave a mark for each run of a number, then take a while, so that a kill hits somebody at work."""
+    folder, number = job
+    (Path(folder) / f"{number}-{time.time_ns()}").touch()
+    time.sleep(0.1)
+    return number, os.getpid()
+
+
+def threads(_: int) -> str:
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def refuse(folder: str) -> None:
+    (Path(folder) / f"refused-{time.time_ns()}").touch()
+    raise BadWeights("weights must be right, got wrong; bring others")
+
+
+def flaky(folder: str) -> str:
+    """Fail once, as a store that times out does."""
+    mark = Path(folder) / "failed-once"
+    if not mark.exists():
+        mark.touch()
+        raise TimeoutError("store")
+    return "done"

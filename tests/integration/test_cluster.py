@@ -1,0 +1,94 @@
+"""A real Dask cluster of two worker processes."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ilcore.grammar.errors import BadInput, BadWeights
+from tasks.cluster import Cluster, Resources, default_workers, open_cluster
+from tests.integration.cluster_work import flaky, note, refuse, threads
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with open_cluster(Resources(workers=2, device="cpu")) as opened:
+        yield opened
+
+
+def test_every_item_is_reported_once(cluster: Cluster, tmp_path: Path) -> None:
+    reports = list(cluster.spread(note, [(str(tmp_path), n) for n in range(20)]))
+    assert sorted(number for number, _ in reports) == list(range(20))
+
+
+def test_work_survives_a_worker_that_is_killed_twice(cluster: Cluster, tmp_path: Path) -> None:
+    done, killed = [], []
+    for number, process in cluster.spread(note, [(str(tmp_path), n) for n in range(40)]):
+        done.append(number)
+        if len(done) in (5, 15):
+            os.kill(process, signal.SIGKILL)
+            killed.append(process)
+    assert len(killed) == 2
+    assert sorted(done) == list(range(40))
+
+
+def test_work_is_read_lazily_in_a_bounded_window(cluster: Cluster, tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def jobs() -> Iterator[tuple[str, int]]:
+        for number in range(30):
+            taken.append(number)
+            yield str(tmp_path), number
+
+    reports = cluster.spread(note, jobs())
+    next(reports)
+    assert len(taken) <= 3 * 2 + 1
+    reports.close()
+
+
+def test_an_error_of_ours_is_not_tried_again(cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(BadWeights, match="bring others"):
+        cluster.alone(refuse, str(tmp_path))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_store_that_times_out_is_tried_again(cluster: Cluster, tmp_path: Path) -> None:
+    assert cluster.alone(flaky, str(tmp_path)) == "done"
+
+
+def test_workers_compute_on_one_thread(cluster: Cluster) -> None:
+    assert cluster.alone(threads, 0) == "1"
+
+
+def test_a_running_scheduler_can_be_joined(cluster: Cluster, tmp_path: Path) -> None:
+    with open_cluster(Resources(scheduler=cluster.client.scheduler.address)) as joined:
+        assert joined.workers == 2
+        assert joined.alone(note, (str(tmp_path), 7))[0] == 7
+    assert cluster.alone(note, (str(tmp_path), 8))[0] == 8, "leaving a cluster must not stop it"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"workers": -1}, "workers must be >= 0, got -1"),
+        ({"device": "tpu"}, "got 'tpu'"),
+        ({"scheduler": "head"}, "address like tcp://"),
+    ],
+)
+def test_nonsense_resources_are_refused(wrong: dict[str, object], complaint: str) -> None:
+    with pytest.raises(BadInput, match=complaint):
+        Resources(**wrong)
+
+
+def test_a_scheduler_that_is_not_there_is_named() -> None:
+    with (
+        pytest.raises(BadInput, match="no answer from tcp://127.0.0.1:9"),
+        open_cluster(Resources(scheduler="tcp://127.0.0.1:9")),
+    ):
+        pass
+
+
+def test_default_is_a_worker_a_core() -> None:
+    assert default_workers("cpu") == len(os.sched_getaffinity(0))
