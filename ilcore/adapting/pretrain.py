@@ -5,7 +5,7 @@
             descend on the weighted squared error between denoised patch and patch
     keep an exponential average of the weights; checkpoint, so that a killed run goes on where it was
 
-The corpus is any list of scenes: the built-in generator (`scenes.py`) or tiles of the user's archive.
+The corpus is any list of scenes: the built-in generator (`scenes.py`, `corpus.py`) or tiles of the user's archive.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ilcore.adapting.scenes import scene
 from ilcore.adapting.weights import save_weights
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.slots import LiveNetwork
 from ilcore.networks.plain import Plain
@@ -41,7 +41,7 @@ class Schooling:
         signal_dependent: Share of patches with Poisson-Gaussian noise.
     """
 
-    steps: int = 6000
+    steps: int = 7000
     batch: int = 16
     side: int = 64
     learning_rate: float = 1e-3
@@ -51,11 +51,6 @@ class Schooling:
     signal_dependent: float = 0.3
     seed: int = 0
     checkpoint_every: int = 200
-
-
-def synthetic_corpus(count: int, seed: int) -> list[Image]:
-    """Return `count` generated scenes."""
-    return [scene(seed * 1_000_003 + number) for number in range(count)]
 
 
 def pretrain(
@@ -71,6 +66,11 @@ def pretrain(
     Raises:
         BadInput: When an image is smaller than a patch.
     """
+    smallest = min(min(image.shape) for image in corpus)
+    if smallest < schooling.side:
+        raise BadInput(
+            f"images must be at least {schooling.side} pixels wide and high, got {smallest}; use larger ones"
+        )
     run = _Run.resumed(network, schooling, out.with_suffix(".checkpoint"))
     while run.step < schooling.steps:
         loss = run.advance(_batch(corpus, schooling, run.step))

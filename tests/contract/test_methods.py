@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
 from ilcore.grammar.arrays import Streams
@@ -12,7 +13,6 @@ from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry, apply, configure, knobs
-
 from tests.scenes import scene
 
 NOISE_STD = 0.1

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser, load_weights, save_weights, sha256_of
 from ilcore.grammar.arrays import Streams
@@ -9,7 +10,6 @@ from ilcore.grammar.errors import BadWeights, RecipeError, UnknownMethod
 from ilcore.grammar.problem import Problem
 from ilcore.methods.catalogue import METHODS, find
 from ilcore.methods.entry import configure
-
 from tests.scenes import scene
 
 
