@@ -1,6 +1,29 @@
-"""Volumes: opened from many formats, read by region, written as OME-Zarr."""
+"""Volumes: opened from many formats, read by region, written as OME-Zarr, published in one step."""
 
+from ilcore.volumes.destination import check_destination, estimated_bytes
+from ilcore.volumes.layout import Layout, layout_for
+from ilcore.volumes.ome_zarr import Level, write_root
 from ilcore.volumes.open import from_array, is_remote, open_volume
+from ilcore.volumes.publish import finish_publishing, publish
+from ilcore.volumes.pyramid import write_pyramid
 from ilcore.volumes.volume import Volume
+from ilcore.volumes.write import WriteTarget, create_array, open_target
 
-__all__ = ["Volume", "from_array", "is_remote", "open_volume"]
+__all__ = [
+    "Layout",
+    "Level",
+    "Volume",
+    "WriteTarget",
+    "check_destination",
+    "create_array",
+    "estimated_bytes",
+    "finish_publishing",
+    "from_array",
+    "is_remote",
+    "layout_for",
+    "open_target",
+    "open_volume",
+    "publish",
+    "write_pyramid",
+    "write_root",
+]

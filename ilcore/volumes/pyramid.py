@@ -1,0 +1,114 @@
+"""Coarser levels of a result, each the mean of the one below, block by block."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilcore.volumes.ome_zarr import Level
+from ilcore.volumes.region import Five, Region, blocks, clip, five, region_of
+from ilcore.volumes.volume import Floats, Volume
+from ilcore.volumes.write import WriteTarget, create_array, open_target
+
+#: The coarsest level is at most this wide.
+COARSEST = 256
+#: Axes shorter than this are left as they are.
+SHORTEST_PLANE, SHORTEST_STACK = 64, 32
+#: Planes are averaged only once they are no further apart than this, in pixels of the plane.
+ISOTROPIC = 1.5
+
+
+def write_pyramid(root: str, volume: Volume, first: str = "0") -> tuple[Level, ...]:
+    """Write the coarser levels of an image whose finest level is complete.
+
+    Args:
+        root: The group; its array `first` is the finest level.
+        volume: The source, for the size of its voxels and the value that means "no data".
+        first: Path of the finest level; the others are called "1", "2" ...
+
+    Returns:
+        All levels, finest first.
+    """
+    below = open_target(f"{root.rstrip('/')}/{first}")
+    levels = [Level(first, below.shape)]
+    for number, factors in enumerate(level_factors(below.shape, volume.scale), start=1):
+        step = five([factor // before for factor, before in zip(factors, levels[-1].factors, strict=True)])
+        shape = shrunk(below.shape, step)
+        target = create_array(
+            f"{root.rstrip('/')}/{number}", shape=shape, dtype=below.dtype, axes=below.axes, overwrite=True
+        )
+        for region in blocks(shape, target.unit):
+            target.write(region, shrink_block(below, region, step, volume.missing))
+        levels.append(Level(str(number), shape, factors))
+        below = target
+    return tuple(levels)
+
+
+def level_factors(shape: Five, scale: Floats) -> Iterator[Five]:
+    """Yield how much coarser each further level is than the finest, until the plane is at most `COARSEST` wide.
+
+    Planes are averaged as soon as they are about as near to each other as pixels are.
+    """
+    factors: Five = (1, 1, 1, 1, 1)
+    while True:
+        now = shrunk(shape, factors)
+        near = factors[2] * scale[2] <= ISOTROPIC * max(factors[3] * scale[3], factors[4] * scale[4])
+        if max(now[3:]) <= COARSEST and not (near and now[2] > COARSEST):
+            return
+        step = [1, 1, *(2 if length > SHORTEST_PLANE else 1 for length in now[2:])]
+        step[2] = 2 if near and now[2] >= SHORTEST_STACK else 1
+        factors = five([factor * more for factor, more in zip(factors, step, strict=True)])
+        yield factors
+
+
+def shrunk(shape: Five, step: Five) -> Five:
+    """Return the size after averaging; what is left over at the edge makes a voxel too."""
+    return five([-(-length // by) for length, by in zip(shape, step, strict=True)])
+
+
+def shrink_block(below: WriteTarget | Volume, region: Region, step: Five, missing: float | None) -> NDArray[Any]:
+    """Return one region of a level from the level below it.
+
+    Args:
+        below: The finer level.
+        region: Region of the coarser level.
+        step: How many voxels become one, t c z y x.
+        missing: Value that is no data; it is left out of the mean, and stands where nothing else was.
+    """
+    spans = [(start * by, stop * by) for (start, stop), by in zip(region, step, strict=True)]
+    return mean_of_cells(below.read(clip(region_of(spans), below.shape)), step, missing)
+
+
+def mean_of_cells(block: NDArray[Any], step: Five, missing: float | None = None) -> NDArray[Any]:
+    """Average cells of voxels, leaving out missing and non-finite ones; whole numbers are rounded to the nearest.
+
+    Shape:
+        [t, c, z, y, x] -> each length divided by its step, rounded up.
+    """
+    shape = shrunk(five(block.shape), step)
+    total, count = np.zeros(shape), np.zeros(shape, dtype=np.int32)
+    # One voxel of every cell at a time: only arrays of the coarse size are made in float64.
+    for offset in product(*map(range, step)):
+        part = block[tuple(slice(start, None, by) for start, by in zip(offset, step, strict=True))]
+        place = tuple(slice(0, length) for length in part.shape)
+        valid = _valid(part, missing)
+        total[place] += np.where(valid, part, 0)
+        count[place] += valid
+    empty = np.nan if missing is None else missing
+    return _to_type(np.where(count > 0, total / np.maximum(count, 1), empty), block.dtype)
+
+
+def _valid(part: NDArray[Any], missing: float | None) -> NDArray[np.bool_]:
+    valid: NDArray[np.bool_] = np.isfinite(part)
+    return valid if missing is None else valid & (part != missing)
+
+
+def _to_type(mean: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.kind == "f":
+        return mean.astype(dtype)
+    info = np.iinfo(dtype)
+    # The mean of large 64-bit numbers may round to 2**63, which the type does not hold.
+    high = info.max if dtype.itemsize < 8 else np.nextafter(float(info.max), 0)
+    return np.clip(np.rint(mean), info.min, high).astype(dtype)

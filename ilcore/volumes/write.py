@@ -1,0 +1,187 @@
+"""Writing arrays: one writer a unit, every written region read back."""
+
+import errno
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from ilcore.grammar.errors import BadInput, CorruptData, DestinationError
+from ilcore.volumes.axes import canonical, from_five, pick, read_axes, source_index, spread, to_five
+from ilcore.volumes.layout import Layout, layout_for
+from ilcore.volumes.region import Five, Region, aligned, five, inside, size, words
+from ilcore.volumes.volume import Reopened
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+
+
+@dataclass(frozen=True)
+class WriteTarget(Reopened):
+    """An array that regions are written to, by many processes if each keeps to whole units.
+
+    Args:
+        path: Where the array lies.
+        axes: The axes it has, in the order t c z y x.
+        shape: Size, t c z y x.
+        dtype: Name of the type.
+        unit: What must be written at a time: the shard, else the chunk.
+        chunks: What can be read at a time.
+    """
+
+    path: str
+    axes: str
+    shape: Five
+    dtype: str
+    unit: Five
+    chunks: Five
+
+    @cached_property
+    def array(self) -> "zarr.Array[Any]":
+        """The open array."""
+        return zarr.open_array(store=self.path, mode="r+")
+
+    def write(self, region: Region, block: NDArray[Any]) -> None:
+        """Write one region, read it back and compare.
+
+        Args:
+            region: Whole units; only at the edge of the volume may the last one be short.
+            block: The voxels, [t, c, z, y, x], of the type of the array.
+
+        Raises:
+            BadInput: The region is not made of whole units, or the block has another shape or type.
+            CorruptData: What was read back is not what was written.
+            DestinationError: The store is full or cannot be written to.
+        """
+        self._check(region, block)
+        index = source_index(region, self.axes)
+        with store_errors(self.path):
+            self.array[index] = from_five(block, self.axes)
+        if not np.array_equal(self._read_back(region), block, equal_nan=block.dtype.kind == "f"):
+            raise CorruptData(
+                f"the voxels just written to {self.path} at {words(region)} were wanted back; got others; "
+                "check the disk and write them again"
+            )
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Read one region.
+
+        Shape:
+            [t, c, z, y, x].
+
+        Raises:
+            BadInput: The region reaches out of the array.
+        """
+        if not inside(region, self.shape):
+            raise BadInput(f"a region inside {self.shape} (t c z y x) was wanted, got {words(region)}")
+        block: NDArray[Any] = np.asarray(self.array[source_index(region, self.axes)])
+        return to_five(block, self.axes)
+
+    def _read_back(self, region: Region) -> NDArray[Any]:
+        try:
+            return self.read(region)
+        except (ValueError, RuntimeError) as error:
+            raise CorruptData(
+                f"the voxels just written to {self.path} at {words(region)} were wanted back; they cannot be decoded "
+                f"({error}); check the disk and write them again"
+            ) from error
+
+    def _check(self, region: Region, block: NDArray[Any]) -> None:
+        if not inside(region, self.shape) or not aligned(region, self.unit, self.shape):
+            raise BadInput(
+                f"whole write units of {self.unit} (t c z y x) inside {self.shape} were wanted, got {words(region)}; "
+                "a writer of less than a unit would destroy the work of another"
+            )
+        if block.shape != size(region) or block.dtype != np.dtype(self.dtype):
+            raise BadInput(
+                f"a block of {size(region)} {self.dtype} was wanted for {words(region)}, "
+                f"got {block.shape} {block.dtype}; cast and cut it first"
+            )
+
+
+def create_array(
+    path: str,
+    *,
+    shape: Five,
+    dtype: DTypeLike,
+    axes: str = "tczyx",
+    layout: Layout | None = None,
+    fill: float = 0,
+    overwrite: bool = False,
+) -> WriteTarget:
+    """Make an empty Zarr v3 array: bit-shuffled Zstandard chunks with checksums, in shards where there are many.
+
+    Args:
+        path: Where; folders above are made.
+        shape: Size, t c z y x; axes that are left out must have length 1.
+        dtype: Type of a voxel.
+        axes: The axes to store; they are stored in the order t c z y x.
+        layout: Chunks and shards; by default those of a result of this size.
+        fill: What regions hold that nobody wrote.
+        overwrite: Replace an array that is there.
+
+    Raises:
+        BadInput: An axis that is longer than 1 was left out.
+        DestinationError: An array is there already, or the place cannot be written to.
+    """
+    kept = canonical(read_axes(axes, len(axes), path))
+    if any(length != 1 for axis, length in zip("tczyx", shape, strict=True) if axis not in kept):
+        raise BadInput(f"all axes longer than 1 of {shape} (t c z y x) were wanted, got axes {axes!r}; name them all")
+    plan = layout or layout_for(shape)
+    with store_errors(path):
+        zarr.create_array(
+            store=path,
+            shape=pick(shape, kept),
+            chunks=pick(plan.chunks, kept),
+            shards=pick(plan.shards, kept) if plan.shards else None,
+            dtype=np.dtype(dtype).newbyteorder("="),
+            compressors=(BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()),
+            fill_value=fill,
+            dimension_names=tuple(kept),
+            zarr_format=3,
+            overwrite=overwrite,
+        )
+    return open_target(path)
+
+
+def open_target(path: str) -> WriteTarget:
+    """Return an array made by `create_array` for writing on.
+
+    Raises:
+        DestinationError: There is no such array.
+    """
+    with store_errors(path):
+        array = zarr.open_array(store=path, mode="r+")
+    names = "".join(str(name) for name in getattr(array.metadata, "dimension_names", None) or ())
+    axes = read_axes(names, array.ndim, path)
+    shape, chunks = five(spread(array.shape, axes, 1)), five(spread(array.chunks, axes, 1))
+    unit = five(spread(array.shards or array.chunks, axes, 1))
+    return WriteTarget(path, axes, shape, array.dtype.name, unit, chunks)
+
+
+@contextmanager
+def store_errors(path: str) -> Iterator[None]:
+    """Say in one sentence that a place cannot be written to.
+
+    Raises:
+        DestinationError: It is full, read-only, no folder, or holds something else.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Files beside the array that are not Zarr's own concern nobody.
+            warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+            yield
+    except (zarr.errors.ContainsArrayError, zarr.errors.ContainsGroupError, zarr.errors.NodeNotFoundError) as error:
+        raise DestinationError(f"a place for an array was wanted at {path}; {error}") from error
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError) or error.errno in FULL:
+            raise DestinationError(
+                f"a place to write to was wanted at {path}; got {error}; free some space or choose another"
+            ) from error
+        raise
