@@ -143,11 +143,17 @@ def _errors_raised() -> Iterator[None]:
     """Turn what tifffile only logs as an error into one: a truncated stack would open with fewer pages."""
     heard = _Heard()
     logger = logging.getLogger("tifffile")
+    before = (logger.level, logger.propagate, logger.disabled)
     logger.addHandler(heard)
+    # Whatever the application did to this logger must not make us deaf.
+    logger.setLevel(logging.ERROR)
+    logger.propagate, logger.disabled = False, False
     try:
         yield
     finally:
         logger.removeHandler(heard)
+        logger.setLevel(before[0])
+        logger.propagate, logger.disabled = before[1:]
     if heard.messages:
         raise tifffile.TiffFileError(heard.messages[0])
 
