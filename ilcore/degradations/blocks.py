@@ -23,6 +23,10 @@ _UNTRUSTED_ALLOWED = 0.05
 _LEAK = 4.0
 #: Above this share of low frequencies the leak of texture cannot be told from blur, and is not subtracted.
 _LEAK_SHARE = 0.65
+#: First lag of texture alone, in smooth blocks (natural images).
+_TEXTURE_LAG = 0.9
+#: Blur that gives neighbours the correlation r takes about this times r from the diagonal detail, for each axis.
+_BLUR_LOSS = 1.25
 #: Signal bins for the level of correlated noise, and the share of their blocks that counts as calm.
 _BINS = 12
 _CALM = 0.2
@@ -60,12 +64,25 @@ class SmoothBlocks:
     def leak(self) -> float:
         """Return the part of the first lags that is texture rather than noise.
 
-        Texture falls off slowly with distance in every direction, blurred noise does not; long tails along one axis
-        only are stripes and stay.
+        Two signs of texture: it falls off slowly with distance in every direction (long tails along one axis only are
+        stripes and stay), and it adds low frequencies without taking high ones from the noise, as blur does.
         """
+        return max(self._leak_by_tails(), self._leak_by_whiteness())
+
+    def _leak_by_tails(self) -> float:
         if self.whiteness < 1 - _LEAK_SHARE:
             return 0.0
         return _LEAK * max(0.0, min(self.tail_y, self.tail_x))
+
+    def _leak_by_whiteness(self) -> float:
+        """Interpolate between what texture and what blur of these lags would do to the whiteness."""
+        shared = min(self.lag_y, self.lag_x)
+        if shared <= 0:
+            return 0.0
+        if_texture = 1 - shared / _TEXTURE_LAG
+        if_blur = max(1 - _BLUR_LOSS * self.lag_y, 0.0) * max(1 - _BLUR_LOSS * self.lag_x, 0.0)
+        share = (self.whiteness - if_blur) / max(if_texture - if_blur, 1e-3)
+        return shared * min(max(share, 0.0), 1.0)
 
     @property
     def noise_lags(self) -> tuple[float, float, float]:

@@ -1,0 +1,92 @@
+"""The method follows from the verdict."""
+
+import numpy as np
+import pytest
+
+from ilcore.degradations.estimate import ChannelReport, Preflight, preflight
+from ilcore.grammar.errors import BadInput
+from ilcore.grammar.problem import Noise
+from ilcore.methods.catalogue import METHODS
+from ilcore.methods.entry import configure
+from ilcore.restoring.choose import choose
+from tests.scenes import noisy, scene
+
+LARGE = 2000 * 2000
+
+
+def found(*verdicts, confidence=0.9, lag=0.0):
+    channels = tuple(
+        ChannelReport(
+            noise=Noise(read_std=0.1, correlation=verdict), lag_y=lag, lag_x=lag, lag_diag=lag, verdict=verdict,
+            saturated_share=0, empty_share=0, missing_share=0, level=0.1, confidence=confidence, notes=(),
+        )
+        for verdict in verdicts
+    )  # fmt: skip
+    return Preflight(channels=channels)
+
+
+def test_white_noise_allows_adaptation_to_the_volume():
+    choice = choose(found("white"), space=2, voxels=LARGE)
+    assert (choice.method, choice.scope, dict(choice.overrides)) == ("adapted", "volume", {})
+
+
+@pytest.mark.parametrize("verdicts", [("isotropic",), ("row",), ("column",), ("white", "isotropic"), ("unknown",), ()])
+def test_anything_else_leaves_the_pretrained_model_as_it_is(verdicts):
+    choice = choose(found(*verdicts, lag=0.55), space=2, voxels=LARGE)
+    assert (choice.method, choice.scope, dict(choice.overrides)) == ("adapted", "volume", {"stop.steps": 0})
+
+
+def test_the_reason_names_the_correlation():
+    assert "isotropic, 0.55" in choose(found("isotropic", lag=0.55), space=2, voxels=LARGE).why
+
+
+def test_uncertain_whiteness_is_not_relied_on():
+    choice = choose(found("white", confidence=0.1), space=2, voxels=LARGE)
+    assert choice.overrides == {"stop.steps": 0}
+    assert "0.10" in choice.why
+
+
+def test_unknown_noise_is_said_to_be_unknown():
+    assert "could not be told" in choose(found("unknown", confidence=0), space=2, voxels=LARGE).why
+
+
+@pytest.mark.parametrize(("voxels", "scope"), [(100 * 100, "tile"), (LARGE, "volume")])
+def test_without_weights_white_noise_is_learnt_from_pairs(voxels, scope):
+    choice = choose(found("white"), space=2, voxels=voxels, has_weights=False)
+    assert (choice.method, choice.scope) == ("zs_n2n", scope)
+
+
+@pytest.mark.parametrize("verdict", ["isotropic", "row", "unknown"])
+def test_without_weights_other_noise_needs_an_image_prior(verdict):
+    choice = choose(found(verdict), space=3, voxels=LARGE, has_weights=False)
+    assert (choice.method, choice.scope) == ("dip", "tile")
+
+
+@pytest.mark.parametrize("has_weights", [True, False])
+def test_holes_are_filled_by_an_image_prior(has_weights):
+    choice = choose(found("white"), task="inpaint", space=2, voxels=LARGE, has_weights=has_weights)
+    assert (choice.method, choice.scope) == ("dip", "tile")
+
+
+def test_other_tasks_are_refused():
+    with pytest.raises(BadInput, match="'sharpen'"):
+        choose(found("white"), task="sharpen", space=2, voxels=LARGE)
+
+
+@pytest.mark.parametrize("verdict", ["white", "isotropic"])
+@pytest.mark.parametrize("task", ["denoise", "inpaint"])
+@pytest.mark.parametrize("has_weights", [True, False])
+def test_every_choice_is_in_the_catalogue_and_can_be_configured(verdict, task, has_weights):
+    choice = choose(found(verdict), task=task, space=2, voxels=LARGE, has_weights=has_weights)
+    entry = configure(METHODS[choice.method], choice.overrides)
+    assert task in entry.tasks
+    assert choice.scope in entry.scopes
+    assert has_weights or "weights" not in entry.needs
+    assert choice.why
+
+
+@pytest.mark.parametrize(("blur", "steps"), [(0.0, None), (0.7, 0)])
+def test_from_pixels_to_method(blur, steps):
+    image = noisy(scene("cells", (256, 256)), std=0.1, blur=blur)
+    choice = choose(preflight([image[None]], np.float32), space=2, voxels=image.size)
+    assert choice.overrides.get("stop.steps") == steps
