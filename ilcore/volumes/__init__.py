@@ -4,7 +4,6 @@ from ilcore.volumes.destination import check_destination, estimated_bytes
 from ilcore.volumes.layout import Layout, layout_for
 from ilcore.volumes.ome_zarr import Level, write_root
 from ilcore.volumes.open import from_array, is_remote, open_volume
-from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import write_pyramid
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
@@ -17,13 +16,11 @@ __all__ = [
     "check_destination",
     "create_array",
     "estimated_bytes",
-    "finish_publishing",
     "from_array",
     "is_remote",
     "layout_for",
     "open_target",
     "open_volume",
-    "publish",
     "write_pyramid",
     "write_root",
 ]

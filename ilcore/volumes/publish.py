@@ -5,19 +5,20 @@ Three places and one note are involved, all on one disk:
     destination              where readers look
     staging                  the new result, complete
     NAME.previous            the old result on its way out         (beside staging)
-    NAME.publish.json        what is going on, by inode            (beside staging)
+    NAME.publish.json        what is going on                       (beside staging)
 
 The steps, of which each is one system call or repeats safely:
 
-    1  note "moving", with the inodes of the new and the old result
+    1  note "moving", with the identity of the new and the old result
     2  swap staging and destination          (one system call; where the system has none: old aside, new in)
     3  staging, now the old result, becomes NAME.previous
     4  note "done"
     5  delete NAME.previous
 
 Killed between any two, the destination holds the old or the new result, whole, and publishing again finishes the rest:
-which of the two lies where is told by inode, which a rename does not change. Only where the system cannot swap is there
-a moment, between two renames, when the destination is absent and both results are whole beside it.
+which of the two lies where is told by the inode and time of its root metadata, which a rename does not change. Only
+where the system cannot swap is there a moment, between two renames, when the destination is absent and both results are
+whole beside it.
 """
 
 import ctypes
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Literal
 
 from ilcore.grammar.errors import BadInput, BadVolume, DestinationError
-from ilcore.volumes.destination import check_destination, estimated_bytes
+from ilcore.volumes.destination import ZARR_MARKS, check_destination, estimated_bytes
 from ilcore.volumes.open import open_volume
 
 __all__ = ["check_destination", "estimated_bytes", "finish_publishing", "publish"]
@@ -45,8 +46,8 @@ class _Note:
     """What was being done, written down before it is done."""
 
     state: Literal["moving", "done"]
-    new: int
-    old: int | None
+    new: str | None
+    old: str | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def publish(staging: str | os.PathLike[str], destination: str | os.PathLike[str]
             return
         _check(places, overwrite)
         places.destination.parent.mkdir(parents=True, exist_ok=True)
-        _write(places.note, _Note("moving", _inode(places.staging) or 0, _inode(places.destination)))
+        _write(places.note, _Note("moving", _identity(places.staging), _identity(places.destination)))
         finish_publishing(places.staging, places.destination)
     except OSError as error:
         raise DestinationError(
@@ -111,7 +112,7 @@ def finish_publishing(staging: str | os.PathLike[str], destination: str | os.Pat
         if not _move(places, note):
             return False
         _write(places.note, _Note("done", note.new, note.old))
-    published = _inode(places.destination) == note.new
+    published = _identity(places.destination) == note.new
     if published:
         _remove(places.previous)
     return published and not places.staging.exists()
@@ -124,11 +125,11 @@ def _places(staging: str | os.PathLike[str], destination: str | os.PathLike[str]
 
 def _move(places: _Places, note: _Note) -> bool:
     """Bring the new result to the destination and the old one aside, from wherever they are; tell whether it was so."""
-    if _inode(places.destination) != note.new:
-        if _inode(places.staging) != note.new:
+    if _identity(places.destination) != note.new:
+        if _identity(places.staging) != note.new:
             return _give_up(places, note)
         _bring_in(places)
-    if note.old is not None and _inode(places.staging) == note.old:
+    if note.old is not None and _identity(places.staging) == note.old:
         _remove(places.previous)
         _rename(places.staging, places.previous)
     return True
@@ -136,9 +137,9 @@ def _move(places: _Places, note: _Note) -> bool:
 
 def _give_up(places: _Places, note: _Note) -> bool:
     """Forget a publication whose new result was deleted by somebody; the old one goes back to its place."""
-    if note.old is not None and not places.destination.exists() and _inode(places.previous) == note.old:
+    if note.old is not None and not places.destination.exists() and _identity(places.previous) == note.old:
         _rename(places.previous, places.destination)
-    if _inode(places.destination) != note.old:
+    if _identity(places.destination) != note.old:
         raise DestinationError(
             f"the result begun to be published was wanted at {places.staging} or {places.destination}; both are "
             f"something else; look at them and at {places.previous}, then delete {places.note}"
@@ -148,7 +149,7 @@ def _give_up(places: _Places, note: _Note) -> bool:
 
 
 def _bring_in(places: _Places) -> None:
-    if not places.destination.exists():
+    if not places.destination.exists() or not any(places.destination.iterdir()):
         _rename(places.staging, places.destination)
     elif not _swap(places.staging, places.destination):
         _remove(places.previous)
@@ -216,8 +217,16 @@ def _settle(*paths: Path) -> None:
             os.close(handle)
 
 
-def _inode(path: Path) -> int | None:
-    return path.stat().st_ino if path.exists() else None
+def _identity(folder: Path) -> str | None:
+    """Return what tells one result from another wherever it is moved: inode and time of its root metadata.
+
+    The inode of the folder alone is not enough: a folder that is made after another was deleted may get the same one.
+    """
+    for mark in ZARR_MARKS:
+        if (folder / mark).is_file():
+            status = (folder / mark).stat()
+            return f"{status.st_ino}-{status.st_mtime_ns}"
+    return None
 
 
 def _write(path: Path, note: _Note) -> None:
