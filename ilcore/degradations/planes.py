@@ -5,6 +5,7 @@ pile-up at the top              saturated: the noise is cut off, so its variance
 pile-up at the bottom           cut off at zero, or outside the scan
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -51,12 +52,15 @@ class Limits:
 def planes_of(samples: Sequence[NDArray[Any]], channel: int, budget: int) -> list[Values]:
     """Cut samples into 2-D planes of one channel, evenly thinned to at most about `budget` pixels.
 
+    A plane larger than the budget is cropped around its centre.
+
     Args:
         samples: Arrays [C, y, x] or [C, z, y, x].
         channel: Which channel.
         budget: Pixels to look at, over all planes.
     """
-    planes = [plane for sample in samples for plane in _slices(np.asarray(sample)[channel])]
+    side = math.isqrt(budget)
+    planes = [_cropped(plane, side) for sample in samples for plane in _slices(np.asarray(sample)[channel])]
     pixels = sum(plane.size for plane in planes)
     wanted = max(1, round(len(planes) * min(1.0, budget / max(pixels, 1))))
     chosen = np.unique(np.linspace(0, max(len(planes) - 1, 0), wanted).round().astype(int))
@@ -105,6 +109,17 @@ def _pile(levels: Values, counts: NDArray[np.intp], dtype: np.dtype[Any], *, top
 def _slices(volume: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Yield [y, x] planes of [y, x] or [z, y, x]."""
     yield from volume.reshape(-1, *volume.shape[-2:])
+
+
+def _cropped(plane: NDArray[Any], side: int) -> NDArray[Any]:
+    """Return the plane, or its centre where it has more than side * side pixels."""
+    if plane.size <= side * side:
+        return plane
+    height, width = plane.shape
+    rows = min(height, max(side, side * side // width))
+    columns = side * side // rows
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return plane[top : top + rows, left : left + columns]
 
 
 def _filled(values: Values, trusted: Trust) -> Values:

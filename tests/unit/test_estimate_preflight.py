@@ -1,6 +1,7 @@
 """Preflight: verdicts, and everything that is no measurement."""
 
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -185,3 +186,18 @@ def test_big_samples_are_thinned():
 def test_reports_travel():
     found = preflight([noisy(scene("cells", SHAPE), std=0.1)[None]], np.float32)
     assert pickle.loads(pickle.dumps(found)) == found
+
+
+def test_a_huge_plane_is_cropped():
+    tall = np.zeros((1, 9000, 500), np.float32)
+    tall[0, 2500:6500] = np.random.default_rng(0).normal(size=(4000, 500))
+    found = preflight([tall], np.float32).channels[0]
+    assert found.level == pytest.approx(1, rel=0.05)
+    assert found.empty_share == 0
+
+
+def test_sixteen_tiles_take_seconds():
+    tiles = [noisy(scene("cells", SHAPE, n), std=0.1)[None] for n in range(16)]
+    start = time.perf_counter()
+    preflight(tiles, np.float32)
+    assert time.perf_counter() - start < 15  # about one, on an idle core
