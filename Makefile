@@ -31,7 +31,7 @@ e2e: .venv/ready ## only the stories and the tests with real servers
 bench: .venv/ready ## measurements, with timing
 	$(PY) -m pytest tests/bench -s
 
-up: .venv/ready ## Prefect server on loopback, work pool, deployments and one worker, in the foreground
+up: .venv/ready ## a Prefect server, the deployments and one worker on this machine
 	bash deploy/up.sh
 
 down: ## stop what `make up` started

@@ -1,31 +1,26 @@
 """Train a blind denoiser, measure it on scenes it has not seen, and register it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.adapting.pretrain import Schooling, pretrain, synthetic_corpus
+from ilcore.adapting.corpus import Image, archive_corpus, synthetic_corpus
+from ilcore.adapting.pretrain import Schooling, pretrain
 from ilcore.adapting.scenes import scene
 from ilcore.grammar.errors import BadInput
 from ilcore.networks.plain import Plain
 from ilcore.restoring.arrays import restore
-from ilcore.volumes.open import open_volume
 from tasks.progress import Progress
 from tasks.tracking import CHAMPION, Registered, Tracker
-
-Image = NDArray[np.float32]
 
 #: Noise levels of the customary table, on grey values of 0 to 255.
 LEVELS = (15, 25, 50)
 #: Seeds of the scenes that are measured; the corpus never reaches them.
 UNSEEN = range(900_000_000, 900_000_006)
-CROP = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +28,7 @@ class Lesson:
     """What to train on, and how long.
 
     Args:
-        archives: Volumes; none for the built-in generator of scenes.
+        archives: Volumes, or folders of them; none for the built-in generator of scenes.
         width: Channels of the network.
         depth: Convolutions of the network.
     """
@@ -69,7 +64,7 @@ def school(lesson: Lesson) -> Path:
     if out.suffix != ".safetensors":
         raise BadInput(f"weights must be written to a .safetensors file, got {out.name}; for example mine.safetensors")
     out.parent.mkdir(parents=True, exist_ok=True)
-    corpus = archive_corpus(lesson.archives, schooling) if lesson.archives else _generated(schooling)
+    corpus = gather(lesson)
     with Progress.of("pretrain", schooling.steps, "steps") as progress:
         return pretrain(lesson.network(), schooling, corpus, out, partial(_show, progress))
 
@@ -86,43 +81,13 @@ def register(weights: Path, metrics: dict[str, float], tracking_uri: str, alias:
     return Tracker(tracking_uri).register_weights(weights, alias=alias, metrics=metrics)
 
 
-def archive_corpus(archives: Sequence[str], schooling: Schooling) -> list[Image]:
-    """Return crops of volumes as images in [0, 1], drawn evenly from all planes and channels.
-
-    Raises:
-        BadInput: When no volume is as wide and high as a patch.
-    """
-    rng = np.random.default_rng(schooling.seed)
-    each = -(-schooling.scenes // len(archives))
-    crops = [crop for uri in archives for crop in _crops(uri, each, schooling.side, rng)]
-    if not crops:
-        raise BadInput(f"a corpus must hold planes of at least {schooling.side} pixels a side, got none in {archives}")
-    return crops
-
-
-def _crops(uri: str, count: int, side: int, rng: np.random.Generator) -> list[Image]:
-    volume = open_volume(uri)
-    times, channels, planes, height, width = volume.shape
-    if min(height, width) < side:
-        return []
-    crops: list[Image] = []
-    for _ in range(count):
-        t, c, z = (int(rng.integers(length)) for length in (times, channels, planes))
-        tall, wide = min(height, CROP), min(width, CROP)
-        y, x = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-        crops.append(volume.read(((t, t + 1), (c, c + 1), (z, z + 1), (y, y + tall), (x, x + wide)))[0, 0, 0])
-    values = np.concatenate([crop.ravel() for crop in crops]).astype(np.float32)
-    low, high = np.percentile(values[np.isfinite(values)], (0.1, 99.9))
-    return [_in_range(crop, float(low), float(high)) for crop in crops]
-
-
-def _in_range(crop: NDArray[np.generic], low: float, high: float) -> Image:
-    scaled = (crop.astype(np.float32) - low) / max(high - low, 1e-12)
-    return np.clip(np.nan_to_num(scaled, nan=0.0), 0, 1)
-
-
-def _generated(schooling: Schooling) -> list[Image]:
-    return synthetic_corpus(schooling.scenes, schooling.seed)
+def gather(lesson: Lesson) -> list[Image]:
+    """Return the corpus of a lesson, its archives in equal shares."""
+    if not lesson.archives:
+        return synthetic_corpus(lesson.scenes, lesson.seed)
+    each, side = -(-lesson.scenes // len(lesson.archives)), lesson.schooling().side
+    # A cut is twice a patch, so that a patch can be drawn from it at many places.
+    return [cut for archive in lesson.archives for cut in archive_corpus(Path(archive), each, 2 * side, lesson.seed)]
 
 
 def _show(progress: Progress, step: int, steps: int, loss: float) -> None:
