@@ -83,14 +83,15 @@ def plan(
     """
     with answering():
         from flows.pages import show_plan
-        from tasks.load import Wishes, make_plan
+        from ilcore.restoring.planning import Wishes
+        from tasks.load import make_plan
 
         wishes = Wishes(
-            source=source, target=target, method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
+            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
             missing=missing,
         )  # fmt: skip
-        show_plan(make_plan(wishes, tracking_uri), save)
+        show_plan(make_plan(source, target, wishes, tracking_uri), save)
 
 
 @app.command()
@@ -126,7 +127,7 @@ def restore(
     """
     with answering(f"il resume {target}" if target else "the same command again"):
         from flows.running import Running, run_plan, run_volume
-        from tasks.load import Wishes
+        from ilcore.restoring.planning import Wishes
 
         running = Running(
             workers=workers, scheduler=scheduler, device=device, overwrite=overwrite, tracking_uri=tracking_uri
@@ -137,11 +138,11 @@ def restore(
             err.print("il restore wants SRC and DST, or --plan FILE; see il restore --help", markup=False)
             raise typer.Exit(BAD_INPUT)
         wishes = Wishes(
-            source=source, target=target, method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
+            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
             missing=missing,
         )  # fmt: skip
-        raise typer.Exit(run_volume(wishes, running))
+        raise typer.Exit(run_volume(source, target, wishes, running))
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """The options that several commands share, said once."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,22 +14,26 @@ Target = Annotated[str, typer.Argument(help="where the result is, or will be: an
 LEARN, DATA, RUN = "What to do", "The volume", "How to run"
 
 Method = Annotated[str | None, typer.Option("--method", "-m", help="see `il methods`; chosen from the noise if left out", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
-Scope = Annotated[str | None, typer.Option(help="tile: learn on each tile; volume: one model per scan, then applied", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
-Task = Annotated[str, typer.Option(help="denoise, or inpaint (fill missing values)", rich_help_panel=LEARN)]
+Scope = Annotated[Literal["tile", "volume"] | None, typer.Option(help="tile: learn on each tile; volume: one model per scan, then applied", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
+Task = Annotated[
+    Literal["denoise", "inpaint"], typer.Option(help="denoise, or inpaint (fill missing values)", rich_help_panel=LEARN)
+]
 Knobs = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KNOB=VALUE", help="turn a knob of the method, such as stop.steps=200; repeatable", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
 Steps = Annotated[int | None, typer.Option(min=0, help="short for --set stop.steps=N", rich_help_panel=LEARN)]
 Weights = Annotated[str | None, typer.Option(help="a weight file, or models:/NAME@ALIAS of the registry", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
 Seed = Annotated[int, typer.Option(help="same plan, same seed: same voxels", rich_help_panel=LEARN)]
 NoiseStd = Annotated[float | None, typer.Option(min=0, help="noise standard deviation in the volume's own units, if known", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
 
-Tile = Annotated[str | None, typer.Option(metavar="[Z,]Y,X", help="tile core in voxels, such as 128,128", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
+Tile = Annotated[str | None, typer.Option(metavar="[Z,]Y,X", help="core of a tile in voxels, such as 8,128,128; Z is 8 if left out", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Axes = Annotated[str | None, typer.Option(help="what the axes mean if the file does not say, such as zyx", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Level = Annotated[int, typer.Option(min=0, help="level of a multiscale source", rich_help_panel=DATA)]
 Missing = Annotated[float | None, typer.Option(help="the value that means `no data` (NaN and inf always do)", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 
 Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="local workers; 0: one a core, or one a GPU", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
 Scheduler = Annotated[str | None, typer.Option(help="join a Dask scheduler instead, such as tcp://head:8786", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda", rich_help_panel=RUN)]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="what the workers compute on", rich_help_panel=RUN)
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing result; it stays until the new one has passed", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
 Tracking = Annotated[str | None, typer.Option("--tracking-uri", metavar="URI", help="MLflow; default: $MLFLOW_TRACKING_URI, else a SQLite file beside the result", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
 
@@ -51,8 +55,8 @@ def knobs(settings: list[str] | None, steps: int | None) -> dict[str, bool | int
     return found
 
 
-def tile_core(text: str | None) -> tuple[int, ...] | None:
-    """Return "[Z,]Y,X" as numbers.
+def tile_core(text: str | None) -> tuple[int, int, int] | None:
+    """Return "[Z,]Y,X" as (z, y, x); eight planes where Z is left out.
 
     Raises:
         BadInput: When it is not two or three whole numbers.
@@ -60,9 +64,9 @@ def tile_core(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:
-        core = tuple(int(part) for part in text.replace("x", ",").split(","))
+        core = [int(part) for part in text.split(",")]
     except ValueError:
-        core = ()
-    if len(core) not in (2, 3):
-        raise BadInput(f"--tile wants 2 or 3 whole numbers like 128,128 or 16,128,128, got {text!r}")
-    return core
+        core = []
+    if len(core) not in (2, 3) or min(core) < 1:
+        raise BadInput(f"--tile wants 2 or 3 whole numbers from 1 on, like 128,128 or 16,128,128; got {text!r}")
+    return (8 if len(core) == 2 else core[0], core[-2], core[-1])

@@ -1,33 +1,104 @@
 """What commands show: tables for people, drawn from plain mappings."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rich.panel import Panel
 from rich.table import Table
+
+from flows.answers import out
+
+if TYPE_CHECKING:
+    from ilcore.restoring.plan import RestorationPlan
 
 MARKS = {"pass": "[green]pass[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
 
 
-def facts(title: str, rows: Mapping[str, object]) -> Table:
-    """Return name and value pairs under a title."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+def show_info(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show what `describe` found of a volume."""
+    if as_json:
+        _print_json(found)
+        return
+    noise = found["noise"]
+    out.print(_facts({name: value for name, value in found.items() if name != "noise" and value is not None}))
+    out.print()
+    header = ["channel", *(channel["channel"] for channel in noise)]
+    out.print(_grid(header, [[name, *(channel[name] for channel in noise)] for name in noise[0] if name != "channel"]))
+
+
+def show_plan(plan: "RestorationPlan", save: str | None) -> None:
+    """Print a plan as YAML, and save it where asked."""
+    from tasks.load import write_plan
+
+    # Plain, so that it can be piped into a file.
+    print(plan.to_yaml(), end="")  # noqa: T201
+    if save is not None:
+        write_plan(plan, save)
+
+
+def show_methods() -> None:
+    """List the catalogue."""
+    from ilcore.methods.catalogue import METHODS
+
+    rows = [(m.name, ", ".join(sorted(m.tasks)), ", ".join(sorted(m.scopes)), m.summary) for m in METHODS.values()]
+    out.print(_grid(("method", "task", "scope", "what it does"), rows))
+    out.print("\nil methods NAME shows the knobs that --set can turn", markup=False)
+
+
+def show_method(name: str) -> None:
+    """Show one method and its knobs."""
+    from ilcore.methods.catalogue import find
+    from ilcore.methods.entry import knobs
+
+    entry = find(name)
+    out.print(_facts({"method": entry.name, "what it does": entry.summary, "reference": entry.reference}))
+    out.print()
+    out.print(_grid(("knob", "default"), knobs(entry).items()))
+
+
+def show_status(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show how far a restoration is."""
+    _print_json(found) if as_json else out.print(_facts(found))
+
+
+def show_verdict(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show every finding of the judge with its number and limit."""
+    if as_json:
+        _print_json(found)
+        return
+    rows = [(f["check"], f["verdict"], _short(f["measured"]), f["allowed"]) for f in found["findings"]]
+    out.print(_grid(("check", "verdict", "measured", "allowed"), rows))
+    out.print(f"\nverdict: {MARKS.get(found['verdict'], found['verdict'])}")
+
+
+def _facts(rows: Mapping[str, object]) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(name, _told(value))
     return table
 
 
-def grid(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return rows under a header."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+def _grid(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(MARKS.get(str(value), str(value)) for value in row))
+        table.add_row(*(MARKS.get(str(value), _told(value)) for value in row))
     return table
 
 
-def box(title: str, text: str) -> Panel:
-    """Return text in a frame."""
-    return Panel(text, title=title, title_align="left", expand=False)
+def _told(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " x ".join(str(part) for part in value) if all(isinstance(v, int) for v in value) else ", ".join(value)
+    return str(value)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _print_json(found: Mapping[str, Any]) -> None:
+    # Not through rich, which would fold long lines.
+    print(json.dumps(found, indent=1, default=str))  # noqa: T201

@@ -83,6 +83,12 @@ def tracking_uri(target: str, given: str | None = None) -> str:
     return f"sqlite:///{folder / 'mlruns.db'}"
 
 
+def is_there(uri: str) -> bool:
+    """Tell whether runs have been kept there before, without making anything; a server is taken to be there."""
+    database = _sqlite_file(uri)
+    return database is None or database.is_file()
+
+
 @dataclass(frozen=True)
 class Registered:
     """A version of a registered model.
