@@ -1,0 +1,37 @@
+"""Carry out a plan in this process: no cluster, no flow, no tracking. Same stages, same bytes."""
+
+from ilcore.qa.verdict import QAReport
+from ilcore.restoring import stages
+from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.tile import restore_unit
+from ilcore.restoring.volume_model import learn_volume_model, model_path
+from ilcore.restoring.workspace import Workspace
+
+
+def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = False) -> QAReport:
+    """Restore, judge and, unless the verdict is fail, publish.
+
+    Raises:
+        ILError: When input, disk or another run is in the way.
+    """
+    workspace = Workspace.of(plan.target)
+    with workspace.locked():
+        standing = stages.prepare(plan, workspace, overwrite=overwrite)
+        if standing.is_published:
+            return stages.read_findings(workspace)
+        ledger = Ledger(workspace.ledger, plan.tile_grid)
+        if standing.open_units and not model_path(workspace).exists():
+            learn_volume_model(plan, workspace, device)
+        for unit in ledger.open_units():
+            restore_unit(plan, workspace, unit.index, device)
+        for number in ledger.open_blocks():
+            stages.assemble_block(plan, workspace, number)
+        for unit in plan.tile_grid.units():
+            stages.measure_seams(plan, workspace, unit)
+        report = stages.verdict_of(plan, workspace)
+        stages.write_levels(plan, workspace, report)
+        stages.write_record(plan, workspace, report, {})
+        if report.verdict != "fail":
+            stages.publish_result(plan, workspace)
+        return report

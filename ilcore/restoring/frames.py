@@ -1,0 +1,81 @@
+"""From stored voxels to what a method sees, and back: one normalisation per channel for the whole volume."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ilcore.grammar.problem import Problem
+from ilcore.restoring.plan import RestorationPlan
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One region of the volume, as stored and as seen.
+
+    Shape:
+        All arrays [channel, z, y, x].
+    """
+
+    raw: NDArray[Any]
+    trusted: NDArray[np.bool_]
+    seen: NDArray[np.float32]
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to learn from: no data, or one value everywhere."""
+        values = self.raw[self.trusted]
+        return values.size == 0 or bool(values.min() == values.max())
+
+
+def trusted_in(raw: NDArray[Any], missing: float | None) -> NDArray[np.bool_]:
+    """Return where stored values are data."""
+    finite = np.isfinite(raw) if raw.dtype.kind == "f" else np.ones(raw.shape, bool)
+    return finite if missing is None else finite & (raw != missing)
+
+
+def frame_of(raw: NDArray[Any], plan: RestorationPlan) -> Frame:
+    """Normalise a region; values that are not data are filled with the median of those that are."""
+    trusted = trusted_in(raw, plan.source.missing)
+    seen = np.empty(raw.shape, np.float32)
+    for number, channel in enumerate(plan.channels):
+        data = raw[number][trusted[number]]
+        # Differences are taken in float64: 16 bits of signal on a large offset must survive.
+        scaled = (raw[number].astype(np.float64) - channel.low) / (channel.high - channel.low)
+        middle = (np.median(data.astype(np.float64)) - channel.low) / (channel.high - channel.low) if data.size else 0.5
+        seen[number] = np.where(trusted[number], scaled, middle)
+    return Frame(raw, trusted, seen)
+
+
+def problem_of(frames: Sequence[Frame], plan: RestorationPlan, device: str) -> Problem:
+    """Return the problem of several regions of one size."""
+    observed = _tensor(np.stack([frame.seen for frame in frames]), plan.space, device)
+    trusted = np.stack([frame.trusted for frame in frames])
+    return Problem(
+        observed=observed,
+        trusted=None if trusted.all() else _tensor(trusted, plan.space, device),
+        noise=tuple(channel.noise for channel in plan.channels),
+        value_range=plan.value_range,
+    )
+
+
+def stored_units(image: NDArray[np.float32], plan: RestorationPlan) -> NDArray[np.float64]:
+    """Return normalised values in the units of the source, [channel, z, y, x]."""
+    out = np.empty(image.shape, np.float64)
+    for number, channel in enumerate(plan.channels):
+        out[number] = image[number].astype(np.float64) * (channel.high - channel.low) + channel.low
+    return out
+
+
+def to_numpy(image: Tensor) -> NDArray[np.float32]:
+    """Return [tile, channel, *space] as [tile, channel, z, y, x]."""
+    values: NDArray[np.float32] = image.detach().float().cpu().numpy()
+    return values if values.ndim == 5 else values[:, :, None]
+
+
+def _tensor(values: NDArray[Any], space: int, device: str) -> Tensor:
+    return torch.from_numpy(values if space == 3 else values[:, :, 0]).to(device)

@@ -1,0 +1,205 @@
+"""The plan of one restoration: everything that decides its pixels, frozen, printable, hashable."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ilcore.grammar.errors import BadPlan, ILError
+from ilcore.grammar.problem import Noise
+from ilcore.methods.catalogue import find
+from ilcore.methods.entry import Entry, Scalar, configure
+from ilcore.tiling.grid import TileGrid
+
+Three = tuple[int, int, int]
+Five = tuple[int, int, int, int, int]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class SourcePlan(_Frozen):
+    """The volume that is read, with the digest of its content."""
+
+    uri: str
+    digest: str
+    axes: str
+    level: NotNegative = 0
+    shape: Five
+    dtype: str
+    missing: float | None = None
+
+
+class ChannelPlan(_Frozen):
+    """Normalisation and noise of one channel, in the units of the source, frozen for the whole volume.
+
+    `low` and `high` become 0 and 1; `floor` and `ceiling` bound what was seen. `verdict`, `confidence` and `notes`
+    are what preflight found.
+    """
+
+    low: float
+    high: float
+    floor: float
+    ceiling: float
+    gain: float = Field(ge=0)
+    read_std: float = Field(ge=0)
+    offset: float = 0.0
+    verdict: str = "unknown"
+    confidence: float = 0.0
+    lags: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    level: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def noise(self) -> Noise:
+        """Return the noise in normalised units."""
+        model = Noise(gain=self.gain, read_std=self.read_std, offset=self.offset, correlation=self.verdict)
+        return model.scaled(self.low, self.high)
+
+
+class GridPlan(_Frozen):
+    """How the volume is cut, (z, y, x)."""
+
+    core: tuple[Positive, Positive, Positive]
+    overlap: tuple[NotNegative, NotNegative, NotNegative]
+    halo: tuple[NotNegative, NotNegative, NotNegative]
+    align: tuple[Positive, Positive, Positive] = (1, 1, 1)
+    unit: tuple[Positive, Positive, Positive] = (1, 1, 1)
+
+
+class WeightsPlan(_Frozen):
+    """Pretrained weights: where they were asked for, and the only content that will do."""
+
+    uri: str
+    path: str
+    sha256: str
+
+
+class SamplesPlan(_Frozen):
+    """Tiles from which a model of the whole volume is learnt."""
+
+    count: Positive = 16
+    extent: Three = (1, 96, 96)
+    batch: Positive = 4
+
+
+class RestorationPlan(_Frozen):
+    """What will be done to one volume. Nothing runs that is not in it."""
+
+    source: SourcePlan
+    target: str
+    task: Literal["denoise", "inpaint"] = "denoise"
+    method: str
+    scope: Literal["tile", "volume"]
+    overrides: dict[str, Scalar] = {}
+    tile_steps: NotNegative = 0
+    why: str = ""
+    seed: NotNegative = 0
+    grid: GridPlan
+    channels: tuple[ChannelPlan, ...]
+    weights: WeightsPlan | None = None
+    samples: SamplesPlan = SamplesPlan()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "RestorationPlan":
+        complaints = list(_complaints(self))
+        if complaints:
+            raise ValueError("; ".join(complaints))
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """Name everything that decides the pixels; where they are written does not."""
+        content = self.model_dump(mode="json", exclude={"target": True, "weights": {"path", "uri"}})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def entry(self) -> Entry:
+        """Return the configured method."""
+        return configure(find(self.method), self.overrides)
+
+    @property
+    def space(self) -> int:
+        """Return 3 where the volume has more than one z plane, else 2."""
+        return 3 if self.source.shape[2] > 1 else 2
+
+    @property
+    def tile_grid(self) -> TileGrid:
+        """Return the grid of tiles."""
+        grid = self.grid
+        return TileGrid(self.source.shape, grid.core, grid.overlap, grid.halo, grid.align, grid.unit)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Return the range of normalised values, with headroom."""
+        lows = [(c.floor - c.low) / (c.high - c.low) for c in self.channels]
+        highs = [(c.ceiling - c.low) / (c.high - c.low) for c in self.channels]
+        room = 0.05 * max(max(highs) - min(lows), 1e-6)
+        return min(lows) - room, max(highs) + room
+
+    def to_yaml(self) -> str:
+        """Return the plan as a YAML file's text."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "RestorationPlan":
+        """Read a plan.
+
+        Raises:
+            BadPlan: Listing every complaint.
+        """
+        try:
+            content: Any = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise BadPlan(f"a plan must be YAML, got a syntax error: {error}; `il plan` writes a good one") from error
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}" for e in error.errors())
+            raise BadPlan(f"a plan must be complete and sound; {found}; `il plan` writes a good one") from error
+
+
+def read_plan(path: Path) -> RestorationPlan:
+    """Read a plan file.
+
+    Raises:
+        BadPlan: When it is missing or wrong.
+    """
+    if not path.is_file():
+        raise BadPlan(f"a plan must be a YAML file, got {path}; write one with `il plan SOURCE TARGET --save {path}`")
+    return RestorationPlan.from_yaml(path.read_text())
+
+
+def _complaints(plan: RestorationPlan) -> list[str]:
+    found = []
+    if len(plan.channels) != plan.source.shape[1]:
+        found.append(f"channels must have {plan.source.shape[1]} entries, got {len(plan.channels)}")
+    if any(channel.high <= channel.low for channel in plan.channels):
+        found.append("every channel must have high > low")
+    try:
+        found += _method_complaints(plan.entry, plan)
+        plan.tile_grid  # noqa: B018 (a grid that cannot exist complains when made)
+    except ILError as error:
+        found.append(str(error))
+    return found
+
+
+def _method_complaints(entry: Entry, plan: RestorationPlan) -> list[str]:
+    found = []
+    if plan.task not in entry.tasks:
+        found.append(
+            f"{plan.method} can {' and '.join(sorted(entry.tasks))}, got task {plan.task}; choose another method"
+        )
+    if plan.scope not in entry.scopes:
+        found.append(f"{plan.method} has scopes {sorted(entry.scopes)}, got {plan.scope}")
+    if "weights" in entry.needs and plan.weights is None:
+        found.append(f"{plan.method} needs weights, got none; pass --weights or leave the shipped ones")
+    if plan.scope == "volume" and not entry.can_apply and plan.tile_steps < 1:
+        found.append(f"{plan.method} must make steps on every tile, got tile_steps 0; set it to {entry.tile_steps}")
+    return found

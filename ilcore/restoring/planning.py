@@ -1,0 +1,251 @@
+"""From a source and a wish to a plan: look at samples, choose, cut, freeze."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
+from ilcore.degradations.estimate import ChannelReport, Preflight, preflight
+from ilcore.grammar.errors import BadInput, BadVolume
+from ilcore.grammar.region import Region, region_of
+from ilcore.methods.catalogue import find
+from ilcore.methods.entry import Entry, Scalar, configure
+from ilcore.restoring.choose import Choice, choose
+from ilcore.restoring.plan import (
+    ChannelPlan,
+    GridPlan,
+    RestorationPlan,
+    SamplesPlan,
+    SourcePlan,
+    Three,
+    WeightsPlan,
+)  # fmt: skip
+from ilcore.restoring.workspace import Workspace
+from ilcore.tiling.grid import balanced_core
+from ilcore.volumes.open import open_volume
+from ilcore.volumes.volume import Volume
+
+#: Places that preflight looks at, and their largest side.
+_LOOKS, _SIDE, _DEPTH = 24, 256, 4
+#: Tiles of a unit of work where a volume has many.
+_MANY = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the user asked for; everything else is chosen.
+
+    Args:
+        method: Name in the catalogue; None chooses.
+        scope: tile or volume; None takes what suits the method.
+        task: denoise or inpaint.
+        noise_std: Noise that the user knows, in the units of the source; None estimates it.
+        seed: Seed of every draw.
+        overrides: Knobs of the method.
+        tile: Core of a tile, (z, y, x).
+        tile_steps: Steps on every tile after a model of the volume; None takes what the method needs.
+        weights: Path of pretrained weights; None takes the shipped ones.
+        weights_uri: Where they came from, for the record.
+        missing: Value that means "no data".
+        axes: Names of the axes of the source, where it does not say.
+        level: Level of a multiscale source.
+    """
+
+    method: str | None = None
+    scope: Literal["tile", "volume"] | None = None
+    task: Literal["denoise", "inpaint"] = "denoise"
+    noise_std: float | None = None
+    seed: int = 0
+    overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    tile: Three | None = None
+    tile_steps: int | None = None
+    weights: str | None = None
+    weights_uri: str | None = None
+    missing: float | None = None
+    axes: str | None = None
+    level: int = 0
+
+
+def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan:
+    """Look at a volume and return a plan for it; nothing is written.
+
+    Args:
+        source: Path or URL of the volume.
+        target: Folder of the OME-Zarr to be made.
+        wishes: Fields of `Wishes`.
+
+    Raises:
+        BadInput: When the source is no volume, or a wish cannot be met.
+    """
+    return plan_volume(source, target, Wishes(**wishes))
+
+
+def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
+    """Return a plan for one volume; see `plan_restoration`."""
+    volume = open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing)
+    samples = [volume.read(region)[0] for region in looks(volume, wishes.seed)]
+    found = preflight(samples, volume.dtype, missing=volume.missing)
+    channels = tuple(_channel(n, samples, report, volume, wishes) for n, report in enumerate(found.channels))
+    choice = _choice(found, volume, wishes)
+    weights = _weights(choice, wishes)
+    entry = _entry(choice, weights)
+    return RestorationPlan(
+        source=_source(source, volume, wishes),
+        target=str(Workspace.of(target).target),
+        task=wishes.task,
+        method=choice.method,
+        scope=_scope(choice),
+        overrides=dict(choice.overrides),
+        tile_steps=_tile_steps(entry, choice, wishes),
+        why=choice.why,
+        seed=wishes.seed,
+        grid=_grid(entry, volume, choice.scope, wishes.tile),
+        channels=channels,
+        weights=weights,
+        samples=_samples(entry, volume),
+    )
+
+
+def looks(volume: Volume, seed: int, count: int = _LOOKS) -> list[Region]:
+    """Return places spread over a volume: one in each of `count` stretches of it, at random within."""
+    rng = np.random.default_rng((seed, 11))
+    extent = [1, volume.shape[1], *(min(n, m) for n, m in zip(volume.shape[2:], (_DEPTH, _SIDE, _SIDE), strict=True))]
+    room = [n - m for n, m in zip(volume.shape, extent, strict=True)]
+    if not any(room):
+        return [region_of([(0, n) for n in volume.shape])]
+    regions: list[Region] = []
+    for number in range(count):
+        # A golden-ratio sequence on each axis covers the volume more evenly than independent draws.
+        places = [(rng.random() / count + number * step) % 1 for step in (0.7549, 0.0, 0.5698, 0.8192, 0.6711)]
+        starts = [round(place * free) for place, free in zip(places, room, strict=True)]
+        region = region_of([(a, a + n) for a, n in zip(starts, extent, strict=True)])
+        if region not in regions:
+            regions.append(region)
+    return regions
+
+
+def _channel(
+    channel: int, samples: Sequence[NDArray[Any]], report: ChannelReport, volume: Volume, wishes: Wishes
+) -> ChannelPlan:
+    values = np.concatenate([_data(sample[channel], volume) for sample in samples])
+    if values.size == 0:
+        raise BadVolume(f"a volume must hold data, got only missing values in channel {channel} of {volume.uri}")
+    low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
+    known = wishes.noise_std is not None
+    return ChannelPlan(
+        low=low,
+        high=high if high > low else low + 1.0,
+        floor=float(values.min()),
+        ceiling=float(values.max()),
+        gain=0.0 if known else report.noise.gain,
+        read_std=float(wishes.noise_std) if wishes.noise_std is not None else report.noise.read_std,
+        offset=report.noise.offset,
+        verdict=report.verdict,
+        confidence=1.0 if known else report.confidence,
+        lags=(report.lag_y, report.lag_x, report.lag_diag),
+        level=report.level,
+        notes=report.notes,
+    )
+
+
+def _data(values: NDArray[Any], volume: Volume) -> NDArray[np.float64]:
+    flat = values.astype(np.float64).ravel()
+    kept = flat[np.isfinite(flat)]
+    return kept if volume.missing is None else kept[kept != volume.missing]
+
+
+def _choice(found: Preflight, volume: Volume, wishes: Wishes) -> Choice:
+    space = 3 if volume.shape[2] > 1 else 2
+    voxels = int(np.prod(volume.shape[2:]))
+    choice = choose(found, task=wishes.task, space=space, voxels=voxels)
+    if wishes.method is not None and wishes.method != choice.method:
+        entry = find(wishes.method)
+        choice = Choice(method=entry.name, scope="tile" if entry.tile_steps else "volume", why="the user asked for it")
+    merged = {**choice.overrides, **{_full(name): value for name, value in wishes.overrides.items()}}
+    return replace(choice, scope=wishes.scope or choice.scope, overrides=merged)
+
+
+def _full(name: str) -> str:
+    return "stop.steps" if name == "steps" else name
+
+
+def _scope(choice: Choice) -> Literal["tile", "volume"]:
+    return "tile" if choice.scope == "tile" else "volume"
+
+
+def _weights(choice: Choice, wishes: Wishes) -> WeightsPlan | None:
+    if "weights" not in find(choice.method).needs:
+        if wishes.weights:
+            raise BadInput(f"weights serve methods that start pretrained, got {choice.method}; leave them out")
+        return None
+    path = Path(wishes.weights) if wishes.weights else SHIPPED
+    digest = sha256_of(path)
+    return WeightsPlan(uri=wishes.weights_uri or wishes.weights or "shipped", path=str(path.resolve()), sha256=digest)
+
+
+def _entry(choice: Choice, weights: WeightsPlan | None) -> Entry:
+    entry = find(choice.method)
+    if weights is not None:
+        entry = entry.with_network(load_denoiser(Path(weights.path), weights.sha256)[0])
+    return configure(entry, choice.overrides)
+
+
+def _source(uri: str, volume: Volume, wishes: Wishes) -> SourcePlan:
+    place = uri if "://" in uri else str(Path(uri).resolve())
+    return SourcePlan(
+        uri=place, digest=volume.digest(), axes=volume.axes, level=wishes.level, shape=volume.shape,
+        dtype=volume.dtype.name, missing=volume.missing,
+    )  # fmt: skip
+
+
+def _tile_steps(entry: Entry, choice: Choice, wishes: Wishes) -> int:
+    if choice.scope == "tile":
+        return 0
+    return entry.tile_steps if wishes.tile_steps is None else wishes.tile_steps
+
+
+def _grid(entry: Entry, volume: Volume, scope: str, core: Three | None) -> GridPlan:
+    """Cut for the method: large tiles where a model is only applied, smaller ones where each tile learns."""
+    space = 3 if volume.shape[2] > 1 else 2
+    halo, align = _three(entry.halo(space), 0), _three(entry.align(space), 1)
+    flat = halo[0] == 0
+    learns = scope == "tile" or entry.tile_steps > 0
+    wanted: Three = core or ((8 if flat else 16), *((128, 128) if learns and space == 2 else _sides(learns, flat)))
+    cores = _of_axes(
+        balanced_core(length, min(side, max(length, step)), step)
+        for length, side, step in zip(volume.shape[2:], wanted, align, strict=True)
+    )
+    overlap = _of_axes(
+        min(reach, side // 2) // step * step
+        for reach, side, step in zip((0 if flat else 2, 8, 8), cores, align, strict=True)
+    )
+    tiles = np.prod([-(-n // side) for n, side in zip(volume.shape[2:], cores, strict=True)])
+    unit = (1, 1, 1) if tiles <= _MANY else (1, 2, 2)
+    return GridPlan(core=cores, overlap=overlap, halo=halo, align=align, unit=unit)
+
+
+def _sides(learns: bool, flat: bool) -> tuple[int, int]:
+    if not learns:
+        return (256, 256) if flat else (128, 128)
+    return (128, 128) if flat else (64, 64)
+
+
+def _samples(entry: Entry, volume: Volume) -> SamplesPlan:
+    space = 3 if volume.shape[2] > 1 else 2
+    flat = _three(entry.halo(space), 0)[0] == 0
+    wanted = (1 if flat else 8, 96, 96)
+    extent = _of_axes(min(n, m) for n, m in zip(volume.shape[2:], wanted, strict=True))
+    return SamplesPlan(count=24 if flat else 12, extent=extent, batch=4)
+
+
+def _three(values: Sequence[int], filler: int) -> Three:
+    return _of_axes((*(filler,) * (3 - len(values)), *values))
+
+
+def _of_axes(values: Any) -> Three:
+    z, y, x = (int(value) for value in values)
+    return (z, y, x)

@@ -1,0 +1,94 @@
+"""Restored tiles on their way to the result: core and overlap of one tile are one chunk."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from ilcore.grammar.errors import CorruptData
+from ilcore.grammar.region import size
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.tiling.grid import Tile, TileGrid
+from ilcore.volumes.write import store_errors
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Scratch of one run; picklable. Values are in units of the source; NaN stands where the source is kept."""
+
+    path: Path
+    grid: TileGrid
+    kind: str
+
+    @classmethod
+    def of(cls, path: Path, plan: RestorationPlan) -> "Scratch":
+        """Return the scratch of a plan: 32-bit floats, 64-bit where the source holds more than they can."""
+        dtype = np.dtype(plan.source.dtype)
+        return cls(path, plan.tile_grid, "f8" if dtype.itemsize > (4 if dtype.kind == "f" else 2) else "f4")
+
+    def create(self) -> None:
+        """Make the array, or leave the one that is there."""
+        if (self.path / "zarr.json").exists():
+            return
+        t, z, y, x = self.grid.grid_shape
+        chunk = self.grid.keep_shape
+        shape = (t, chunk[1], z * chunk[2], y * chunk[3], x * chunk[4])
+        with store_errors(str(self.path)):
+            zarr.create_array(
+                store=self.path, shape=shape, chunks=chunk, dtype=self.kind, fill_value=np.nan, zarr_format=3,
+                compressors=(BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()),
+                config={"write_empty_chunks": True},
+            )  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "grid": self.grid, "kind": self.kind}
+
+    @cached_property
+    def _array(self) -> Any:
+        return zarr.open_array(self.path, mode="r+")
+
+    def write(self, tile: Tile, values: NDArray[Any]) -> int:
+        """Write one tile's kept region, [channel, z, y, x], as one chunk, and return its digest."""
+        content = values.astype(self.kind)
+        padded = np.full(self.grid.keep_shape, np.nan, self.kind)
+        channels, z, y, x = content.shape
+        padded[0, :channels, :z, :y, :x] = content
+        with store_errors(str(self.path)):
+            self._array[self._place(tile)] = padded
+        return digest_of(content)
+
+    def read(self, tile: Tile, digest: int) -> NDArray[Any]:
+        """Return one tile's kept region, [1, channel, z, y, x].
+
+        Raises:
+            CorruptData: When it is not what was written.
+        """
+        try:
+            padded = np.asarray(self._array[self._place(tile)])
+        except (ValueError, RuntimeError) as error:
+            raise CorruptData(
+                f"tile {tile.index} must be readable from {self.path}; got {error}; run it again"
+            ) from error
+        content = padded[tuple(slice(0, n) for n in size(tile.keep))]
+        if digest_of(content[0]) != digest:
+            raise CorruptData(
+                f"tile {tile.index} must be what its worker wrote, got other bytes in {self.path}; "
+                "start again with --overwrite"
+            )
+        return content
+
+    def _place(self, tile: Tile) -> tuple[slice, ...]:
+        chunk = self.grid.keep_shape
+        at = (tile.index[0], 0, *tile.index[1:])
+        return tuple(slice(n * length, (n + 1) * length) for n, length in zip(at, chunk, strict=True))
+
+
+def digest_of(values: NDArray[Any]) -> int:
+    """Return 64 bits of the sha256 of an array's bytes."""
+    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()[:8], "big")

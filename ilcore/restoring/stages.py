@@ -1,0 +1,229 @@
+"""The stages of a run as plain functions; whoever orchestrates calls them in this order.
+
+    prepare ─> learn_volume_model ─> restore_unit for each open unit ─> assemble_block for each open block
+            ─> finish (pyramid, seams, verdict, maps) ─> publish
+
+Every stage may be called again after a crash and does only what is missing.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilcore.grammar.errors import BadInput, BadVolume
+from ilcore.grammar.region import Region, blocks, intersect, size, slices
+from ilcore.qa.seams import seam_score
+from ilcore.qa.verdict import Finding, QAReport, judge, measures
+from ilcore.restoring.frames import trusted_in
+from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.record import versions
+from ilcore.restoring.scratch import Scratch
+from ilcore.restoring.volume_model import keep_start_weights, open_source
+from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.tiling.assemble import blend, cast
+from ilcore.tiling.grid import Tile, Unit
+from ilcore.volumes.destination import check_destination, estimated_bytes
+from ilcore.volumes.ome_zarr import write_root
+from ilcore.volumes.publish import finish_publishing, publish
+from ilcore.volumes.pyramid import write_pyramid
+from ilcore.volumes.write import WriteTarget, create_array, open_target
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands when it is taken up.
+
+    Args:
+        is_published: The result of this very plan is in its place; there is nothing to do.
+        units: Units of work in all.
+        open_units: Units still to be restored.
+    """
+
+    is_published: bool
+    units: int = 0
+    open_units: int = 0
+
+
+def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = False) -> Standing:
+    """Make the workspace of a run, or take up the one that is there. The caller holds the lock.
+
+    Raises:
+        BadInput: When another plan's run or result is in the way and `overwrite` is not set.
+        BadVolume: When the source is no longer the one of the plan.
+        DestinationError: When the disk refuses.
+    """
+    if workspace.staging.exists():
+        # After a kill while publishing, staging may hold the previous result.
+        finish_publishing(workspace.staging, workspace.target)
+    if _is_published(plan, workspace):
+        return Standing(is_published=True)
+    _make_room(plan, workspace, overwrite=overwrite)
+    volume = open_source(plan)
+    if volume.digest() != plan.source.digest:
+        raise BadVolume(
+            f"the source must be the one that was planned for, got another content in {plan.source.uri}; plan again"
+        )
+    needed = 0 if workspace.staging.exists() else estimated_bytes(volume)
+    check_destination(workspace.target, plan.source.uri, _may_replace(workspace, overwrite), needed)
+    write_text(workspace.plan, plan.to_yaml())
+    keep_start_weights(plan, workspace)
+    target = _staged(plan, workspace)
+    Scratch.of(workspace.scratch, plan).create()
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    ledger.create(len(list(blocks(target.shape, target.unit))))
+    still = sum(1 for _ in ledger.open_units())
+    return Standing(False, len(list(plan.tile_grid.units())), still)
+
+
+def _is_published(plan: RestorationPlan, workspace: Workspace) -> bool:
+    if not (workspace.plan.exists() and workspace.record.exists()):
+        return False
+    if workspace.plan_of_run().fingerprint != plan.fingerprint:
+        return False
+    record = json.loads(workspace.record.read_text())
+    return bool(record.get("published")) and (workspace.target / "zarr.json").exists()
+
+
+def _make_room(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool) -> None:
+    if not workspace.plan.exists():
+        return
+    there = workspace.plan_of_run()
+    if there.fingerprint == plan.fingerprint and not workspace.record.exists():
+        return
+    if there.fingerprint != plan.fingerprint and not overwrite:
+        raise BadInput(
+            f"the run in {workspace.root} must be the one of this plan ({plan.fingerprint[:8]}), got another "
+            f"({there.fingerprint[:8]}); resume that one with `il resume {workspace.target}`, or pass --overwrite"
+        )
+    workspace.clear()
+
+
+def _may_replace(workspace: Workspace, overwrite: bool) -> bool:
+    # A wish to overwrite survives a crash: it is remembered beside the plan.
+    mark = workspace.root / "overwrite"
+    if overwrite and not mark.exists():
+        mark.touch()
+    return mark.exists()
+
+
+def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
+    path = workspace.staging / "0"
+    if (path / "zarr.json").exists():
+        return open_target(str(path))
+    return create_array(str(path), shape=plan.source.shape, dtype=plan.source.dtype, axes=plan.source.axes)
+
+
+def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> int:
+    """Blend, cast and write one write unit of the result; return how many values were clipped.
+
+    Values that are not data come out as they went in.
+
+    Raises:
+        CorruptData: When a tile is not what its worker wrote, or the written block is not what was sent.
+    """
+    target = open_target(str(workspace.staging / "0"))
+    region = _block(target, number)
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    source = open_source(plan).read(region)
+    blended, kept = _blended(plan, workspace, region)
+    if plan.task == "denoise":
+        kept |= ~trusted_in(source, plan.source.missing)
+    values, clipped = cast(np.where(kept, 0, blended), np.dtype(plan.source.dtype))
+    target.write(region, np.where(kept, source, values))
+    ledger.commit_block(number, clipped)
+    return clipped
+
+
+def _block(target: WriteTarget, number: int) -> Region:
+    return next(region for n, region in enumerate(blocks(target.shape, target.unit)) if n == number)
+
+
+def _blended(
+    plan: RestorationPlan, workspace: Workspace, region: Region
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the blended region and where some tile says that the source is to be kept."""
+    grid, scratch = plan.tile_grid, Scratch.of(workspace.scratch, plan)
+    digests = Ledger(workspace.ledger, grid).read("digest")
+    keeps_source = np.zeros(size(region), bool)
+
+    def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
+        for tile in grid.touching(region):
+            piece = scratch.read(tile, int(digests[tile.index]))
+            shared = intersect(region, tile.keep)
+            inner = slices(shared, [start for start, _ in tile.keep])
+            keeps_source[slices(shared, [start for start, _ in region])] |= np.isnan(piece[inner])
+            yield tile, np.nan_to_num(piece)
+
+    return blend(region, pieces(), grid), keeps_source
+
+
+def measure_seams(plan: RestorationPlan, workspace: Workspace, unit: Unit) -> None:
+    """Measure the seams of one unit on the assembled result and store them in the ledger."""
+    target = open_target(str(workspace.staging / "0"))
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    ledger.set_seams(unit, [seam_score(target.read, tile, plan.tile_grid) for tile in unit.tiles])
+
+
+def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
+    """Return the verdict on a run whose tiles are all done and assembled."""
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    values = int(np.prod(plan.source.shape, dtype=np.int64))
+    share = float(ledger.read("clipped_values").sum()) / values
+    confidence = min(channel.confidence for channel in plan.channels)
+    return judge(measures(list(ledger.rows()), clipped_share=share, confidence=confidence))
+
+
+def write_levels(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
+    """Write the pyramid and, last of all, the root metadata that makes staging a readable image."""
+    volume = open_source(plan)
+    levels = write_pyramid(str(workspace.staging), volume)
+    about = {
+        "ilcore": {
+            "fingerprint": plan.fingerprint, "method": plan.method, "scope": plan.scope, "verdict": report.verdict,
+            "source": plan.source.uri, "source_digest": plan.source.digest,
+        }
+    }  # fmt: skip
+    name = workspace.target.name.removesuffix(".zarr").removesuffix(".ome")
+    write_root(str(workspace.staging), volume=volume, levels=levels, name=name, attributes=about)
+
+
+def write_record(plan: RestorationPlan, workspace: Workspace, report: QAReport, more: Mapping[str, Any]) -> None:
+    """Write the run's record: fingerprint, findings, versions and whatever the caller measured."""
+    record = {
+        "fingerprint": plan.fingerprint,
+        "verdict": report.verdict,
+        "findings": [asdict(finding) for finding in report.findings],
+        "published": False,
+        "versions": versions(),
+        **more,
+    }
+    write_text(workspace.record, json.dumps(record, indent=2, default=str))
+
+
+def read_findings(workspace: Workspace) -> QAReport:
+    """Read the findings of a finished run from its record."""
+    record = json.loads(workspace.record.read_text())
+    return QAReport(tuple(Finding(**finding) for finding in record["findings"]))
+
+
+def publish_result(plan: RestorationPlan, workspace: Workspace) -> Path:
+    """Put the result in its place in one step, then note it and remove the scratch.
+
+    Raises:
+        DestinationError: When the disk refuses; result and previous result are both whole then.
+    """
+    replace = (workspace.root / "overwrite").exists()
+    if workspace.staging.exists():
+        publish(workspace.staging, workspace.target, overwrite=replace)
+    record = json.loads(workspace.record.read_text())
+    write_text(workspace.record, json.dumps(record | {"published": True}, indent=2))
+    shutil.rmtree(workspace.scratch, ignore_errors=True)
+    (workspace.root / "overwrite").unlink(missing_ok=True)
+    return workspace.target

@@ -1,0 +1,145 @@
+"""One model for the whole volume, learnt from sampled tiles; and the weights every tile starts from."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ilcore import fit
+from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
+from ilcore.fit import Weights
+from ilcore.grammar.arrays import Streams
+from ilcore.grammar.errors import BadVolume
+from ilcore.grammar.region import Region, region_of
+from ilcore.methods.catalogue import find
+from ilcore.methods.entry import Entry, configure
+from ilcore.restoring.frames import Frame, frame_of, problem_of
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.open import open_volume
+from ilcore.volumes.volume import Volume
+
+#: Learning on the volume always uses so many threads: another number would change the last bits of the weights.
+THREADS = 2
+#: Draws per sample until one is found that is not empty.
+_DRAWS = 8
+
+
+@dataclass(frozen=True)
+class LearntModel:
+    """What learning on the volume led to.
+
+    Args:
+        path: Weights file, or None where every tile learns alone or takes the pretrained weights.
+        sha256: Its hash.
+        steps: Updates made.
+        reason: Why it ended.
+        risk_before: Held-out risk of the start, normalised units squared, where the method has one.
+        risk: The same of the model kept.
+        curve: Loss curve.
+    """
+
+    path: str | None
+    sha256: str | None = None
+    steps: int = 0
+    reason: str = "not asked for"
+    risk_before: float | None = None
+    risk: float | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+
+
+def open_source(plan: RestorationPlan) -> Volume:
+    """Open the source of a plan."""
+    return open_volume(plan.source.uri, axes=plan.source.axes, level=plan.source.level, missing=plan.source.missing)
+
+
+def keep_start_weights(plan: RestorationPlan, workspace: Workspace) -> Path | None:
+    """Copy the pretrained weights beside the target, so that the run can be repeated when the original is gone.
+
+    Raises:
+        BadWeights: When they are not the ones of the plan.
+    """
+    if plan.weights is None:
+        return None
+    kept = workspace.weights / ("start" + Path(plan.weights.path).suffix)
+    if not kept.exists():
+        load_weights(Path(plan.weights.path), plan.weights.sha256)
+        workspace.weights.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_name(kept.name + ".partial")
+        shutil.copyfile(plan.weights.path, partial)
+        partial.replace(kept)
+    return kept
+
+
+def start_of(plan: RestorationPlan, workspace: Workspace) -> tuple[Entry, Weights | None]:
+    """Return the configured method, on the network of the pretrained weights, and those weights.
+
+    Raises:
+        BadWeights: When they are not the ones of the plan.
+    """
+    if plan.weights is None:
+        return plan.entry, None
+    kept = workspace.weights / ("start" + Path(plan.weights.path).suffix)
+    network, weights = load_denoiser(kept, plan.weights.sha256)
+    return configure(find(plan.method).with_network(network), plan.overrides), weights
+
+
+def model_path(workspace: Workspace) -> Path:
+    """Return where the model of the volume lies."""
+    return workspace.weights / "volume.safetensors"
+
+
+def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str = "cpu") -> LearntModel:
+    """Learn one model from samples of the volume and store it beside the target.
+
+    The same plan gives the same weights. With a budget of 0 steps nothing is learnt.
+
+    Raises:
+        BadVolume: When every sample is empty.
+        BadWeights: When the pretrained weights are not the ones of the plan.
+    """
+    entry, start = start_of(plan, workspace)
+    if plan.scope == "tile" or (start is not None and _budget(entry) == 0):
+        return LearntModel(None)
+    frames = sampled_frames(plan, open_source(plan))
+    problem = problem_of(frames, plan, device)
+    streams = Streams.of(plan.seed, f"{plan.method}/volume", [(n,) for n in range(len(frames))])
+    torch.set_num_threads(THREADS)
+    done = fit.learn(entry.method, problem, streams, start=start, batch=plan.samples.batch)
+    path = model_path(workspace)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if done.stopped[0].startswith("diverged") or done.weights is None:
+        return LearntModel(None, None, done.steps[0], done.stopped[0], curve=done.curves[0])
+    digest = save_weights(path, {name: value.cpu() for name, value in done.weights.items()})
+    risks = [None if not values else values[0] for values in (done.risk_before, done.risk)]
+    return LearntModel(str(path), digest, done.steps[0], done.stopped[0], risks[0], risks[1], done.curves[0])
+
+
+def sampled_frames(plan: RestorationPlan, volume: Volume) -> list[Frame]:
+    """Return samples spread over the volume, those with something in them first choice.
+
+    Raises:
+        BadVolume: When all are empty.
+    """
+    frames = []
+    for number in range(plan.samples.count):
+        rng = np.random.default_rng((plan.seed, 13, number))
+        drawn = (frame_of(volume.read(_place(plan, volume, rng))[0], plan) for _ in range(_DRAWS))
+        found = next((frame for frame in drawn if not frame.is_empty), None)
+        if found is not None:
+            frames.append(found)
+    if not frames:
+        raise BadVolume(f"a volume must hold something to learn from, got only empty samples of {plan.source.uri}")
+    return frames
+
+
+def _place(plan: RestorationPlan, volume: Volume, rng: np.random.Generator) -> Region:
+    extent = (1, volume.shape[1], *plan.samples.extent)
+    starts = [int(rng.integers(n - m + 1)) for n, m in zip(volume.shape, extent, strict=True)]
+    return region_of([(a, a + n) for a, n in zip(starts, extent, strict=True)])
+
+
+def _budget(entry: Entry) -> int:
+    return int(getattr(entry.method.stop, "steps", 1))
