@@ -1,13 +1,15 @@
 """How the command line runs a flow: check first, then Prefect, then say how it ended."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.answers import out
+from flows.answers import PUBLISHED, REFUSED, out
+from flows.pages import MARKS
 
 if TYPE_CHECKING:
-    pass
+    from ilcore.restoring.planning import Wishes
+    from tasks.publish import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,56 @@ class Running:
     device: str = "auto"
     overwrite: bool = False
     tracking_uri: str | None = None
+
+
+def run_volume(source: str, target: str, wishes: "Wishes", running: Running) -> int:
+    """Restore a volume and return the exit code."""
+    from tasks.load import check_early
+
+    check_early(source, target, wishes)
+    asked = asdict(wishes)
+    del asked["weights_uri"], asked["tile_steps"]
+    return _run({"source": source, "target": target, **asked}, running)
+
+
+def run_plan(plan: str, running: Running) -> int:
+    """Carry out a plan file and return the exit code."""
+    from pathlib import Path
+
+    from ilcore.restoring.plan import read_plan
+
+    read_plan(Path(plan))
+    return _run({"plan": plan}, running)
+
+
+def run_again(target: str, running: Running) -> int:
+    """Go on with the run that was begun for a target and return the exit code."""
+    from tasks.load import plan_of
+
+    plan_of(target)
+    return _run({"target": target}, running)
+
+
+def _run(parameters: dict[str, Any], running: Running) -> int:
+    # The embedded server needs a quarter of a minute: say what the wait is for.
+    out.print("starting Prefect and the workers ...", style="dim")
+    from flows.restore import restore_volume
+
+    outcome = settled(restore_volume, {**parameters, **asdict(running)})
+    _tell(outcome)
+    return PUBLISHED if outcome.is_published else REFUSED
+
+
+def _tell(outcome: "Outcome") -> None:
+    for finding in outcome.findings:
+        if finding["verdict"] != "pass":
+            told = f"{finding['check']}: {finding['measured']:.4g}, allowed {finding['allowed']} ({finding['why']})"
+            out.print(f"{MARKS[finding['verdict']]}  {told}")
+    place = outcome.target if outcome.is_published else "nothing was published: the QA gate refused the result"
+    out.print(f"verdict     {MARKS[outcome.verdict]}")
+    out.print(f"result      {place}\nreport      {outcome.report}", markup=False)
+    if outcome.page:
+        out.print(f"MLflow      {outcome.page}", markup=False)
 
 
 def run_pretrain(**wishes: Any) -> None:

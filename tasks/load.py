@@ -1,21 +1,58 @@
 """Look at a volume, and make or take up the plan of its restoration."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
 from ilcore.degradations.estimate import preflight
+from ilcore.grammar.errors import BadInput
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
-from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.plan import RestorationPlan, read_plan
 from ilcore.restoring.planning import Wishes, looks, plan_volume
+from ilcore.restoring.stages import Standing, prepare
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.volume import Volume
 
 MODELS = "models:/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Where a plan may come from besides a source: a plan file, and a registry that holds weights."""
+
+    plan: str | None = None
+    tracking_uri: str | None = None
+
+
+@task(name="load", cache_policy=NO_CACHE)
+def load(source: str | None, target: str | None, wishes: Wishes, asked: Asked) -> RestorationPlan:
+    """Return the plan to carry out: from a plan file, from a run that was begun, or made now.
+
+    Raises:
+        BadInput: When nothing says what to restore.
+    """
+    if asked.plan is not None:
+        return read_plan(Path(asked.plan))
+    if target is None:
+        raise BadInput(
+            "a restoration wants source and target, or a plan file, or the target of a run to resume; got none"
+        )
+    if source is None:
+        return plan_of(target)
+    return make_plan(source, target, wishes, asked.tracking_uri)
+
+
+@task(name="prepare", cache_policy=NO_CACHE)
+def make_ready(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool) -> Standing:
+    """Make the workspace of the run, or take up the one that is there, and tell what is left to do."""
+    return prepare(plan, workspace, overwrite=overwrite)
 
 
 def describe(source: str, *, axes: str | None, level: int, missing: float | None) -> dict[str, Any]:

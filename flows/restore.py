@@ -1,0 +1,128 @@
+"""One volume, start to end: load, adapt, optimise, assemble, judge, publish.
+
+    load ─> prepare ─> adapt ─> optimise ─> assemble ─> judge ─> record ─> publish
+                         └──── one cluster, workers restore tiles ────┘
+
+Stages are Prefect tasks in this process; tiles are futures on the cluster. Only plans and small reports pass by here.
+"""
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.summary import summary_markdown
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.planning import Wishes
+from ilcore.restoring.workspace import Workspace
+from tasks.adapt import adapt
+from tasks.assemble import assemble
+from tasks.cluster import Resources, open_cluster
+from tasks.judge import judge
+from tasks.load import Asked, load, make_ready
+from tasks.optimise import optimise
+from tasks.publish import Outcome, earlier_outcome, outcome_of, publish, record
+from tasks.recording import Recording
+from tasks.sheets import numbers_of
+
+
+def _run_name() -> str:
+    asked = flow_run.parameters
+    named = asked.get("source") or asked.get("target") or asked.get("plan") or "volume"
+    return f"{Path(str(named)).name}-{asked.get('method') or 'chosen'}"
+
+
+@flow(name="restore-volume", flow_run_name=_run_name)
+def restore_volume(
+    source: str | None = None,
+    target: str | None = None,
+    plan: str | None = None,
+    method: str | None = None,
+    scope: Literal["tile", "volume"] | None = None,
+    task: Literal["denoise", "inpaint"] = "denoise",
+    overrides: dict[str, bool | int | float | str] | None = None,
+    weights: str | None = None,
+    noise_std: float | None = None,
+    seed: int = 0,
+    tile: tuple[int, int, int] | None = None,
+    axes: str | None = None,
+    level: int = 0,
+    missing: float | None = None,
+    workers: int = 0,
+    scheduler: str | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    tracking_uri: str | None = None,
+) -> Any:
+    """Restore one volume, judge the result, and publish it unless the QA gate refuses.
+
+    Args:
+        source: The volume; left out to go on with the run that was begun for `target`.
+        target: Where the result shall be: an OME-Zarr folder.
+        plan: A plan file, instead of source, target and everything that decides voxels.
+        method: Name in the catalogue; chosen from the noise if left out.
+        scope: tile (learn on each tile) or volume (one model per scan).
+        task: denoise or inpaint.
+        overrides: Knobs of the method, such as {"stop.steps": 200}.
+        weights: A weight file, or models:/NAME@ALIAS.
+        noise_std: Noise standard deviation in the volume's units, where it is known.
+        seed: Same plan, same seed: same voxels.
+        tile: Core of a tile, (z, y, x).
+        axes: What the axes mean where the source does not say.
+        level: Level of a multiscale source.
+        missing: The value that means "no data".
+        workers: Local workers; 0 for one a core, or one a GPU.
+        scheduler: A running Dask scheduler to join instead.
+        device: auto, cpu or cuda.
+        overwrite: Replace an existing result; it stays until the new one has passed.
+        tracking_uri: MLflow's address; a SQLite file beside the result by default.
+    """
+    resources = Resources(workers=workers, scheduler=scheduler, device=device)
+    wishes = Wishes(
+        method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
+        seed=seed, tile=tile, axes=axes, level=level, missing=missing,
+    )  # fmt: skip
+    chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
+    workspace = Workspace.of(chosen.target)
+    with workspace.locked():
+        standing = make_ready(chosen, workspace, overwrite=overwrite)
+        outcome = (
+            earlier_outcome(workspace)
+            if standing.is_published
+            else _carried_out(chosen, workspace, resources, tracking_uri)
+        )
+    return _ended(outcome)
+
+
+def _carried_out(
+    plan: RestorationPlan, workspace: Workspace, resources: Resources, tracking_uri: str | None
+) -> Outcome:
+    began = time.monotonic()
+    with Recording.of(plan, tracking_uri, _prefect_tags()) as recording:
+        with open_cluster(resources) as cluster:
+            learnt = adapt(plan, workspace, cluster)
+            tally = optimise(plan, workspace, cluster)
+            assemble(plan, workspace, cluster)
+            report = judge(plan, workspace, cluster)
+        numbers = numbers_of(plan, workspace, tally, time.monotonic() - began)
+        record(plan, workspace, report, learnt, numbers)
+        publish(plan, workspace, report)
+        recording.close(workspace, report, learnt, numbers)
+    return outcome_of(workspace, report, numbers, recording.page)
+
+
+def _prefect_tags() -> dict[str, str]:
+    return {"prefect.flow_run_id": str(flow_run.id or ""), "prefect.flow_run_name": str(flow_run.name or "")}
+
+
+def _ended(outcome: Outcome) -> State[Any]:
+    create_markdown_artifact(summary_markdown(outcome), key="restoration", description="How the restoration ended")
+    if outcome.is_published:
+        return Completed(message=f"published, verdict {outcome.verdict}", data=outcome)
+    failed = ", ".join(str(finding["check"]) for finding in outcome.findings if finding["verdict"] == "fail")
+    return Failed(message=f"the QA gate refused the result: {failed}", data=outcome)

@@ -1,0 +1,25 @@
+"""Blend the restored tiles into the result, one write unit at a time, on the workers."""
+
+from functools import partial
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.stages import assemble_block
+from ilcore.restoring.workspace import Workspace
+from tasks.cluster import Cluster
+from tasks.progress import Progress
+
+
+@task(name="assemble", cache_policy=NO_CACHE)
+def assemble(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> int:
+    """Write the blocks that are not written yet, each by one worker alone, and return how many values were clipped."""
+    todo = Ledger(workspace.ledger, plan.tile_grid).open_blocks()
+    clipped = 0
+    with Progress.of("assemble", len(todo), "blocks") as progress:
+        for count in cluster.spread(partial(assemble_block, plan, workspace), todo):
+            clipped += count
+            progress.step()
+    return clipped

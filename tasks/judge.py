@@ -1,0 +1,103 @@
+"""Judge the assembled result without knowing the truth, and tell what was found."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ilcore.grammar.errors import BadPlan
+from ilcore.qa.verdict import QAReport
+from ilcore.restoring.ledger import STATUS, Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.stages import measure_seams, verdict_of
+from ilcore.restoring.workspace import Workspace
+from tasks.cluster import Cluster
+from tasks.progress import Progress
+
+
+@task(name="judge", cache_policy=NO_CACHE)
+def judge(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> QAReport:
+    """Measure the seams of every tile, and return all findings with their verdict."""
+    grid = plan.tile_grid
+    with Progress.of("judge", sum(1 for _ in grid.units()), "units") as progress:
+        for _ in cluster.spread(partial(measure_seams, plan, workspace), grid.units()):
+            progress.step()
+    return verdict_of(plan, workspace)
+
+
+def standing(target: str) -> dict[str, Any]:
+    """Return how far the run of a target is, as plain values.
+
+    Raises:
+        BadPlan: When no run was begun.
+    """
+    workspace = Workspace.of(target)
+    plan = workspace.plan_of_run()
+    found: dict[str, Any] = {
+        "target": str(workspace.target),
+        "method": plan.method,
+        "scope": plan.scope,
+        "why": plan.why,
+    }
+    if workspace.ledger.exists():
+        found |= _counts(Ledger(workspace.ledger, plan.tile_grid))
+    record = _record(workspace) if workspace.record.exists() else None
+    if record is None:
+        return found | {"state": f"not finished: il resume {target}"}
+    return found | {"state": _state(record), "verdict": record["verdict"], "report": str(workspace.report)}
+
+
+def judgement(target: str) -> dict[str, Any]:
+    """Return verdict and findings of a finished run, as plain values.
+
+    Raises:
+        BadPlan: When no run was begun or it is not finished.
+    """
+    workspace = Workspace.of(target)
+    workspace.plan_of_run()
+    if not workspace.record.exists():
+        raise BadPlan(f"a verdict wants a finished run, got one that is still going on; il resume {target}")
+    record = _record(workspace)
+    return {"target": str(workspace.target), "verdict": record["verdict"], "findings": record["findings"]}
+
+
+def report_page(target: str, copy: str | None) -> Path:
+    """Return where the report of a finished run lies, copied to a place of the user's where asked.
+
+    Raises:
+        BadPlan: When there is none.
+    """
+    workspace = Workspace.of(target)
+    if not workspace.report.exists():
+        raise BadPlan(f"a report wants a finished run of {target}, got none in {workspace.root}; il resume {target}")
+    if copy is None:
+        return workspace.report
+    shutil.copyfile(workspace.report, copy)
+    return Path(copy)
+
+
+def _counts(ledger: Ledger) -> dict[str, Any]:
+    status = ledger.read("status")
+    counted = {word: int((status == number).sum()) for number, word in enumerate(STATUS)}
+    assembled = ledger.read("assembled")
+    return {
+        "tiles": f"{status.size - counted['open']} of {status.size} done",
+        **{f"tiles {word}": count for word, count in counted.items() if count and word != "open"},
+        "blocks": f"{int(assembled.sum())} of {assembled.size} assembled",
+    }
+
+
+def _record(workspace: Workspace) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(workspace.record.read_text())
+    return found
+
+
+def _state(record: Mapping[str, Any]) -> str:
+    if record["published"]:
+        return "published"
+    return "refused by the QA gate" if record["verdict"] == "fail" else "judged, not published: il resume"

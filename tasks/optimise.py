@@ -1,0 +1,64 @@
+"""Restore every tile that is still to be done, on the workers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.tile import UnitReport, restore_unit
+from ilcore.restoring.workspace import Workspace
+from tasks.cluster import Cluster, worker_device
+from tasks.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What the workers did in this run; tiles that an earlier run finished are not counted."""
+
+    tiles: int = 0
+    fell_back: int = 0
+    failed: int = 0
+    voxels: int = 0
+    seconds: float = 0.0
+
+    def plus(self, report: UnitReport) -> "Tally":
+        """Return the tally with one more unit."""
+        return Tally(
+            tiles=self.tiles + report.tiles,
+            fell_back=self.fell_back + report.fell_back,
+            failed=self.failed + report.failed,
+            voxels=self.voxels + report.voxels,
+            seconds=self.seconds + report.seconds,
+        )
+
+
+@task(name="optimise", cache_policy=NO_CACHE)
+def optimise(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> Tally:
+    """Spread the open units of work over the cluster, and return what was done.
+
+    A unit commits itself to the ledger, so a lost worker costs at most the units it held.
+    """
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    everything = sum(1 for _ in plan.tile_grid.tiles())
+    todo = [(unit.index, len(unit.tiles)) for unit in ledger.open_units()]
+    work = partial(_restore, plan, workspace, cluster.device)
+    tally = Tally()
+    with Progress.of("optimise", everything, "tiles", already=everything - sum(n for _, n in todo)) as progress:
+        for report in cluster.spread(work, [index for index, _ in todo]):
+            tally = tally.plus(report)
+            progress.step(_words(tally), by=report.tiles)
+    return tally
+
+
+def _restore(plan: RestorationPlan, workspace: Workspace, device: str, index: Sequence[int]) -> UnitReport:
+    return restore_unit(plan, workspace, index, worker_device(device))
+
+
+def _words(tally: Tally) -> str:
+    fallen = f"{tally.fell_back} fell back" if tally.fell_back else ""
+    failed = f"{tally.failed} failed" if tally.failed else ""
+    return ", ".join(filter(None, (fallen, failed)))

@@ -1,0 +1,52 @@
+"""The MLflow run of one restoration: begun before the first tile, closed however it ends."""
+
+import datetime
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ilcore.grammar.errors import ILError
+from ilcore.qa.verdict import QAReport
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.volume_model import LearntModel
+from ilcore.restoring.workspace import Workspace
+from tasks.sheets import closing_sheet, opening_sheet, volume_run
+from tasks.tracking import Tracker, tracking_uri
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run, open for writing by the driver alone."""
+
+    tracker: Tracker
+    run_id: str
+    plan: RestorationPlan
+
+    @classmethod
+    @contextmanager
+    def of(cls, plan: RestorationPlan, given_uri: str | None, tags: Mapping[str, str]) -> Iterator["Recording"]:
+        """Begin the run of a plan, or take up the one that a killed process left, and end it with the block."""
+        tracker = Tracker(tracking_uri(plan.target, given_uri))
+        today = datetime.datetime.now(tz=datetime.UTC).date()
+        run_id = tracker.begin(volume_run(plan, today), opening_sheet(plan, tags))
+        try:
+            yield cls(tracker, run_id, plan)
+        except BaseException as error:
+            tracker.end(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        tracker.end(run_id, "FINISHED")
+
+    @property
+    def page(self) -> str:
+        """Return how to look at the run."""
+        return self.tracker.page(self.run_id)
+
+    def close(
+        self, workspace: Workspace, report: QAReport, learnt: LearntModel, numbers: Mapping[str, float | None]
+    ) -> None:
+        """Write down how it ended. The result is in its place by now: trouble with MLflow is told, not raised."""
+        try:
+            self.tracker.note(self.run_id, closing_sheet(self.plan, workspace, report, learnt, numbers))
+        except ILError as error:
+            sys.stderr.write(f"warning: the result is published, but not all of it was tracked: {error}\n")

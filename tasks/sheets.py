@@ -1,0 +1,153 @@
+"""What a restoration writes into its MLflow run, and the numbers that sum it up."""
+
+import datetime
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ilcore.qa.verdict import QAReport
+from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.record import git_commit
+from ilcore.restoring.volume_model import LearntModel
+from ilcore.restoring.workspace import Workspace
+from tasks.optimise import Tally
+from tasks.tracking import Sheet, VolumeRun
+
+#: Loss curves shown in a run, and tiles up to which looking for them is cheap.
+CURVES, FEW_TILES = 6, 20_000
+
+
+def volume_run(plan: RestorationPlan, today: datetime.date) -> VolumeRun:
+    """Return how the run of a plan is named and found again."""
+    stem = Path(plan.source.uri).name.split(".")[0] or "volume"
+    return VolumeRun(
+        name=f"{stem}-{plan.method}-{today}-{plan.fingerprint[:8]}",
+        source=plan.source.uri,
+        target=plan.target,
+        fingerprint=plan.fingerprint,
+        digest=plan.source.digest,
+    )
+
+
+def opening_sheet(plan: RestorationPlan, tags: Mapping[str, str]) -> Sheet:
+    """Return what is known before the first tile: the plan, the noise, the code."""
+    levels = {f"noise_before_channel_{n}": channel.level for n, channel in enumerate(plan.channels)}
+    known = {
+        "il.weights": plan.weights.uri if plan.weights else "none",
+        "il.weights_sha256": plan.weights.sha256 if plan.weights else "none",
+        "il.output": plan.target,
+        "mlflow.source.name": "ilcore",
+    }
+    commit = git_commit()
+    return Sheet(
+        params=_params(plan),
+        metrics={**levels, "noise_confidence": min(channel.confidence for channel in plan.channels)},
+        tags={**known, **({"mlflow.source.git.commit": commit} if commit else {}), **tags},
+        texts={"config/plan.yaml": plan.to_yaml()},
+    )
+
+
+def closing_sheet(
+    plan: RestorationPlan,
+    workspace: Workspace,
+    report: QAReport,
+    learnt: LearntModel,
+    numbers: Mapping[str, float | None],
+) -> Sheet:
+    """Return what is known at the end: numbers, every tile, findings, pictures, report."""
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    findings = [asdict(finding) for finding in report.findings]
+    # MLflow takes no spaces that it would have to escape in a metric's page.
+    measured = {
+        f"qa_{finding.check.replace(' ', '_').replace('-', '_')}": finding.measured for finding in report.findings
+    }
+    return Sheet(
+        metrics={**numbers, **measured},
+        tags={"il.verdict": report.verdict},
+        curves={**({"loss_volume": learnt.curve} if learnt.curve else {}), **_curves(ledger)},
+        tables={"tiles/tiles.json": [_flat(row) for row in ledger.rows()], "qa/findings.json": findings},
+        files=_files(workspace),
+    )
+
+
+def numbers_of(plan: RestorationPlan, workspace: Workspace, tally: Tally, seconds: float) -> dict[str, float | None]:
+    """Return the numbers that sum a run up.
+
+    Args:
+        tally: What this run did; with an earlier run's tiles excluded, so that the speed is right.
+        seconds: Wall-clock seconds of this run.
+    """
+    rows = list(Ledger(workspace.ledger, plan.tile_grid).rows())
+    megavoxels = tally.voxels / 1e6
+    return {
+        "tiles": len(rows),
+        "tiles_failed": _count(rows, "failed"),
+        "tiles_fell_back": _count(rows, "fell back"),
+        "tiles_empty": _count(rows, "empty"),
+        "gain_db_estimated": _median([_gain_db(row) for row in rows]),
+        "seconds": seconds,
+        "worker_seconds": tally.seconds,
+        "worker_seconds_per_megavoxel": tally.seconds / megavoxels if megavoxels else None,
+        "seconds_per_megavoxel": seconds / megavoxels if megavoxels else None,
+    }
+
+
+def _gain_db(row: Mapping[str, Any]) -> float | None:
+    """Return how far the estimated error lies under the noise of a tile, in dB."""
+    risk, noise = row.get("risk"), row.get("noise_std")
+    return 10 * math.log10(noise**2 / risk) if risk and noise and risk > 0 else None
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _count(rows: Sequence[Mapping[str, Any]], status: str) -> int:
+    return sum(row["status"] == status for row in rows)
+
+
+def _params(plan: RestorationPlan) -> dict[str, object]:
+    return {
+        "method": plan.method, "scope": plan.scope, "task": plan.task, "seed": plan.seed, "tile_steps": plan.tile_steps,
+        "why": plan.why, "shape": "x".join(map(str, plan.source.shape)), "dtype": plan.source.dtype,
+        "axes": plan.source.axes, "core": plan.grid.core, "overlap": plan.grid.overlap, "halo": plan.grid.halo,
+        "fingerprint": plan.fingerprint, **{f"knob.{name}": value for name, value in plan.overrides.items()},
+    }  # fmt: skip
+
+
+def _curves(ledger: Ledger) -> dict[str, list[tuple[int, float]]]:
+    """Return the loss curves of a few tiles spread over the volume, where tiles have any."""
+    if math.prod(ledger.grid.grid_shape) > FEW_TILES:
+        return {}
+    curves = ledger.read("curve")
+    found: dict[str, list[tuple[int, float]]] = {}
+    tiles = list(ledger.grid.tiles())
+    for tile in tiles[:: max(1, len(tiles) // CURVES)][:CURVES]:
+        points = [(int(step), float(loss)) for step, loss in curves[tile.index] if math.isfinite(step)]
+        if points:
+            found["loss_tile_" + "_".join(map(str, tile.index))] = points
+    return found
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    core = row["core"]
+    place = {f"{axis}0": span[0] for axis, span in zip("tczyx", core, strict=True)}
+    return {
+        "tile": "-".join(map(str, row["tile"])),
+        **place,
+        **{k: v for k, v in row.items() if k not in ("tile", "core")},
+    }
+
+
+def _files(workspace: Workspace) -> dict[Path, str]:
+    found = {workspace.report: "report", workspace.record: "config"}
+    pictures = sorted(workspace.pictures.glob("*.png")) if workspace.pictures.is_dir() else []
+    found |= dict.fromkeys(pictures, "images")
+    model = workspace.weights / "volume.safetensors"
+    found[model] = "weights"
+    return {path: folder for path, folder in found.items() if path.is_file()}
