@@ -1,11 +1,13 @@
 """Carry out a plan in this process: no cluster, no flow, no tracking. Same stages, same bytes."""
 
+from dataclasses import asdict
+
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring import stages
 from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.tile import restore_unit
-from ilcore.restoring.volume_model import learn_volume_model, model_path
+from ilcore.restoring.volume_model import learn_volume_model
 from ilcore.restoring.workspace import Workspace
 
 
@@ -21,8 +23,7 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
         if standing.is_published:
             return stages.read_findings(workspace)
         ledger = Ledger(workspace.ledger, plan.tile_grid)
-        if standing.open_units and not model_path(workspace).exists():
-            learn_volume_model(plan, workspace, device)
+        learnt = learn_volume_model(plan, workspace, device)
         for unit in ledger.open_units():
             restore_unit(plan, workspace, unit.index, device)
         for number in ledger.open_blocks():
@@ -30,8 +31,9 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
         for unit in plan.tile_grid.units():
             stages.measure_seams(plan, workspace, unit)
         report = stages.verdict_of(plan, workspace)
-        stages.write_levels(plan, workspace, report)
-        stages.write_record(plan, workspace, report, {})
+        if report.verdict != "fail":
+            stages.write_levels(plan, workspace, report)
+        stages.write_record(plan, workspace, report, {"model": asdict(learnt)})
         if report.verdict != "fail":
             stages.publish_result(plan, workspace)
         return report

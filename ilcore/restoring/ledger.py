@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
-from ilcore.tiling.grid import TileGrid, Unit
+from ilcore.tiling.grid import Tile, TileGrid, Unit
+from ilcore.volumes.write import store_errors
 
 #: Meaning of the numbers in `status`.
 STATUS = ("open", "restored", "fell back", "empty", "failed")
@@ -86,6 +87,10 @@ class Ledger:
                 f"map {name} of {self.path} must be readable; got {error}; run again with --overwrite"
             ) from error
 
+    def digest_of(self, tile: Tile) -> int:
+        """Return the digest of what a tile's worker wrote to scratch."""
+        return int(self._named("digest")[tile.index])
+
     def open_units(self) -> Iterator[Unit]:
         """Go through the units of which some tile is still to be done."""
         status = self.read("status")
@@ -103,16 +108,16 @@ class Ledger:
         first, last = unit.tiles[0].index, unit.tiles[-1].index
         place = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
         shape = tuple(b - a + 1 for a, b in zip(first, last, strict=True))
-        for name in (*_MEASURES, "curve", *(n for n in _WHOLE if n != "status"), "status"):
-            if name == "seam":
-                continue
-            values = np.stack([_value(row, name) for row in rows])
-            self._named(name)[place] = values.reshape(shape + values.shape[1:])
+        with store_errors(str(self.path)):
+            for name in (*_MEASURES, "curve", *(n for n in _WHOLE if n != "status"), "status"):
+                values = np.stack([_value(row, name) for row in rows])
+                self._named(name)[place] = values.reshape(shape + values.shape[1:])
 
     def set_seams(self, unit: Unit, seams: Sequence[float]) -> None:
         """Store the seam scores of a unit, which are known only after assembling."""
-        for tile, seam in zip(unit.tiles, seams, strict=True):
-            self._named("seam")[tile.index] = seam
+        with store_errors(str(self.path)):
+            for tile, seam in zip(unit.tiles, seams, strict=True):
+                self._named("seam")[tile.index] = seam
 
     def open_blocks(self) -> list[int]:
         """Return the write units that are not assembled yet."""
@@ -120,8 +125,9 @@ class Ledger:
 
     def commit_block(self, number: int, clipped: int) -> None:
         """Store that a write unit of the result is complete."""
-        self._named("clipped_values")[number] = clipped
-        self._named("assembled")[number] = 1
+        with store_errors(str(self.path)):
+            self._named("clipped_values")[number] = clipped
+            self._named("assembled")[number] = 1
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Go through all tiles as plain rows, for tables."""

@@ -59,10 +59,10 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
         BadVolume: When the source is no longer the one of the plan.
         DestinationError: When the disk refuses.
     """
-    if workspace.staging.exists():
-        # After a kill while publishing, staging may hold the previous result.
-        finish_publishing(workspace.staging, workspace.target)
+    # After a kill while publishing, staging may hold the previous result.
+    finish_publishing(workspace.staging, workspace.target)
     if _is_published(plan, workspace):
+        _tidy(workspace)
         return Standing(is_published=True)
     _make_room(plan, workspace, overwrite=overwrite)
     volume = open_source(plan)
@@ -83,34 +83,45 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
 
 
 def _is_published(plan: RestorationPlan, workspace: Workspace) -> bool:
+    """Tell whether the result of this plan is in its place; the result itself says whose it is."""
     if not (workspace.plan.exists() and workspace.record.exists()):
         return False
-    if workspace.plan_of_run().fingerprint != plan.fingerprint:
-        return False
-    record = json.loads(workspace.record.read_text())
-    return bool(record.get("published")) and (workspace.target / "zarr.json").exists()
+    ours = workspace.plan_of_run().fingerprint == plan.fingerprint
+    return ours and not workspace.staging.exists() and made_by(workspace.target) == plan.fingerprint
+
+
+def made_by(target: Path) -> str | None:
+    """Return the fingerprint of the plan that a published result was made with; None for anything else."""
+    try:
+        about = json.loads((target / "zarr.json").read_text())["attributes"]["ilcore"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(about.get("fingerprint"))
 
 
 def _make_room(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool) -> None:
+    """Keep what an earlier run of this plan did; remove what is of no use to it."""
     if not workspace.plan.exists():
+        workspace.clear()
         return
     there = workspace.plan_of_run()
-    if there.fingerprint == plan.fingerprint and not workspace.record.exists():
-        return
     if there.fingerprint != plan.fingerprint and not overwrite:
         raise BadInput(
             f"the run in {workspace.root} must be the one of this plan ({plan.fingerprint[:8]}), got another "
-            f"({there.fingerprint[:8]}); resume that one with `il resume {workspace.target}`, or pass --overwrite"
+            f"({there.fingerprint[:8]}); go on with that one with `il resume {workspace.target}`, or pass --overwrite"
         )
-    workspace.clear()
+    if there.fingerprint != plan.fingerprint:
+        workspace.clear()
+    elif not all(place.exists() for place in (workspace.ledger, workspace.scratch, workspace.staging)):
+        # Published and then deleted by somebody, or killed before the first tile: there is nothing to go on with.
+        workspace.clear(keep=workspace.overwrite)
 
 
 def _may_replace(workspace: Workspace, overwrite: bool) -> bool:
     # A wish to overwrite survives a crash: it is remembered beside the plan.
-    mark = workspace.root / "overwrite"
-    if overwrite and not mark.exists():
-        mark.touch()
-    return mark.exists()
+    if overwrite:
+        workspace.overwrite.touch()
+    return workspace.overwrite.exists()
 
 
 def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
@@ -150,12 +161,12 @@ def _blended(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the blended region and where some tile says that the source is to be kept."""
     grid, scratch = plan.tile_grid, Scratch.of(workspace.scratch, plan)
-    digests = Ledger(workspace.ledger, grid).read("digest")
+    ledger = Ledger(workspace.ledger, grid)
     keeps_source = np.zeros(size(region), bool)
 
     def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
         for tile in grid.touching(region):
-            piece = scratch.read(tile, int(digests[tile.index]))
+            piece = scratch.read(tile, ledger.digest_of(tile))
             shared = intersect(region, tile.keep)
             inner = slices(shared, [start for start, _ in tile.keep])
             keeps_source[slices(shared, [start for start, _ in region])] |= np.isnan(piece[inner])
@@ -219,11 +230,16 @@ def publish_result(plan: RestorationPlan, workspace: Workspace) -> Path:
     Raises:
         DestinationError: When the disk refuses; result and previous result are both whole then.
     """
-    replace = (workspace.root / "overwrite").exists()
     if workspace.staging.exists():
-        publish(workspace.staging, workspace.target, overwrite=replace)
-    record = json.loads(workspace.record.read_text())
-    write_text(workspace.record, json.dumps(record | {"published": True}, indent=2))
-    shutil.rmtree(workspace.scratch, ignore_errors=True)
-    (workspace.root / "overwrite").unlink(missing_ok=True)
+        publish(workspace.staging, workspace.target, overwrite=workspace.overwrite.exists())
+    _tidy(workspace)
     return workspace.target
+
+
+def _tidy(workspace: Workspace) -> None:
+    """Note that the result is published, and remove what only the run needed."""
+    record = json.loads(workspace.record.read_text())
+    if not record["published"]:
+        write_text(workspace.record, json.dumps(record | {"published": True}, indent=2))
+    shutil.rmtree(workspace.scratch, ignore_errors=True)
+    workspace.overwrite.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """One model for the whole volume, learnt from sampled tiles; and the weights every tile starts from."""
 
+import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, configure
 from ilcore.restoring.frames import Frame, frame_of, problem_of
 from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.workspace import Workspace
+from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.volume import Volume
 
@@ -92,24 +93,53 @@ def model_path(workspace: Workspace) -> Path:
 
 
 def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str = "cpu") -> LearntModel:
-    """Learn one model from samples of the volume and store it beside the target.
+    """Learn one model from samples of the volume and store it beside the target; at once where that is done already.
 
     The same plan gives the same weights. With a budget of 0 steps nothing is learnt.
 
     Raises:
         BadVolume: When every sample is empty.
-        BadWeights: When the pretrained weights are not the ones of the plan.
+        BadWeights: When the pretrained weights are not the ones of the plan, or the stored model was changed.
     """
+    earlier = learnt_before(workspace)
+    if earlier is not None:
+        return earlier
     entry, start = start_of(plan, workspace)
     if plan.scope == "tile" or (start is not None and _budget(entry) == 0):
         return LearntModel(None)
+    workspace.weights.mkdir(parents=True, exist_ok=True)
+    learnt = _learn(plan, entry, start, model_path(workspace), device)
+    # Written last: what it says of the weights is true, or it is not there.
+    write_text(_notes_path(workspace), json.dumps(asdict(learnt), indent=2))
+    return learnt
+
+
+def learnt_before(workspace: Workspace) -> LearntModel | None:
+    """Return what an earlier call learnt; None where there was none, or it was killed.
+
+    Raises:
+        BadWeights: When the stored model is not the one that was learnt.
+    """
+    notes = _notes_path(workspace)
+    if not notes.exists():
+        return None
+    content = json.loads(notes.read_text())
+    learnt = LearntModel(**content | {"curve": tuple((int(step), loss) for step, loss in content["curve"])})
+    if learnt.path is not None:
+        load_weights(model_path(workspace), learnt.sha256)
+    return learnt
+
+
+def _notes_path(workspace: Workspace) -> Path:
+    return workspace.weights / "volume.json"
+
+
+def _learn(plan: RestorationPlan, entry: Entry, start: Weights | None, path: Path, device: str) -> LearntModel:
     frames = sampled_frames(plan, open_source(plan))
     problem = problem_of(frames, plan, device)
     streams = Streams.of(plan.seed, f"{plan.method}/volume", [(n,) for n in range(len(frames))])
     torch.set_num_threads(THREADS)
     done = fit.learn(entry.method, problem, streams, start=start, batch=plan.samples.batch)
-    path = model_path(workspace)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if done.stopped[0].startswith("diverged") or done.weights is None:
         return LearntModel(None, None, done.steps[0], done.stopped[0], curve=done.curves[0])
     digest = save_weights(path, {name: value.cpu() for name, value in done.weights.items()})

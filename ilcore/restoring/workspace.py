@@ -4,6 +4,7 @@ TARGET              appears complete, in one step, when the verdict allows it
 TARGET.il/
   lock              held by the one run that works here; the system releases it however that run ends
   plan.yaml         what is done
+  overwrite         there while an earlier result may be replaced
   weights/          pretrained weights, and the model learnt on the volume
   ledger.zarr       what is done so far, tile by tile
   scratch.zarr      restored tiles; removed when published
@@ -79,10 +80,14 @@ class Workspace:
                 f"a folder to work in was wanted at {self.root}; got {error}; choose another target"
             ) from error
 
-    def clear(self) -> None:
-        """Remove everything but the lock, for a new run."""
-        for path in self.root.iterdir():
-            if path != self.lock:
+    def clear(self, keep: Path | None = None) -> None:
+        """Remove everything but the lock, for a new run; a kill while this goes on leaves nothing to be taken up."""
+        gone = self.root / "ledger.gone"
+        if self.ledger.exists():
+            shutil.rmtree(gone, ignore_errors=True)
+            self.ledger.rename(gone)
+        for path in sorted(self.root.iterdir(), key=lambda path: path == self.plan):
+            if path not in (self.lock, keep):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -101,6 +106,7 @@ def _take(handle: int, target: Path) -> None:
 _PLACES = {
     "lock": "lock",
     "plan": "plan.yaml",
+    "overwrite": "overwrite",
     "weights": "weights",
     "ledger": "ledger.zarr",
     "scratch": "scratch.zarr",
