@@ -12,6 +12,9 @@ from torch import Tensor
 from ilcore.grammar.problem import Problem
 from ilcore.restoring.plan import RestorationPlan
 
+#: One broken pixel of 1e300 must not become an infinity in 32 bits.
+_FARTHEST = 1e5
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -28,8 +31,12 @@ class Frame:
     @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing to learn from: no data, or one value everywhere."""
-        values = self.raw[self.trusted]
-        return values.size == 0 or bool(values.min() == values.max())
+        channels = (values[mask] for values, mask in zip(self.raw, self.trusted, strict=True))
+        return all(values.size == 0 or bool(values.min() == values.max()) for values in channels)
+
+    def part(self, place: tuple[slice, ...]) -> "Frame":
+        """Return a part, [channel, z, y, x]."""
+        return Frame(self.raw[place], self.trusted[place], self.seen[place])
 
 
 def trusted_in(raw: NDArray[Any], missing: float | None) -> NDArray[np.bool_]:
@@ -47,7 +54,7 @@ def frame_of(raw: NDArray[Any], plan: RestorationPlan) -> Frame:
         # Differences are taken in float64: 16 bits of signal on a large offset must survive.
         scaled = (raw[number].astype(np.float64) - channel.low) / (channel.high - channel.low)
         middle = (np.median(data.astype(np.float64)) - channel.low) / (channel.high - channel.low) if data.size else 0.5
-        seen[number] = np.where(trusted[number], scaled, middle)
+        seen[number] = np.clip(np.where(trusted[number], scaled, middle), -_FARTHEST, _FARTHEST)
     return Frame(raw, trusted, seen)
 
 
@@ -63,11 +70,18 @@ def problem_of(frames: Sequence[Frame], plan: RestorationPlan, device: str) -> P
     )
 
 
-def stored_units(image: NDArray[np.float32], plan: RestorationPlan) -> NDArray[np.float64]:
-    """Return normalised values in the units of the source, [channel, z, y, x]."""
+def stored_units(image: NDArray[np.float32], frame: Frame, plan: RestorationPlan) -> NDArray[np.float64]:
+    """Return a normalised image of a frame in the units of the source, [channel, z, y, x].
+
+    Where the source is data, what the method took away is taken away from the stored value: a method that changes
+    nothing returns the source to the last bit, whatever 32 bits of normalised value would have rounded.
+    """
     out = np.empty(image.shape, np.float64)
     for number, channel in enumerate(plan.channels):
-        out[number] = image[number].astype(np.float64) * (channel.high - channel.low) + channel.low
+        span, trusted = channel.high - channel.low, frame.trusted[number]
+        restored = image[number].astype(np.float64)
+        change = (restored - frame.seen[number]) * span
+        out[number] = np.where(trusted, frame.raw[number].astype(np.float64) + change, restored * span + channel.low)
     return out
 
 

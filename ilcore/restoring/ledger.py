@@ -24,7 +24,7 @@ STATUS = ("open", "restored", "fell back", "empty", "failed")
 #: Meaning of the numbers in `used`: what a tile's values come from.
 USED = ("none", "tile", "volume", "pretrained", "classical", "raw")
 #: Meaning of the numbers in `reason`: why its fit ended.
-REASONS = ("none", "applied", "budget", "held-out", "diverged", "empty", "error")
+REASONS = ("none", "applied", "budget", "held-out", "diverged", "empty", "memory", "error")
 #: Points kept of a loss curve.
 CURVE = 32
 
@@ -90,6 +90,10 @@ class Ledger:
     def digest_of(self, tile: Tile) -> int:
         """Return the digest of what a tile's worker wrote to scratch."""
         return int(self._named("digest")[tile.index])
+
+    def is_raw(self, tile: Tile) -> bool:
+        """Tell whether a tile was left as it is in the source."""
+        return USED[int(self._named("used")[tile.index])] == "raw"
 
     def open_units(self) -> Iterator[Unit]:
         """Go through the units of which some tile is still to be done."""

@@ -51,9 +51,26 @@ class LearntModel:
     curve: tuple[tuple[int, float], ...] = ()
 
 
+def make_repeatable(threads: int) -> None:
+    """Make torch add up in the same order each time: another number of threads would change the last bits."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
 def open_source(plan: RestorationPlan) -> Volume:
     """Open the source of a plan."""
     return open_volume(plan.source.uri, axes=plan.source.axes, level=plan.source.level, missing=plan.source.missing)
+
+
+def check_start_weights(plan: RestorationPlan) -> None:
+    """Read the pretrained weights of a plan, if it has any.
+
+    Raises:
+        BadWeights: When they are missing, or not the ones of the plan.
+    """
+    if plan.weights is not None:
+        load_denoiser(Path(plan.weights.path), plan.weights.sha256)
 
 
 def keep_start_weights(plan: RestorationPlan, workspace: Workspace) -> Path | None:
@@ -105,7 +122,7 @@ def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str 
     if earlier is not None:
         return earlier
     entry, start = start_of(plan, workspace)
-    if plan.scope == "tile" or (start is not None and _budget(entry) == 0):
+    if plan.scope == "tile" or (start is not None and budget_of(entry) == 0):
         return LearntModel(None)
     workspace.weights.mkdir(parents=True, exist_ok=True)
     learnt = _learn(plan, entry, start, model_path(workspace), device)
@@ -138,7 +155,7 @@ def _learn(plan: RestorationPlan, entry: Entry, start: Weights | None, path: Pat
     frames = sampled_frames(plan, open_source(plan))
     problem = problem_of(frames, plan, device)
     streams = Streams.of(plan.seed, f"{plan.method}/volume", [(n,) for n in range(len(frames))])
-    torch.set_num_threads(THREADS)
+    make_repeatable(THREADS)
     done = fit.learn(entry.method, problem, streams, start=start, batch=plan.samples.batch)
     if done.stopped[0].startswith("diverged") or done.weights is None:
         return LearntModel(None, None, done.steps[0], done.stopped[0], curve=done.curves[0])
@@ -171,5 +188,6 @@ def _place(plan: RestorationPlan, volume: Volume, rng: np.random.Generator) -> R
     return region_of([(a, a + n) for a, n in zip(starts, extent, strict=True)])
 
 
-def _budget(entry: Entry) -> int:
+def budget_of(entry: Entry) -> int:
+    """Return the steps that a method may make at most."""
     return int(getattr(entry.method.stop, "steps", 1))

@@ -1,0 +1,172 @@
+"""The ways to restore a tile, best first: the method itself, then what is left when its result does not pass.
+
+tile ─> volume ─> pretrained ─> classical ─> raw
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.restoration import denoise_nl_means
+
+from ilcore import fit
+from ilcore.adapting.weights import load_weights
+from ilcore.fit import Strategy, Weights
+from ilcore.grammar.arrays import Streams
+from ilcore.grammar.trial import Restoration
+from ilcore.methods.entry import Entry
+from ilcore.restoring.frames import Frame, problem_of, to_numpy
+from ilcore.restoring.ledger import REASONS, Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.scratch import Scratch
+from ilcore.restoring.volume_model import model_path, open_source, start_of
+from ilcore.restoring.workspace import Workspace
+from ilcore.tiling.grid import Tile
+from ilcore.volumes.volume import Volume
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to restore a tile: normalised image [channel, z, y, x] and how it came about."""
+
+    used: str
+    image: NDArray[np.float32]
+    reason: str
+    steps: int = 0
+    risk: float | None = None
+    risk_before: float | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Tell whether the method itself says that there is nothing to judge."""
+        return self.reason in ("diverged", "memory", "error")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker keeps open between units."""
+
+    plan: RestorationPlan
+    volume: Volume
+    ledger: Ledger
+    scratch: Scratch
+    entry: Entry
+    start: Weights | None
+    learnt: Weights | None
+    device: str
+
+    @classmethod
+    def of(cls, plan: RestorationPlan, workspace: Workspace, device: str) -> "Bench":
+        """Return the bench of a plan; weights are read once in a process."""
+        return _opened(plan.to_yaml(), workspace.target, device)
+
+
+@lru_cache(maxsize=2)
+def _opened(plan_text: str, root: Path, device: str) -> Bench:
+    plan, workspace = RestorationPlan.from_yaml(plan_text), Workspace(root)
+    entry, start = start_of(plan, workspace)
+    learnt = load_weights(model_path(workspace)) if model_path(workspace).exists() else None
+    return Bench(
+        plan=plan,
+        volume=open_source(plan),
+        ledger=Ledger(workspace.ledger, plan.tile_grid),
+        scratch=Scratch.of(workspace.scratch, plan),
+        entry=entry,
+        start=start,
+        learnt=learnt,
+        device=device,
+    )
+
+
+def first_attempts(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt | None]:
+    """Return the method's own attempt on every tile of a unit; None for tiles with nothing in them."""
+    attempts: list[Attempt | None] = [None] * len(frames)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, frame in enumerate(frames):
+        if not frame.is_empty:
+            groups.setdefault(frame.raw.shape, []).append(number)
+    for members in groups.values():
+        together = _together(bench, [tiles[n] for n in members], [frames[n] for n in members])
+        for number, attempt in zip(members, together, strict=True):
+            attempts[number] = attempt
+    return attempts
+
+
+def fallbacks(bench: Bench, tile: Tile, frame: Frame, first: Attempt) -> Iterator[Callable[[], Attempt]]:
+    """Yield the ways that are left after the method's own attempt, best first."""
+    if bench.entry.can_apply:
+        for used, weights in (("volume", bench.learnt), ("pretrained", bench.start)):
+            if weights is not None and first.used not in (used, "pretrained"):
+                yield lambda used=used, weights=weights: _applied(bench, tile, frame, used, weights)  # type: ignore[misc]
+    yield lambda: Attempt("classical", _non_local_means(frame, bench.plan), "applied")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that the device or the machine has no memory left."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    words = str(error)
+    return isinstance(error, RuntimeError) and ("not enough memory" in words or "t allocate memory" in words)
+
+
+def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
+    """Restore tiles of one size, in halves where the device cannot hold them all."""
+    try:
+        return _by_method(bench, tiles, frames)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()
+    if len(tiles) == 1:
+        return [Attempt("tile", frames[0].seen, "memory")]
+    half = len(tiles) // 2
+    return _together(bench, tiles[:half], frames[:half]) + _together(bench, tiles[half:], frames[half:])
+
+
+def _by_method(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
+    plan = bench.plan
+    if plan.scope == "volume" and plan.tile_steps == 0:
+        used, weights = ("volume", bench.learnt) if bench.learnt else ("pretrained", bench.start)
+        if weights is None:
+            return [Attempt(used, frame.seen, "error") for frame in frames]
+        return [_applied(bench, tile, frame, used, weights) for tile, frame in zip(tiles, frames, strict=True)]
+    problem = problem_of(frames, plan, bench.device)
+    streams = Streams.of(plan.seed, plan.method, [tile.index for tile in tiles])
+    entry = bench.entry.with_steps(plan.tile_steps) if plan.scope == "volume" else bench.entry
+    strategy: Strategy = "grouped" if bench.device.startswith("cuda") else "sequential"
+    done = fit.restore(entry.method, problem, streams, start=bench.learnt or bench.start, strategy=strategy)
+    return [_as_attempt(done, row, image) for row, image in enumerate(to_numpy(done.image))]
+
+
+def _applied(bench: Bench, tile: Tile, frame: Frame, used: str, weights: Weights) -> Attempt:
+    problem = problem_of([frame], bench.plan, bench.device)
+    streams = Streams.of(bench.plan.seed, bench.plan.method, [tile.index])
+    return Attempt(used, to_numpy(fit.predict(bench.entry.method, problem, weights, streams))[0], "applied")
+
+
+def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Attempt:
+    reason = done.stopped[row].split(" ")[0]
+    return Attempt(
+        used="tile",
+        image=image,
+        reason=reason if reason in REASONS else "budget",
+        steps=done.steps[row],
+        risk=done.risk[row] if done.risk else None,
+        risk_before=done.risk_before[row] if done.risk_before else None,
+        curve=done.curves[row] if done.curves else (),
+    )
+
+
+def _non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]:
+    """Return every plane through non-local means at the noise level of its channel."""
+    out = np.empty_like(frame.seen)
+    for number, channel in enumerate(plan.channels):
+        std = max(channel.noise.std_at(float(np.median(frame.seen[number]))), 1e-4)
+        for z, plane in enumerate(frame.seen[number]):
+            out[number, z] = denoise_nl_means(plane, patch_size=5, patch_distance=6, h=0.8 * std, sigma=std)
+    return out

@@ -1,0 +1,103 @@
+"""Methods that are known exactly, for tests of everything around a method.
+
+    unchanged   gives back what it sees
+    box         mean over a box of 5 pixels in every plane; needs a halo of 2
+    spoilt      gives back something that is no number
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ilcore.descents.adam import Adam
+from ilcore.grammar.arrays import Streams
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.losses.fidelity import SquaredError
+from ilcore.methods.catalogue import METHODS
+from ilcore.methods.entry import Entry
+from ilcore.readouts.last import Last
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.planning import plan_restoration
+from ilcore.restoring.workspace import Workspace
+from ilcore.stops.budget import After
+from ilcore.views.hidden_grid import HiddenGrid
+from ilcore.volumes.open import open_volume
+
+SIDE = 5
+
+
+@dataclass(frozen=True)
+class Known(Network):
+    """A network that computes something known, whatever its weight."""
+
+    kind: str
+
+    can_copy_input = False
+
+    def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
+        return _Known(self.kind, 1 if shared else len(streams))
+
+    def halo(self, space: int) -> tuple[int, ...]:
+        reach = SIDE // 2 if self.kind == "box" else 0
+        return (0, reach, reach)[-space:]
+
+
+class _Known(LiveNetwork):
+    def __init__(self, kind: str, count: int) -> None:
+        super().__init__()
+        self.kind, self.idle = kind, nn.Parameter(torch.zeros(count, 1))
+
+    def forward(self, seen: Tensor, rows: Sequence[int]) -> Tensor:
+        if self.kind == "spoilt":
+            return seen * torch.nan
+        return _box(seen) if self.kind == "box" else seen + 0 * self.idle.sum()
+
+
+def _box(seen: Tensor) -> Tensor:
+    planes = seen.reshape(-1, 1, *seen.shape[-2:])
+    return F.avg_pool2d(planes, SIDE, 1, SIDE // 2, count_include_pad=False).reshape(seen.shape)
+
+
+def entry(kind: str) -> Entry:
+    """Return a stand-in as the catalogue would hold it."""
+    recipe = Recipe(HiddenGrid(), Known(kind), SquaredError(), Adam(1e-3), After(0), Last())
+    return Entry(name=kind, method=recipe, summary="stand-in", reference="tests")
+
+
+def add_standins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put all stand-ins into the catalogue for one test."""
+    for kind in ("unchanged", "box", "spoilt"):
+        monkeypatch.setitem(METHODS, kind, entry(kind))
+
+
+def saved(folder: Path, array: NDArray[Any], name: str = "source.npy") -> Path:
+    """Write an array as .npy and return its path."""
+    path = folder / name
+    np.save(path, array)
+    return path
+
+
+def planned(source: Path, target: Path, method: str, *, sure: bool = False, **wishes: Any) -> RestorationPlan:
+    """Return a plan; unless `sure`, one that does not rely on the noise estimate, so that no tile falls back."""
+    plan = plan_restoration(str(source), str(target), method=method, **{"scope": "tile", **wishes})
+    if sure:
+        return plan
+    channels = tuple(channel.model_copy(update={"confidence": 0.0}) for channel in plan.channels)
+    return plan.model_copy(update={"channels": channels})
+
+
+def assembled(plan: RestorationPlan) -> NDArray[Any]:
+    """Return what was assembled, published or not, as t c z y x."""
+    workspace = Workspace.of(plan.target)
+    volume = open_volume(str(workspace.staging / "0" if workspace.staging.exists() else workspace.target))
+    return volume.read(tuple((0, length) for length in volume.shape))  # type: ignore[arg-type]
