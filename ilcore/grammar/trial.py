@@ -73,7 +73,7 @@ class Restoration:
         steps: Updates made.
         stopped: Why the fit ended; starts with "diverged" where it left the finite numbers.
         curves: A thinned list of (step, loss).
-        risk: Held-out or estimated risk (mean squared error, noise variance not subtracted) of the image, if known.
+        risk: Estimated mean squared error of the image, if the stop measures one; unbiased, so it may be below 0.
         risk_before: The same of the untouched start.
         weights: Name -> stacked tensor [tile or 1, ...] of the fitted network, None for methods without one.
     """

@@ -27,8 +27,8 @@ _ENTRIES = (
         name="adapted",
         method=adapted,
         summary="Pretrained blind denoiser, fine-tuned on the scan where held-out pixels prove that it helps.",
-        reference="Mohan et al., GainTuning, NeurIPS 2021; Batson & Royer, Noise2Self, ICML 2019",
-        needs=frozenset({"weights"}),
+        reference="Mohan et al., GainTuning, NeurIPS 2021; Pang et al., Recorrupted-to-Recorrupted, CVPR 2021",
+        needs=frozenset({"weights", "noise"}),
     ),
 )
 

@@ -1,13 +1,16 @@
 """A pretrained denoiser, adapted to the scan it restores.
 
-    hold out one pixel in 25
-    repeat: hide one pixel in 16 behind its neighbours; descend on the error of its prediction
-            every few steps: predict the held-out pixels; keep the weights if they beat the untouched model
-                             by two standard errors and all weights before
-    return the denoised scan with the best weights, which may be the untouched ones
+    hold out one pixel in nine
+    repeat: recorrupt the scan, y1 = y + a w, y2 = y - w / a, with w of the measured noise law
+            descend on (f(y1) - y2)^2 over the other pixels
+            every few steps: estimate the risk on the held-out pixels; keep the weights if they beat the untouched
+                             model by two standard errors and all weights before
+    return f(y) with the best weights, which may be the untouched ones
 
-References: Mohan et al., "Adaptive denoising via GainTuning", NeurIPS 2021 (adaptation to one image);
-Batson & Royer, "Noise2Self", ICML 2019 (loss); Darestani et al., ICML 2022 (held-out stop).
+A blind-spot loss does not serve here: a residual network learns to repeat the pixels it can see.
+
+References: Pang et al., "Recorrupted-to-Recorrupted", CVPR 2021 (loss); Mohan et al., "Adaptive denoising via
+GainTuning", NeurIPS 2021 (adaptation to one image); Darestani et al., ICML 2022 (held-out stop).
 """
 
 from ilcore.descents.adam import Adam
@@ -16,7 +19,7 @@ from ilcore.losses.fidelity import SquaredError
 from ilcore.networks.plain import Plain
 from ilcore.readouts.last import Best
 from ilcore.stops.held_out import HeldOut
-from ilcore.views.hidden_grid import HiddenGrid
+from ilcore.views.recorruption import Recorruption
 
 #: The network that ships with the project: bias-free, on sub-images of every second pixel.
 blind_denoiser = Plain(
@@ -24,10 +27,10 @@ blind_denoiser = Plain(
 )
 
 adapted = Recipe(
-    views=HiddenGrid(stride=4),
+    views=Recorruption(amount=0.5),
     network=blind_denoiser,
     loss=SquaredError(),
     descent=Adam(1e-4),
-    stop=HeldOut(steps=300, every=10, patience=10),
+    stop=HeldOut(steps=300, every=20, patience=5),
     readout=Best(),
 )

@@ -1,7 +1,7 @@
 """Restore an array in memory: array in, array out, no store, no cluster, no tracking."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
+from ilcore.degradations.estimate import preflight
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.trial import Restoration
 from ilcore.methods.catalogue import find
-from ilcore.methods.entry import Scalar, configure
+from ilcore.methods.entry import Entry, Scalar, configure
 
 
 def restore(
@@ -36,7 +37,8 @@ def restore(
     Args:
         noisy: Observation; anything before the channel axis is a batch of independent tiles.
         method: Name in the catalogue.
-        noise_std: Standard deviation of white noise, in the units of `noisy`, where a method wants to know it.
+        noise_std: Standard deviation of white noise, in the units of `noisy`; None estimates the noise where a method
+            must know it. A pretrained model is applied without fine-tuning where the noise is not white.
         seed: The same seed gives the same image.
         space: 2 or 3 spatial axes.
         mask: True where a value is data; others are not learnt from, and filled by methods that can inpaint.
@@ -57,19 +59,43 @@ def restore(
     if "weights" in entry.needs:
         network, start = load_denoiser(Path(weights) if weights else SHIPPED)
         entry = entry.with_network(network) if weights else entry
-    noise = None if noise_std is None else tuple(Noise(read_std=noise_std / float(s)) for s in scale.span.flatten())
     problem = Problem(
         observed=scale.filled(batch, trusted),
         trusted=None if bool(trusted.all()) else trusted,
-        noise=noise,
+        noise=_noise(batch, trusted, scale, noise_std) if noise_std or "noise" in entry.needs else None,
         value_range=scale.value_range(batch, trusted),
     )
     streams = Streams.of(seed, method, [(row,) for row in range(len(batch))])
-    done = fit.restore(entry.method, problem, streams, start=start)
+    if start is not None and not _is_white(problem):
+        done = _applied(entry, problem, start, streams)
+    else:
+        done = fit.restore(entry.method, problem, streams, start=start)
     image = scale.restored(done.image)
     if "inpaint" not in entry.tasks:
         image = torch.where(trusted, image, batch)
     return _with_image(done, image.reshape(values.shape), noisy)
+
+
+def _noise(batch: Tensor, trusted: Tensor, scale: "_Scale", noise_std: float | None) -> tuple[Noise, ...]:
+    """Return the noise of every channel in normalised units, as told or as measured."""
+    spans, lows = scale.span.flatten().tolist(), scale.low.flatten().tolist()
+    if noise_std is not None:
+        return tuple(Noise(read_std=noise_std / span) for span in spans)
+    values = torch.where(trusted, batch, torch.tensor(torch.nan)).numpy()
+    measured = preflight(list(values), np.dtype(np.float32)).channels
+    return tuple(
+        replace(one.noise, correlation=one.verdict).scaled(low, low + span)
+        for one, low, span in zip(measured, lows, spans, strict=True)
+    )
+
+
+def _is_white(problem: Problem) -> bool:
+    return problem.noise is not None and all(noise.correlation == "white" for noise in problem.noise)
+
+
+def _applied(entry: Entry, problem: Problem, start: fit.Weights, streams: Streams) -> Restoration:
+    image, count = fit.predict(entry.method, problem, start, streams), len(streams)
+    return Restoration(image=image, steps=(0,) * count, stopped=("noise is not white: applied as it is",) * count)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,13 @@ from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
+from ilcore.grammar.region import whole
 from ilcore.methods.catalogue import METHODS
 from ilcore.qa.truth import affine_fit, psnr
+from ilcore.restoring.alone import carry_out
+from ilcore.restoring.planning import plan_restoration
+from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.open import open_volume
 
 Image = NDArray[np.float32]
 #: BSD68 at noise 15, 25, 50 as printed in the DnCNN and KAIR READMEs (all 68 images).
@@ -111,13 +116,16 @@ def _fields(data: Path, *, quick: bool) -> Iterator[tuple[str, Image, Image, boo
 
 
 def restored(noisy: Image) -> tuple[Image, str]:
-    """Return what a run with nothing but default settings publishes, and what it chose."""
-    from tests.bench.run import restore_file
-
+    """Return what a run with nothing but default settings makes, and what it chose."""
     with TemporaryDirectory() as folder:
         source, target = Path(folder) / "noisy.npy", Path(folder) / "restored.ome.zarr"
         np.save(source, noisy.astype(np.float32))
-        return restore_file(source, target)
+        plan = plan_restoration(str(source), str(target))
+        verdict = carry_out(plan).verdict
+        place = target if target.exists() else Workspace.of(target).staging
+        volume = open_volume(str(place))
+        steps = plan.overrides.get("stop.steps", "default")
+        return volume.read(whole(volume.shape))[0, 0, 0], f"{plan.method}, {plan.scope}, steps {steps}: {verdict}"
 
 
 def main() -> None:

@@ -117,7 +117,7 @@ def test_two_and_three_axes_many_channels_odd_and_tiny_sizes_come_out_finite(nam
 
 @every_method
 def test_a_constant_image_stays_finite(name):
-    done = run(name, Problem(observed=torch.full((1, 1, 24, 24), 0.5)), steps=3)
+    done = run(name, Problem(observed=torch.full((1, 1, 24, 24), 0.5), noise=(Noise(read_std=0.0),)), steps=3)
     assert torch.isfinite(done.image).all()
 
 

@@ -1,5 +1,7 @@
 """Do no harm, and weights by hash."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,15 +9,18 @@ from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser, load_weights, save_weights, sha256_of
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import BadWeights, RecipeError, UnknownMethod
-from ilcore.grammar.problem import Problem
+from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS, find
 from ilcore.methods.entry import configure
+from ilcore.readouts.last import Best
+from ilcore.views.hidden_grid import HiddenGrid
 from tests.scenes import scene
 
 
 def noisy_problem(seed: int = 0) -> Problem:
     clean = torch.from_numpy(scene("cells", (48, 48), seed)).float()[None, None]
-    return Problem(observed=clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)))
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    return Problem(observed=noisy, noise=(Noise(read_std=0.1),))
 
 
 def adapt(problem: Problem, **knobs):
@@ -123,11 +128,23 @@ def test_knobs_are_checked_by_name_and_type():
     assert configure(METHODS["dip"], {"descent.inner.learning_rate": 1}).method != METHODS["dip"].method
 
 
-def test_a_blind_spot_with_a_copying_readout_of_codes_is_refused():
-    from dataclasses import replace
-
-    from ilcore.readouts.last import Best
-
+def test_the_best_iterate_of_a_code_is_refused():
     odd = replace(METHODS["dip"].method, readout=Best())
     with pytest.raises(RecipeError, match="never shows it"):
         odd.check(noisy_problem())
+
+
+def test_a_blind_spot_with_a_residual_network_is_refused():
+    odd = replace(METHODS["adapted"].method, views=HiddenGrid())
+    with pytest.raises(RecipeError, match="set residual=False"):
+        odd.check(noisy_problem())
+
+
+def test_the_held_out_risk_is_that_of_the_truth():
+    clean = torch.from_numpy(scene("cells", (160, 160), 0)).float()[None, None]
+    noise = 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    problem = Problem(observed=clean + noise, noise=(Noise(read_std=0.1),))
+    done = adapt(problem, steps=0)
+    true_risk = (done.image - clean).square().mean()
+    # 57^2 held-out pixels, each with a spread of about sqrt(2) times the noise variance.
+    assert done.risk[0] == pytest.approx(float(true_risk), abs=2.5 * 1.42 * 0.01 / 53)
