@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 from torch import Tensor
@@ -45,7 +46,10 @@ class Recorruption(Views):
 class _Recorruption:
     def __init__(self, amount: float, problem: Problem, streams: Streams) -> None:
         self.amount, self.problem, self.streams = amount, problem, streams
-        self.std = problem.noise_std(problem.observed)
+
+    @cached_property
+    def std(self) -> Tensor:
+        return self.problem.noise_std(self.problem.observed)
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
         chosen = list(rows)
