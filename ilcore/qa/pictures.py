@@ -5,16 +5,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+from ilcore.grammar.errors import BadInput
 
 Values = NDArray[Any]
 #: Size of a voxel along y and x, and its unit.
@@ -27,8 +29,16 @@ LARGEST = 900
 MISSING, NO_TILE, ABOVE, BELOW = "#f5a800", "#9aa3ad", "#d7191c", "#2c5fd5"
 _INK, _SOFT, _DPI = "#1d2733", "#5b6775", 100
 _SHORT = {"micrometer": "µm", "micron": "µm", "um": "µm", "nanometer": "nm", "millimeter": "mm", "meter": "m"}
+#: Colours of named values: green and blue are as wished, amber and red are not.
+_WORDS = {
+    "restored": "#6dbf8b", "fell back": "#f0a83c", "failed": "#d7191c", "empty": "#dfe4ea", "open": "#5b6775",
+    "none": "#dfe4ea", "tile": "#3f7fc4", "volume": "#8fc1ea", "pretrained": "#56b3a5", "classical": "#f0a83c",
+    "raw": "#d7191c",
+}  # fmt: skip
 #: At most so many z planes of a map are drawn.
 _SLICES = 12
+#: At most so many pixels for one tile of a map.
+_TILE = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +68,14 @@ class MapGuide:
         kind: "off" is pale where the value is `best` and coloured to either side, "bad" is pale at 0 and dark where the
             value is large, "plain" is neither good nor bad, "words" has named values.
         best: The right value.
-        reach: Distance from `best` at which the colour is full; as far as the values go when 0.
+        reach: Distance from `best` at which the colour is full.
     """
 
     title: str
     good: str
     kind: Literal["off", "bad", "plain", "words"] = "plain"
     best: float = 0.0
-    reach: float = 0.0
+    reach: float = 1.0
 
 
 #: Guides by the names that the ledger uses.
@@ -80,10 +90,10 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
         title="residual correlation", kind="off", reach=0.5,
         good="even: neighbours in the residual are alike as far as in the noise, about 0 for white noise."),
     "seam": MapGuide(
-        title="seams", kind="off", best=1, reach=2,
+        title="seams", kind="off", best=1, reach=1,
         good="pale, near 1: grey levels change across a tile's border as they do beside it. Red: a visible seam."),
     "flux_change": MapGuide(
-        title="change of the mean", kind="off", reach=0.1,
+        title="change of the mean", kind="off", reach=0.05,
         good="pale, near 0: no tile became brighter or darker."),
     "clipped": MapGuide(title="clipped share", kind="bad", reach=0.01, good="pale, 0: no value left the data type."),
     "risk": MapGuide(title="estimated error", good="even, no tile that stands out: mean squared error, estimated."),
@@ -108,16 +118,16 @@ def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, p
         panel: Pixels along the longer side of each of the three panels.
 
     Raises:
-        ValueError: When before and after are not two planes of one shape.
+        BadInput: When before and after are not two planes of one shape.
     """
     if plane.before.ndim != 2 or plane.before.shape != plane.after.shape or not plane.before.size:
-        raise ValueError(
+        raise BadInput(
             f"before and after must be planes [y, x] of one shape, got {plane.before.shape} and {plane.after.shape};"
             " cut one plane out of each"
         )
     before, after = (_reduced(bands(image), plane.before.shape) for image in (plane.before, plane.after))
     taken = _reduced(zip_bands(plane.before, plane.after), plane.before.shape)
-    width, height = _box(plane.before.shape, voxel_size, min(panel, LARGEST))
+    width, height = _box(before.shape, voxel_size, min(panel, LARGEST))
     shrink = max(1.0, max(plane.before.shape) / max(width, height))
     span, (reach, meaning) = _contrast(before, after), _reach(taken, plane.noise_std, shrink)
     panels = (
@@ -134,7 +144,7 @@ def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, p
         axes = _axes(figure, (left, 42, width, height))
         _show(axes, image, plane.before.shape, colours, limits)
         _write(figure, left, 46 + height, note, soft=True)
-        if number == 0 and voxel_size is not None:
+        if number == 0 and _is_known(voxel_size):
             _scale_bar(axes, plane.before.shape, voxel_size, (width, height))
     return _png(figure)
 
@@ -155,7 +165,8 @@ def map_picture(name: str, array: Values, *, words: Sequence[str] = ()) -> bytes
     columns = math.ceil(math.sqrt(len(chosen)))
     rows = math.ceil(len(chosen) / columns)
     images = [_reduced(bands(stack[z]), stack.shape[1:]) for z in chosen]
-    cell = (300 - 6 * (columns - 1)) // columns
+    cell = min((300 - 6 * (columns - 1)) // columns, _TILE * max(stack.shape[1:]))
+    cell = max(cell, 40)
     width, height = _box(stack.shape[1:], None, cell, smallest=28)
     caption = 14 if len(stack) > 1 else 0
     figure = _figure(400, max(rows * (height + caption + 6), 150) + 12)
@@ -163,7 +174,7 @@ def map_picture(name: str, array: Values, *, words: Sequence[str] = ()) -> bytes
     for place, (z, image) in enumerate(zip(chosen, images, strict=True)):
         left, top = (place % columns) * (cell + 6), (place // columns) * (height + caption + 6) + 4
         if caption:
-            _write(figure, left, top, f"z {z}", soft=True)
+            _write(figure, left, top, _place(int(z), np.asarray(array).shape), soft=True)
         _show(_axes(figure, (left, top + caption, width, height)), image, stack.shape[1:], colours, limits)
     _colour_bar(figure, colours, limits, words)
     return _png(figure)
@@ -179,7 +190,7 @@ def curve_picture(curves: Sequence[Curve]) -> bytes:
     lines = [(name, points[np.isfinite(points).all(1)]) for name, points in lines]
     lines = [(name, points) for name, points in lines if len(points)]
     figure = _figure(760, 300)
-    axes = figure.add_axes((0.09, 0.15, 0.62, 0.79))
+    axes = figure.add_axes((0.11, 0.15, 0.6, 0.79))
     for name, points in lines:
         axes.plot(points[:, 0], points[:, 1], lw=1.4, marker="." if len(points) < 40 else "", ms=4, label=_cut(name))
     if lines and min(points[:, 1].min() for _, points in lines) > 0:
@@ -209,7 +220,8 @@ def zip_bands(one: Values, two: Values) -> Iterator[NDArray[np.float64]]:
     for a, b in zip(bands(one), bands(two), strict=True):
         # The difference of two infinities is missing, not an alarm.
         with np.errstate(invalid="ignore"):
-            yield a - b
+            difference = a - b
+        yield difference
 
 
 def _factor(shape: Sequence[int]) -> int:
@@ -228,11 +240,13 @@ def _reduced(parts: Iterator[NDArray[np.float64]], shape: Sequence[int]) -> NDAr
     return np.stack(rows)
 
 
+def _is_known(voxel_size: VoxelSize | None) -> TypeGuard[VoxelSize]:
+    return voxel_size is not None and all(math.isfinite(size) and size > 0 for size in voxel_size[:2])
+
+
 def _box(shape: Sequence[int], voxel_size: VoxelSize | None, panel: int, smallest: int = 60) -> tuple[int, int]:
     """Return width and height of a panel in pixels: whole multiples of small images, so that 1:1 stays crisp."""
-    ratio = 1.0
-    if voxel_size is not None and min(voxel_size[:2]) > 0:
-        ratio = min(max(voxel_size[0] / voxel_size[1], 0.25), 4.0)
+    ratio = min(max(voxel_size[0] / voxel_size[1], 0.25), 4.0) if _is_known(voxel_size) else 1.0
     longest = max(shape[0] * ratio, shape[1])
     zoom = panel / longest if longest > panel else max(1, panel // math.ceil(longest))
     height, width = (round(length * zoom) for length in (shape[0] * ratio, shape[1]))
@@ -260,8 +274,8 @@ def _apart(low: float, high: float) -> tuple[float, float]:
 def _reach(taken: Values, noise_std: float | None, shrink: float) -> tuple[float, str]:
     """Return the residual drawn black or white, and what it means."""
     if noise_std is not None and math.isfinite(noise_std) and noise_std > 0:
-        reach = 4 * noise_std / shrink
-        return reach, f"±{reach:.3g} (4 × noise)"
+        reach, at_this_size = 4 * noise_std / shrink, " at this size" if shrink > 1 else ""
+        return reach, f"±{reach:.3g} (4 × noise{at_this_size})"
     known = np.abs(taken[np.isfinite(taken)])
     spread = 4 * 1.4826 * float(np.median(known)) if known.size else 0.0
     reach = spread or float(known.max(initial=0.0)) or 1.0
@@ -277,16 +291,28 @@ def _map_colours(name: str, values: Values, words: Sequence[str]) -> tuple[Color
     guide = GUIDES.get(name, MapGuide(title=name, good=""))
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    colours: Colormap
     if words:
-        colours, limits = colormaps["Set2"].resampled(max(len(words), 2)), (-0.5, max(len(words), 2) - 0.5)
+        spare = colormaps["Set2"].resampled(8)
+        colours = ListedColormap([_WORDS.get(word, spare(number % 8)) for number, word in enumerate(words)])
+        limits = (-0.5, len(words) - 0.5)
     elif guide.kind == "off":
-        reach = guide.reach or max(abs(low - guide.best), abs(high - guide.best)) or 1.0
-        colours, limits = colormaps["RdBu_r"], (guide.best - reach, guide.best + reach)
+        colours, limits = colormaps["RdBu_r"], (guide.best - guide.reach, guide.best + guide.reach)
     elif guide.kind == "bad":
-        colours, limits = colormaps["OrRd"], (0.0, guide.reach or high or 1.0)
+        colours, limits = colormaps["OrRd"], (0.0, guide.reach)
     else:
         colours, limits = colormaps["viridis"], _apart(low, high)
     return colours.with_extremes(bad=NO_TILE), limits
+
+
+def _place(number: int, shape: Sequence[int]) -> str:
+    """Return which plane of [t, z, y, x] or [z, y, x] that is."""
+    planes = shape[-3]
+    return (
+        f"z {number % planes}"
+        if number < planes == math.prod(shape[:-2])
+        else f"t {number // planes} z {number % planes}"
+    )
 
 
 def _figure(width: int, height: int) -> Figure:
@@ -320,7 +346,7 @@ def _show(
 
 def _scale_bar(axes: Axes, shape: Sequence[int], voxel_size: VoxelSize, box: tuple[int, int]) -> None:
     size, unit = voxel_size[1], _SHORT.get(voxel_size[2], voxel_size[2])
-    if not (math.isfinite(size) and size > 0) or min(box) < 60:
+    if min(box) < 60:
         return
     length = _round_length(shape[1] * size / 3)
     x_pixel, y_pixel = shape[1] / box[0], shape[0] / box[1]

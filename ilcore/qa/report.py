@@ -23,10 +23,11 @@ from ilcore.qa.pictures import (
     map_picture,
 )
 
-#: Pixels of a panel where there is room, and at least.
-_PANEL, _SMALLEST = 400, 140
+#: Pixels of a panel where there is room, and by how much it may shrink.
+_PANEL = {"planes": 400, "crops": 400, "worst": 264}
+_SMALLEST = 0.35
 #: Bytes of the pictures of planes; with the rest and base64 a page stays below five million.
-_BUDGET = 3_100_000
+_BUDGET = 3_300_000
 #: At most so many of each are drawn; the page says how many there are.
 _MOST = {"planes": 6, "crops": 6, "worst": 8, "maps": 16, "curves": 12}
 _ORDER = {"fail": 0, "warn": 1, "pass": 2}
@@ -150,16 +151,18 @@ def _draw(
     groups: Mapping[str, Sequence[Plane]], voxel_size: VoxelSize | None
 ) -> dict[str, list[tuple[Plane, bytes]]]:  # fmt: skip
     """Draw all planes, smaller where they would make the page too heavy: noise does not compress."""
-    panel = _PANEL
+    shrink = 1.0
     while True:
         drawn = {
-            name: [(plane, before_after_picture(plane, voxel_size, panel=panel)) for plane in planes]
+            name: [
+                (plane, before_after_picture(plane, voxel_size, panel=int(shrink * _PANEL[name]))) for plane in planes
+            ]
             for name, planes in groups.items()
         }
         total = sum(len(png) for pictures in drawn.values() for _, png in pictures)
-        if total <= _BUDGET or panel <= _SMALLEST:
+        if total <= _BUDGET or shrink <= _SMALLEST:
             return drawn
-        panel = max(_SMALLEST, int(0.93 * panel * math.sqrt(_BUDGET / total)))
+        shrink = max(_SMALLEST, 0.95 * shrink * math.sqrt(_BUDGET / total))
 
 
 def _maps(given: ReportInput) -> list[tuple[MapGuide, str, str]]:
