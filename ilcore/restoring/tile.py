@@ -142,7 +142,10 @@ def _judged(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt, inner: tup
     kept, noise = frame.part(inner), tuple(channel.noise for channel in bench.plan.channels)
     confidence = min(channel.confidence for channel in bench.plan.channels)
     risk = _stein(bench, tile, frame, attempt)
-    findings = judge_tile(kept.seen, attempt.image[inner], kept.trusted, noise, risk=risk, confidence=confidence)
+    findings = judge_tile(
+        kept.seen, attempt.image[inner], kept.trusted, noise, risk=risk, confidence=confidence,
+        lags=[channel.lags for channel in bench.plan.channels],
+    )  # fmt: skip
     if attempt.risk is not None and "noise_std" in findings:
         # The held-out error is that of a noisy pixel: the risk and its noise.
         findings["risk"] = attempt.risk - findings["noise_std"] ** 2
