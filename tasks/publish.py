@@ -12,6 +12,8 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.stages import publish_result, read_findings, write_levels, write_record
 from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace
+from tasks.reporting import write_report
+from tasks.sheets import curves_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,8 @@ def record(
     learnt: LearntModel,
     numbers: Mapping[str, float | None],
 ) -> None:
-    """Write the record of the run, and the levels of a result that may be published."""
+    """Write the report, the record of the run, and the levels of a result that may be published."""
+    write_report(plan, workspace, report, curves_of(plan, workspace, learnt), numbers)
     if report.verdict != "fail":
         write_levels(plan, workspace, report)
     write_record(plan, workspace, report, {"numbers": dict(numbers), "model": asdict(learnt)})

@@ -11,7 +11,7 @@ from ilcore.qa.verdict import QAReport
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace
-from tasks.sheets import closing_sheet, opening_sheet, volume_run
+from tasks.sheets import closing_sheet, curves_of, opening_sheet, volume_run
 from tasks.tracking import Tracker, tracking_uri
 
 
@@ -47,6 +47,7 @@ class Recording:
     ) -> None:
         """Write down how it ended. The result is in its place by now: trouble with MLflow is told, not raised."""
         try:
-            self.tracker.note(self.run_id, closing_sheet(self.plan, workspace, report, learnt, numbers))
+            curves = curves_of(self.plan, workspace, learnt)
+            self.tracker.note(self.run_id, closing_sheet(self.plan, workspace, report, curves, numbers))
         except ILError as error:
             sys.stderr.write(f"warning: the result is published, but not all of it was tracked: {error}\n")

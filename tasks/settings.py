@@ -18,17 +18,19 @@ PATIENCE = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
 }
 
+#: Dask tells of every connection; what matters of it reaches the flow's log as an error.
+QUIET_CLUSTER = {"DASK_LOGGING__DISTRIBUTED": "error"}
+
 QUIET_TERMINAL = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "GIT_PYTHON_REFRESH": "quiet",
-    "DASK_LOGGING__DISTRIBUTED": "error",
 }
 
 
 def apply() -> None:
-    """Set what nobody else has set: privacy and patience, in every process of ours."""
-    for name, value in {**QUIET_NETWORK, **PATIENCE}.items():
+    """Set what nobody else has set: privacy, patience and quiet, in every process of ours."""
+    for name, value in {**QUIET_NETWORK, **PATIENCE, **QUIET_CLUSTER}.items():
         os.environ.setdefault(name, value)
 
 

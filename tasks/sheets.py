@@ -20,6 +20,8 @@ from tasks.tracking import Sheet, VolumeRun
 #: Loss curves shown in a run, and tiles up to which looking for them is cheap.
 CURVES, FEW_TILES = 6, 20_000
 
+Curve = Sequence[tuple[int, float]]
+
 
 def volume_run(plan: RestorationPlan, today: datetime.date) -> VolumeRun:
     """Return how the run of a plan is named and found again."""
@@ -55,7 +57,7 @@ def closing_sheet(
     plan: RestorationPlan,
     workspace: Workspace,
     report: QAReport,
-    learnt: LearntModel,
+    curves: Mapping[str, Curve],
     numbers: Mapping[str, float | None],
 ) -> Sheet:
     """Return what is known at the end: numbers, every tile, findings, pictures, report."""
@@ -68,7 +70,7 @@ def closing_sheet(
     return Sheet(
         metrics={**numbers, **measured},
         tags={"il.verdict": report.verdict},
-        curves={**({"loss_volume": learnt.curve} if learnt.curve else {}), **_curves(ledger)},
+        curves=curves,
         tables={"tiles/tiles.json": [_flat(row) for row in ledger.rows()], "qa/findings.json": findings},
         files=_files(workspace),
     )
@@ -120,12 +122,17 @@ def _params(plan: RestorationPlan) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _curves(ledger: Ledger) -> dict[str, list[tuple[int, float]]]:
-    """Return the loss curves of a few tiles spread over the volume, where tiles have any."""
+def curves_of(plan: RestorationPlan, workspace: Workspace, learnt: LearntModel) -> dict[str, Curve]:
+    """Return the loss curve of the model of the volume and those of a few tiles, where there are any."""
+    whole: dict[str, Curve] = {"loss_volume": learnt.curve} if learnt.curve else {}
+    return {**whole, **_tile_curves(Ledger(workspace.ledger, plan.tile_grid))}
+
+
+def _tile_curves(ledger: Ledger) -> dict[str, Curve]:
     if math.prod(ledger.grid.grid_shape) > FEW_TILES:
         return {}
     curves = ledger.read("curve")
-    found: dict[str, list[tuple[int, float]]] = {}
+    found: dict[str, Curve] = {}
     tiles = list(ledger.grid.tiles())
     for tile in tiles[:: max(1, len(tiles) // CURVES)][:CURVES]:
         points = [(int(step), float(loss)) for step, loss in curves[tile.index] if math.isfinite(step)]

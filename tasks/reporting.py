@@ -1,0 +1,179 @@
+"""Gather what the report of a run shows, a few planes and tiles at a time, and write the page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ilcore.grammar.region import Region, region_of
+from ilcore.qa.pictures import Plane, VoxelSize, before_after_picture
+from ilcore.qa.report import ReportInput, WorstTile, render_report
+from ilcore.qa.verdict import QAReport
+from ilcore.restoring.ledger import REASONS, STATUS, USED, Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.record import versions
+from ilcore.restoring.volume_model import open_source
+from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.volumes.volume import Volume
+from ilcore.volumes.write import WriteTarget, open_target
+
+#: Largest side of a plane that is read whole, and side of a crop: the driver's memory must not grow with the volume.
+WINDOW, CROP = 1024, 96
+CHANNELS, WORST = 3, 6
+MAPS = (
+    "status",
+    "used",
+    "residual_level",
+    "residual_structure",
+    "residual_lag",
+    "seam",
+    "flux_change",
+    "risk",
+    "steps",
+)
+WORDS = {"status": STATUS, "used": USED, "reason": REASONS}
+
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+
+
+def write_report(
+    plan: RestorationPlan, workspace: Workspace, report: QAReport, curves: Curves, numbers: Mapping[str, float | None]
+) -> None:
+    """Write report.html and a few pictures beside the target."""
+    told = report_input(plan, workspace, report, curves, numbers)
+    write_text(workspace.report, render_report(told))
+    workspace.pictures.mkdir(exist_ok=True)
+    for name, planes in (("plane", told.planes[:2]), ("crop", told.crops[:2])):
+        for number, plane in enumerate(planes):
+            picture = before_after_picture(plane, told.voxel_size)
+            (workspace.pictures / f"{name}_{number}_before_after_residual.png").write_bytes(picture)
+
+
+def report_input(
+    plan: RestorationPlan, workspace: Workspace, report: QAReport, curves: Curves, numbers: Mapping[str, float | None]
+) -> ReportInput:
+    """Return everything that the page tells."""
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    pair = _Pair(plan, open_source(plan), open_target(str(workspace.staging / "0")))
+    planes = list(pair.planes())
+    return ReportInput(
+        title=workspace.target.name,
+        verdict=report.verdict,
+        findings=report.findings,
+        why=plan.why,
+        plan_yaml=plan.to_yaml(),
+        preflight_rows=[_preflight(number, channel) for number, channel in enumerate(plan.channels)],
+        planes=planes,
+        crops=[_crop(plane) for plane in planes[:3]],
+        maps=_maps(ledger),
+        worst=list(_worst(pair, ledger)),
+        curves=[(name.removeprefix("loss_").replace("_", " "), points) for name, points in curves.items()],
+        numbers={name.replace("_", " "): f"{value:.4g}" for name, value in numbers.items() if value is not None},
+        versions=versions(),
+        voxel_size=_voxel_size(pair.source),
+        words=WORDS,
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The volume as it was and as it is."""
+
+    plan: RestorationPlan
+    source: Volume
+    result: WriteTarget
+
+    def planes(self) -> Iterator[Plane]:
+        """Go through three z planes of the first channels, in the middle of time."""
+        depth = self.source.shape[2]
+        chosen = sorted({depth // 4, depth // 2, (3 * depth) // 4})
+        middle = self.source.shape[0] // 2
+        for channel in range(min(CHANNELS, self.source.shape[1])):
+            for z in chosen:
+                spans = [_middle(length, WINDOW) for length in self.source.shape[3:]]
+                region = region_of([(middle, middle + 1), (channel, channel + 1), (z, z + 1), *spans])
+                yield self.plane(region, self._name(channel, z, spans))
+
+    def plane(self, region: Region, name: str) -> Plane:
+        """Return one plane of one channel as it was and as it is."""
+        before, after = (_values(store.read(region)) for store in (self.source, self.result))
+        if self.plan.source.missing is not None:
+            before = np.where(before == self.plan.source.missing, np.nan, before)
+        level = self.plan.channels[region[1][0]].level
+        return Plane(name=name, before=before, after=after, noise_std=level or None)
+
+    def _name(self, channel: int, z: int, spans: Sequence[tuple[int, int]]) -> str:
+        part = "" if [b - a for a, b in spans] == list(self.source.shape[3:]) else f", middle {WINDOW} pixels"
+        names = self.source.channels
+        where = f", z {z}" if self.source.shape[2] > 1 else ""
+        return f"{names[channel] if names else f'channel {channel}'}{where}{part}"
+
+
+def _values(block: NDArray[Any]) -> NDArray[np.float64]:
+    return block[0, 0, 0].astype(np.float64)
+
+
+def _middle(length: int, most: int) -> tuple[int, int]:
+    start = max(0, (length - most) // 2)
+    return start, min(length, start + most)
+
+
+def _crop(plane: Plane) -> Plane:
+    """Cut out the place with most to see: where the restored plane varies most."""
+    image = np.nan_to_num(plane.after)
+    busy = ndimage.uniform_filter((image - ndimage.uniform_filter(image, CROP)) ** 2, CROP)
+    half = CROP // 2
+    inner = busy[half : max(half + 1, busy.shape[0] - half), half : max(half + 1, busy.shape[1] - half)]
+    y, x = (int(n) for n in np.unravel_index(int(np.argmax(inner)), inner.shape)) if inner.size else (0, 0)
+    cut = (slice(y, y + CROP), slice(x, x + CROP))
+    name = f"{plane.name}, y {y}, x {x}"
+    return Plane(name=name, before=plane.before[cut], after=plane.after[cut], noise_std=plane.noise_std)
+
+
+def _maps(ledger: Ledger) -> dict[str, NDArray[Any]]:
+    """Return the maps of the first time point, those without a single value left out."""
+    found = {name: ledger.read(name)[0] for name in MAPS}
+    return {name: values for name, values in found.items() if np.isfinite(values.astype(np.float64)).any()}
+
+
+def _worst(pair: _Pair, ledger: Ledger) -> Iterator[WorstTile]:
+    """Go through the tiles that somebody should look at, those that failed first."""
+    rows = [row for row in ledger.rows() if row["status"] != "empty"]
+    for row in sorted(rows, key=_badness, reverse=True)[:WORST]:
+        t, _, z, y, x = row["core"]
+        middle = (z[0] + z[1]) // 2
+        region = region_of([(t[0], t[0] + 1), (0, 1), (middle, middle + 1), y, x])
+        place = f"tile {' '.join(map(str, row['tile'][1:]))}"
+        yield WorstTile(
+            index=tuple(row["tile"]), reason=_reason(row), row=row, plane=pair.plane(region, f"{place}, z {middle}")
+        )
+
+
+def _badness(row: Mapping[str, Any]) -> tuple[int, float]:
+    order = {"failed": 2, "fell back": 1}.get(row["status"], 0)
+    level = row.get("residual_level") or 1.0
+    return order, (row.get("residual_structure") or 0.0) + abs(np.log(max(level, 1e-6)))
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    if row["status"] == "failed":
+        return "nothing passed: kept as it was"
+    if row["status"] == "fell back":
+        return f"fell back to {row['used']}"
+    return "largest residual among those that passed"
+
+
+def _preflight(number: int, channel: Any) -> dict[str, object]:
+    return {
+        "channel": number, "noise": channel.verdict, "confidence": channel.confidence, "level": channel.level,
+        "gain": channel.gain, "read noise": channel.read_std, "offset": channel.offset, "lags y, x, diagonal":
+        channel.lags, "lowest": channel.floor, "highest": channel.ceiling, "notes": "; ".join(channel.notes),
+    }  # fmt: skip
+
+
+def _voxel_size(source: Volume) -> VoxelSize | None:
+    unit = source.units[4]
+    return None if unit is None else (source.scale[3], source.scale[4], unit)
