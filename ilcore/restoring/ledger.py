@@ -30,8 +30,8 @@ CURVE = 32
 
 _WHOLE = {"status": "u1", "used": "u1", "reason": "u1", "steps": "i4", "digest": "u8"}
 _MEASURES = (
-    "residual_level", "residual_structure", "residual_lag", "risk", "risk_before", "flux_change", "clipped",
-    "noise_std", "trusted_share", "seconds", "seam",
+    "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
+    "risk_before", "noise_std", "trusted_share", "seconds", "seam",
 )  # fmt: skip
 
 
