@@ -1,0 +1,155 @@
+"""What a user does with `il`, in real processes, on one real Prefect server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ilcore import open_volume
+from ilcore.grammar.region import whole
+from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.workspace import Workspace
+from tests.servers import PrefectServer, until
+
+#: Small tiles and a few steps on each: some seconds of work in many units.
+QUICK = ("--method", "adapted", "--scope", "tile", "--steps", "6", "--tile", "64,64", "--device", "cpu")
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, np.ndarray]]:
+    """A noisy scan whose truth is known."""
+    rng = np.random.default_rng(3)
+    clean = ndimage.gaussian_filter(rng.normal(size=(256, 320)), 5)
+    clean = (clean / clean.std()).astype(np.float32)
+    path = tmp_path_factory.mktemp("scan") / "scan.npy"
+    np.save(path, clean + rng.normal(0, 0.4, clean.shape).astype(np.float32))
+    return path, clean
+
+
+@pytest.fixture
+def il(prefect_server: PrefectServer) -> "Il":
+    return Il(prefect_server.environment)
+
+
+class Il:
+    """The command, in a process group of its own so that it can be killed with all its workers."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = {**environment, "OMP_NUM_THREADS": "1"}
+
+    def start(self, *words: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *map(str, words)], env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+    def __call__(self, *words: object) -> tuple[int, str, str]:
+        process = self.start(*words)
+        told, trouble = process.communicate(timeout=600)
+        return process.returncode, told, trouble
+
+
+def test_a_noisy_scan_goes_in_and_a_better_one_comes_out(il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    source, clean = scan
+    target = tmp_path / "clean.ome.zarr"
+    code, told, trouble = il("restore", source, target, *QUICK, "--workers", 2)
+    assert code == 0, told + trouble
+    assert "verdict" in told
+    assert "Traceback" not in trouble
+    error, before = (np.mean((image - clean) ** 2) for image in (_read(target), np.load(source)))
+    assert error < 0.5 * before
+    page = (tmp_path / "clean.ome.zarr.il" / "report.html").read_text()
+    assert "data:image/png" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+    began = time.monotonic()
+    assert il("restore", source, target, *QUICK)[0] == 0, "the same command again finds everything done"
+    assert il("restore", source, target, *QUICK, "--seed", "1")[0] == 2, "another plan needs --overwrite"
+    assert time.monotonic() - began < 300
+
+    code, told, _ = il("status", target, "--json")
+    assert json.loads(told)["state"] == "published"
+    code, told, _ = il("qa", target, "--json")
+    assert code == 0
+    assert {"check", "verdict", "measured", "allowed"} <= set(json.loads(told)["findings"][0])
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes_whatever_the_workers(
+    il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    source, _ = scan
+    whole_run, killed_run = tmp_path / "whole.ome.zarr", tmp_path / "killed.ome.zarr"
+    assert il("restore", source, whole_run, *QUICK, "--workers", 2)[0] == 0
+
+    process = il.start("restore", source, killed_run, *QUICK, "--workers", 1)
+    done = until(lambda: _done(killed_run), 300, "some tiles are done")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert 0 < done < len(_status(killed_run)), "killed in the middle"
+    assert not killed_run.exists()
+    kept = _digests(killed_run)
+
+    code, told, trouble = il("resume", killed_run, "--workers", 2)
+    assert code == 0, told + trouble
+    assert np.array_equal(_read(killed_run), _read(whole_run))
+    again = _digests(killed_run)
+    assert all(again[place] == digest for place, digest in kept.items())
+
+
+def test_a_second_run_on_the_same_destination_refuses(il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    source, _ = scan
+    target = tmp_path / "clean.ome.zarr"
+    first = il.start("restore", source, target, *QUICK, "--workers", 1)
+    try:
+        until(lambda: _done(target), 300, "the first is at work")
+        code, _, trouble = il("restore", source, target, *QUICK)
+        assert code == 1
+        assert "one run at a time" in trouble
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+
+
+def test_a_result_that_the_gate_refuses_is_not_published(il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    source, _ = scan
+    target = tmp_path / "refused.ome.zarr"
+    # Told that there is almost no noise, the judge must find that far too much was taken away.
+    code, told, trouble = il("restore", source, target, "--method", "adapted", "--steps", "0", "--noise-std", "0.01")
+    assert code == 3, told + trouble
+    assert "nothing was published" in told
+    assert not target.exists()
+    assert il("qa", target)[0] == 3
+
+
+def _status(target: Path) -> np.ndarray:
+    plan = Workspace.of(target).plan_of_run()
+    return Ledger(Workspace.of(target).ledger, plan.tile_grid).read("status").ravel()
+
+
+def _done(target: Path) -> int:
+    try:
+        return int((_status(target) > 0).sum())
+    except Exception:
+        return 0
+
+
+def _digests(target: Path) -> dict[Any, int]:
+    workspace = Workspace.of(target)
+    rows = Ledger(workspace.ledger, workspace.plan_of_run().tile_grid).rows()
+    return {tuple(row["tile"]): row["digest"] for row in rows if row["status"] != "open"}
+
+
+def _read(target: Path) -> np.ndarray:
+    volume = open_volume(str(target))
+    return volume.read(whole(volume.shape))[0, 0, 0]
