@@ -1,8 +1,9 @@
 """Methods that are known exactly, for tests of everything around a method.
 
-    unchanged   gives back what it sees
-    box         mean over a box of 5 pixels in every plane; needs a halo of 2
-    spoilt      gives back something that is no number
+unchanged   gives back what it sees
+box         mean over a box of 5 pixels in every plane; needs a halo of 2
+brighter    adds half of the range
+spoilt      gives back something that is no number
 """
 
 from collections.abc import Sequence
@@ -60,6 +61,8 @@ class _Known(LiveNetwork):
     def forward(self, seen: Tensor, rows: Sequence[int]) -> Tensor:
         if self.kind == "spoilt":
             return seen * torch.nan
+        if self.kind == "brighter":
+            return seen + 0.5
         return _box(seen) if self.kind == "box" else seen + 0 * self.idle.sum()
 
 
@@ -76,7 +79,7 @@ def entry(kind: str) -> Entry:
 
 def add_standins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put all stand-ins into the catalogue for one test."""
-    for kind in ("unchanged", "box", "spoilt"):
+    for kind in ("unchanged", "box", "brighter", "spoilt"):
         monkeypatch.setitem(METHODS, kind, entry(kind))
 
 

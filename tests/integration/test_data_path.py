@@ -52,7 +52,8 @@ def test_a_method_that_changes_nothing_gives_the_source_back(name: str, tmp_path
     carry_out(plan)
     found = assembled(plan)
     assert found.dtype == source.dtype.newbyteorder("=")
-    np.testing.assert_array_equal(found.reshape(source.shape), source)
+    # Blending adds up in 64 bits: that rounds the last of them, and none of a narrower type.
+    np.testing.assert_allclose(found.reshape(source.shape), source, rtol=1e-15 if source.dtype == "f8" else 0, atol=0)
     assert set(ledger_of(plan).read("status").ravel()) <= {1, 3}
 
 
@@ -67,7 +68,9 @@ def test_tiles_with_a_halo_give_what_the_whole_picture_gives(core: tuple[int, in
 
 
 def test_channels_times_and_planes_stay_apart(tmp_path: Path) -> None:
-    source = (np.stack([[picture((3, 40, 44), 2 * t + c) * (1 + 9 * c) for c in range(2)] for t in range(2)]) * 900).astype("u2")
+    source = (
+        np.stack([[picture((3, 40, 44), 2 * t + c) * (1 + 9 * c) for c in range(2)] for t in range(2)]) * 900
+    ).astype("u2")
     plan = planned(saved(tmp_path, source), tmp_path / "out.ome.zarr", "box", axes="tczyx", tile=(2, 20, 22))
     carry_out(plan)
     ones = ndi.uniform_filter(np.ones((40, 44)), 5, mode="constant")
@@ -124,24 +127,35 @@ def test_a_spoilt_tile_falls_back_and_is_counted(tmp_path: Path) -> None:
     assert report.verdict != "pass"
 
 
-def test_rounding_clips_at_the_ends_of_the_type_and_counts_it(tmp_path: Path) -> None:
-    source = np.where(np.random.default_rng(0).random((40, 40)) < 0.5, 0, 255).astype("u1")
-    plan = planned(saved(tmp_path, source), tmp_path / "out.ome.zarr", "box")
-    carry_out(plan)
-    assert 0 < assembled(plan).mean() < 255
-    assert ledger_of(plan).read("clipped_values").sum() == 0
+def test_what_the_type_cannot_hold_is_clipped_and_counted(tmp_path: Path) -> None:
+    source = np.random.default_rng(0).integers(0, 256, (40, 44)).astype("u1")
+    plan = planned(saved(tmp_path, source), tmp_path / "out.ome.zarr", "brighter", tile=(1, 20, 22))
+    report = carry_out(plan)
+    channel = plan.channels[0]
+    wanted = source + 0.5 * (channel.high - channel.low)
+    np.testing.assert_array_equal(assembled(plan)[0, 0, 0], np.rint(wanted).clip(0, 255))
+    clipped = int((np.rint(wanted) > 255).sum())
+    assert clipped > 100
+    assert ledger_of(plan).read("clipped_values").sum() == clipped
+    assert abs(ledger_of(plan).read("clipped").mean() - clipped / source.size) < 0.05
+    assert next(f for f in report.findings if f.check == "clipped values").verdict == "fail"
 
 
 def test_a_published_result_is_an_ome_zarr_like_its_source(tmp_path: Path) -> None:
     source = (picture((300, 200)) * 4000 + 100).clip(0, 65535).astype("u2")
     plan = planned(
         saved(tmp_path, source), tmp_path / "out.ome.zarr", "zs_n2n", sure=True, noise_std=200.0, tile=(1, 150, 100),
-        overrides={"stop.steps": 60, "network.width": 16},
+        overrides={"stop.steps": 150, "network.width": 16, "descent.learning_rate": 1e-2},
     )  # fmt: skip
     report = carry_out(plan)
     assert report.verdict in ("pass", "warn"), report
     result = open_volume(str(tmp_path / "out.ome.zarr"))
-    assert (result.format, result.dtype.name, result.shape, result.axes) == ("ome-zarr 0.5", "uint16", (1, 1, 1, 300, 200), "yx")
+    assert (result.format, result.dtype.name, result.shape, result.axes) == (
+        "ome-zarr 0.5",
+        "uint16",
+        (1, 1, 1, 300, 200),
+        "yx",
+    )
     clean = scene("cells", (300, 200), 0) * 4000 + 100
     error = [float(np.mean((image - clean) ** 2)) for image in (assembled(plan)[0, 0, 0], source)]
     assert error[0] < 0.6 * error[1]
