@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +19,7 @@ Three = tuple[int, int, int]
 Five = tuple[int, int, int, int, int]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Frozen(BaseModel):
@@ -43,18 +45,23 @@ class ChannelPlan(_Frozen):
     are what preflight found.
     """
 
-    low: float
-    high: float
-    floor: float
-    ceiling: float
-    gain: float = Field(ge=0)
-    read_std: float = Field(ge=0)
-    offset: float = 0.0
+    low: Finite
+    high: Finite
+    floor: Finite
+    ceiling: Finite
+    gain: Annotated[Finite, Field(ge=0)]
+    read_std: Annotated[Finite, Field(ge=0)]
+    offset: Finite = 0.0
     verdict: str = "unknown"
     confidence: float = 0.0
     lags: tuple[float, float, float] = (0.0, 0.0, 0.0)
     level: float = 0.0
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_flat(self) -> bool:
+        """Tell whether nothing but one value was seen, or no data at all: there is nothing to restore or to judge."""
+        return self.ceiling <= self.floor
 
     @property
     def noise(self) -> Noise:
@@ -85,7 +92,7 @@ class SamplesPlan(_Frozen):
     """Tiles from which a model of the whole volume is learnt."""
 
     count: Positive = 16
-    extent: Three = (1, 96, 96)
+    extent: tuple[Positive, Positive, Positive] = (1, 96, 96)
     batch: Positive = 4
 
 
@@ -115,8 +122,10 @@ class RestorationPlan(_Frozen):
 
     @property
     def fingerprint(self) -> str:
-        """Name everything that decides the pixels; where they are written does not."""
-        content = self.model_dump(mode="json", exclude={"target": True, "weights": {"path", "uri"}})
+        """Name everything that decides the pixels; where source and result lie does not, nor why it was chosen."""
+        content = self.model_dump(
+            mode="json", exclude={"target": True, "why": True, "source": {"uri"}, "weights": {"path", "uri"}}
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -128,6 +137,11 @@ class RestorationPlan(_Frozen):
     def space(self) -> int:
         """Return 3 where the volume has more than one z plane, else 2."""
         return 3 if self.source.shape[2] > 1 else 2
+
+    @property
+    def confidence(self) -> float:
+        """Return how far the noise estimate of the least certain channel can be relied on."""
+        return min((channel.confidence for channel in self.channels if not channel.is_flat), default=0.0)
 
     @property
     def tile_grid(self) -> TileGrid:
@@ -158,11 +172,22 @@ class RestorationPlan(_Frozen):
             content: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise BadPlan(f"a plan must be YAML, got a syntax error: {error}; `il plan` writes a good one") from error
+        return cls.of(content)
+
+    @classmethod
+    def of(cls, content: Any) -> "RestorationPlan":
+        """Make a plan of its fields.
+
+        Raises:
+            BadPlan: Listing every complaint.
+        """
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}" for e in error.errors())
-            raise BadPlan(f"a plan must be complete and sound; {found}; `il plan` writes a good one") from error
+            found = "; ".join(_words(complaint) for complaint in error.errors())
+            raise BadPlan(
+                f"a plan must be complete and sound, got this: {found}; `il plan` writes a good one"
+            ) from error
 
 
 def read_plan(path: Path) -> RestorationPlan:
@@ -173,7 +198,18 @@ def read_plan(path: Path) -> RestorationPlan:
     """
     if not path.is_file():
         raise BadPlan(f"a plan must be a YAML file, got {path}; write one with `il plan SOURCE TARGET --save {path}`")
-    return RestorationPlan.from_yaml(path.read_text())
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadPlan(
+            f"a plan must be a readable text file, got {path}: {error}; `il plan` writes a good one"
+        ) from error
+    return RestorationPlan.from_yaml(text)
+
+
+def _words(complaint: Any) -> str:
+    place = ".".join(map(str, complaint["loc"]))
+    return f"{place}: {complaint['msg']}" if place else str(complaint["msg"]).removeprefix("Value error, ")
 
 
 def _complaints(plan: RestorationPlan) -> list[str]:
@@ -182,12 +218,26 @@ def _complaints(plan: RestorationPlan) -> list[str]:
         found.append(f"channels must have {plan.source.shape[1]} entries, got {len(plan.channels)}")
     if any(channel.high <= channel.low for channel in plan.channels):
         found.append("every channel must have high > low")
+    if any(most < side for most, side in zip(plan.source.shape[2:], plan.samples.extent, strict=True)):
+        found.append(f"samples.extent must fit into {plan.source.shape[2:]} (z, y, x), got {plan.samples.extent}")
+    if not _is_number_type(plan.source.dtype):
+        found.append(f"source.dtype must be a type of real numbers, got {plan.source.dtype!r}")
     try:
         found += _method_complaints(plan.entry, plan)
+    except ILError as error:
+        found.append(str(error))
+    try:
         plan.tile_grid  # noqa: B018 (a grid that cannot exist complains when made)
     except ILError as error:
         found.append(str(error))
     return found
+
+
+def _is_number_type(name: str) -> bool:
+    try:
+        return np.dtype(name).kind in "iuf"
+    except TypeError:
+        return False
 
 
 def _method_complaints(entry: Entry, plan: RestorationPlan) -> list[str]:
@@ -200,6 +250,8 @@ def _method_complaints(entry: Entry, plan: RestorationPlan) -> list[str]:
         found.append(f"{plan.method} has scopes {sorted(entry.scopes)}, got {plan.scope}")
     if "weights" in entry.needs and plan.weights is None:
         found.append(f"{plan.method} needs weights, got none; pass --weights or leave the shipped ones")
+    if "weights" not in entry.needs and plan.weights is not None:
+        found.append(f"{plan.method} starts without weights, got {plan.weights.uri}; leave them out")
     if plan.scope == "volume" and not entry.can_apply and plan.tile_steps < 1:
         found.append(f"{plan.method} must make steps on every tile, got tile_steps 0; set it to {entry.tile_steps}")
     return found

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
-from ilcore.degradations.estimate import ChannelReport, Preflight, preflight
-from ilcore.grammar.errors import BadInput, BadVolume
-from ilcore.grammar.region import Region, region_of
+from ilcore.degradations.estimate import Preflight, preflight
+from ilcore.grammar.errors import BadInput
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.region import size
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
+from ilcore.restoring.channels import believed, channel_plans, live_channels
 from ilcore.restoring.choose import Choice, choose
 from ilcore.restoring.plan import (
-    ChannelPlan,
     GridPlan,
     RestorationPlan,
     SamplesPlan,
@@ -24,13 +25,15 @@ from ilcore.restoring.plan import (
     Three,
     WeightsPlan,
 )  # fmt: skip
+from ilcore.restoring.sampling import looks, sampled
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import balanced_core
+from ilcore.volumes.destination import check_destination
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.volume import Volume
 
-#: Places that preflight looks at, and their largest side.
-_LOOKS, _SIDE, _DEPTH = 24, 256, 4
+__all__ = ["Wishes", "looks", "plan_restoration", "plan_volume"]
+
 #: Tiles of a unit of work where a volume has many.
 _MANY = 64
 
@@ -79,83 +82,77 @@ def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan
         wishes: Fields of `Wishes`.
 
     Raises:
-        BadInput: When the source is no volume, or a wish cannot be met.
+        BadInput: When the source is no volume, the target cannot be one, or a wish cannot be met.
+        CorruptData: When the source cannot be read to its end.
+        DestinationError: When nothing can be written at the target.
     """
     return plan_volume(source, target, Wishes(**wishes))
 
 
 def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     """Return a plan for one volume; see `plan_restoration`."""
+    _check(wishes)
     volume = open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing)
-    samples = [volume.read(region)[0] for region in looks(volume, wishes.seed)]
-    found = preflight(samples, volume.dtype, missing=volume.missing)
-    channels = tuple(_channel(n, samples, report, volume, wishes) for n, report in enumerate(found.channels))
-    choice = _choice(found, volume, wishes)
+    # Whether an earlier result may be replaced is asked when the plan is carried out.
+    check_destination(target, source, overwrite=True)
+    samples = sampled(volume, wishes.seed)
+    found = believed(preflight(samples, volume.dtype, missing=volume.missing), wishes.noise_std)
+    channels = channel_plans(samples, found, volume)
+    choice = _choice(live_channels(found, channels), volume, wishes)
     weights = _weights(choice, wishes)
     entry = _entry(choice, weights)
-    return RestorationPlan(
-        source=_source(source, volume, wishes),
-        target=str(Workspace.of(target).target),
-        task=wishes.task,
-        method=choice.method,
-        scope=_scope(choice),
-        overrides=dict(choice.overrides),
-        tile_steps=_tile_steps(entry, choice, wishes),
-        why=choice.why,
-        seed=wishes.seed,
-        grid=_grid(entry, volume, choice.scope, wishes.tile),
-        channels=channels,
-        weights=weights,
-        samples=_samples(entry, volume),
+    plan = RestorationPlan.of(
+        {
+            "source": _source(source, volume, wishes),
+            "target": str(Workspace.of(target).target),
+            "task": wishes.task,
+            "method": choice.method,
+            "scope": choice.scope,
+            "overrides": dict(choice.overrides),
+            "tile_steps": _tile_steps(entry, choice, wishes),
+            "why": choice.why,
+            "seed": wishes.seed,
+            "grid": _grid(entry, volume, choice.scope, wishes.tile),
+            "channels": channels,
+            "weights": weights,
+            "samples": _samples(entry, volume),
+        }
     )
+    _check_recipe(entry, plan)
+    return plan
 
 
-def looks(volume: Volume, seed: int, count: int = _LOOKS) -> list[Region]:
-    """Return places spread over a volume: one in each of `count` stretches of it, at random within."""
-    rng = np.random.default_rng((seed, 11))
-    extent = [1, volume.shape[1], *(min(n, m) for n, m in zip(volume.shape[2:], (_DEPTH, _SIDE, _SIDE), strict=True))]
-    room = [n - m for n, m in zip(volume.shape, extent, strict=True)]
-    if not any(room):
-        return [region_of([(0, n) for n in volume.shape])]
-    regions: list[Region] = []
-    for number in range(count):
-        # A golden-ratio sequence on each axis covers the volume more evenly than independent draws.
-        places = [(rng.random() / count + number * step) % 1 for step in (0.7549, 0.0, 0.5698, 0.8192, 0.6711)]
-        starts = [round(place * free) for place, free in zip(places, room, strict=True)]
-        region = region_of([(a, a + n) for a, n in zip(starts, extent, strict=True)])
-        if region not in regions:
-            regions.append(region)
-    return regions
+def _check(wishes: Wishes) -> None:
+    wrong = []
+    if wishes.noise_std is not None and not 0 < wishes.noise_std < np.inf:
+        wrong.append(f"noise_std must be above 0 and finite, got {wishes.noise_std}; leave it out to have it estimated")
+    if wishes.tile is not None and (len(wishes.tile) != 3 or min(wishes.tile) < 1):
+        wrong.append(f"tile must be three lengths >= 1, z y x, got {wishes.tile}; leave it out to have it chosen")
+    if wishes.missing is not None and np.isinf(wishes.missing):
+        wrong.append(f"missing must be a number, got {wishes.missing}; infinities are never data")
+    wrong += [
+        f"{name} must be >= 0, got {value}"
+        for name, value in (("seed", wishes.seed), ("level", wishes.level), ("tile_steps", wishes.tile_steps or 0))
+        if value < 0
+    ]
+    wrong += [
+        f"{name} must be {' or '.join(words)}, got {value!r}"
+        for name, value, words in (
+            ("task", wishes.task, ("denoise", "inpaint")), ("scope", wishes.scope or "tile", ("tile", "volume")),
+        )
+        if value not in words
+    ]  # fmt: skip
+    if wrong:
+        raise BadInput("; ".join(wrong))
 
 
-def _channel(
-    channel: int, samples: Sequence[NDArray[Any]], report: ChannelReport, volume: Volume, wishes: Wishes
-) -> ChannelPlan:
-    values = np.concatenate([_data(sample[channel], volume) for sample in samples])
-    if values.size == 0:
-        raise BadVolume(f"a volume must hold data, got only missing values in channel {channel} of {volume.uri}")
-    low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
-    known = wishes.noise_std is not None
-    return ChannelPlan(
-        low=low,
-        high=high if high > low else low + 1.0,
-        floor=float(values.min()),
-        ceiling=float(values.max()),
-        gain=0.0 if known else report.noise.gain,
-        read_std=float(wishes.noise_std) if wishes.noise_std is not None else report.noise.read_std,
-        offset=report.noise.offset,
-        verdict=report.verdict,
-        confidence=1.0 if known else report.confidence,
-        lags=(report.lag_y, report.lag_x, report.lag_diag),
-        level=report.level,
-        notes=report.notes,
-    )
-
-
-def _data(values: NDArray[Any], volume: Volume) -> NDArray[np.float64]:
-    flat = values.astype(np.float64).ravel()
-    kept = flat[np.isfinite(flat)]
-    return kept if volume.missing is None else kept[kept != volume.missing]
+def _check_recipe(entry: Entry, plan: RestorationPlan) -> None:
+    """Refuse what the parts of the method say about this volume, before anything is written."""
+    grid = plan.tile_grid
+    smallest = size(grid.tile([length - 1 for length in grid.grid_shape]).read)[1:]
+    observed = torch.zeros(1, *(smallest if plan.space == 3 else (smallest[0], *smallest[2:])))
+    noise = tuple(channel.noise for channel in plan.channels)
+    entry.method.check(Problem(observed=observed, noise=noise, value_range=plan.value_range))
 
 
 def _choice(found: Preflight, volume: Volume, wishes: Wishes) -> Choice:
@@ -173,10 +170,6 @@ def _full(name: str) -> str:
     return "stop.steps" if name == "steps" else name
 
 
-def _scope(choice: Choice) -> Literal["tile", "volume"]:
-    return "tile" if choice.scope == "tile" else "volume"
-
-
 def _weights(choice: Choice, wishes: Wishes) -> WeightsPlan | None:
     if "weights" not in find(choice.method).needs:
         if wishes.weights:
@@ -191,6 +184,11 @@ def _entry(choice: Choice, weights: WeightsPlan | None) -> Entry:
     entry = find(choice.method)
     if weights is not None:
         entry = entry.with_network(load_denoiser(Path(weights.path), weights.sha256)[0])
+    fixed = [knob for knob in choice.overrides if weights is not None and knob.startswith("network.")]
+    if fixed:
+        raise BadInput(
+            f"pretrained weights fit one network only, got overrides of it: {', '.join(fixed)}; leave them out"
+        )
     return configure(entry, choice.overrides)
 
 

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.grammar.errors import BadInput, BadVolume
-from ilcore.grammar.region import Region, blocks, intersect, size, slices
-from ilcore.qa.seams import seam_score
+from ilcore.grammar.errors import BadInput, BadPlan, BadVolume
+from ilcore.grammar.region import Region, blocks, intersect, region_of, size, slices
+from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import Finding, QAReport, judge, measures
 from ilcore.restoring.frames import trusted_in
 from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.record import versions
 from ilcore.restoring.scratch import Scratch
-from ilcore.restoring.volume_model import keep_start_weights, open_source
+from ilcore.restoring.volume_model import check_start_weights, keep_start_weights, open_source
 from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.assemble import blend, cast
 from ilcore.tiling.grid import Tile, Unit
@@ -33,6 +33,7 @@ from ilcore.volumes.destination import check_destination, estimated_bytes
 from ilcore.volumes.ome_zarr import write_root
 from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import write_pyramid
+from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
 
 
@@ -55,23 +56,28 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
     """Make the workspace of a run, or take up the one that is there. The caller holds the lock.
 
     Raises:
-        BadInput: When another plan's run or result is in the way and `overwrite` is not set.
+        BadInput: When another plan's run or result is in the way and `overwrite` is not set. With it, a run of this
+            very plan is taken up all the same, unless it is over.
         BadVolume: When the source is no longer the one of the plan.
         DestinationError: When the disk refuses.
     """
     # After a kill while publishing, staging may hold the previous result.
     finish_publishing(workspace.staging, workspace.target)
-    if _is_published(plan, workspace):
+    if not overwrite and _is_published(plan, workspace):
         _tidy(workspace)
         return Standing(is_published=True)
-    _make_room(plan, workspace, overwrite=overwrite)
-    volume = open_source(plan)
-    if volume.digest() != plan.source.digest:
-        raise BadVolume(
-            f"the source must be the one that was planned for, got another content in {plan.source.uri}; plan again"
-        )
-    needed = 0 if workspace.staging.exists() else estimated_bytes(volume)
-    check_destination(workspace.target, plan.source.uri, _may_replace(workspace, overwrite), needed)
+    there = _fingerprint_there(workspace)
+    goes_on = _goes_on(plan, workspace, there, overwrite=overwrite)
+    # A wish to overwrite survives a crash: it is remembered beside the plan.
+    may_replace = overwrite or (there == plan.fingerprint and workspace.overwrite.exists())
+    needed = estimated_bytes(_checked_source(plan))
+    check_destination(workspace.target, plan.source.uri, may_replace, 0 if goes_on else needed)
+    if not goes_on:
+        check_start_weights(plan)
+        # Nothing is changed before this line: what is refused leaves no trace.
+        workspace.clear()
+    if may_replace:
+        workspace.overwrite.touch()
     write_text(workspace.plan, plan.to_yaml())
     keep_start_weights(plan, workspace)
     target = _staged(plan, workspace)
@@ -84,10 +90,17 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
 
 def _is_published(plan: RestorationPlan, workspace: Workspace) -> bool:
     """Tell whether the result of this plan is in its place; the result itself says whose it is."""
-    if not (workspace.plan.exists() and workspace.record.exists()):
+    if not workspace.record.exists() or workspace.staging.exists():
         return False
-    ours = workspace.plan_of_run().fingerprint == plan.fingerprint
-    return ours and not workspace.staging.exists() and made_by(workspace.target) == plan.fingerprint
+    return _fingerprint_there(workspace) == plan.fingerprint == made_by(workspace.target)
+
+
+def _fingerprint_there(workspace: Workspace) -> str | None:
+    """Return the fingerprint of the plan whose run lives here; None where there is none."""
+    try:
+        return workspace.plan_of_run().fingerprint if workspace.plan.exists() else None
+    except BadPlan:
+        return "unreadable"
 
 
 def made_by(target: Path) -> str | None:
@@ -99,29 +112,29 @@ def made_by(target: Path) -> str | None:
     return str(about.get("fingerprint"))
 
 
-def _make_room(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool) -> None:
-    """Keep what an earlier run of this plan did; remove what is of no use to it."""
-    if not workspace.plan.exists():
-        workspace.clear()
-        return
-    there = workspace.plan_of_run()
-    if there.fingerprint != plan.fingerprint and not overwrite:
+def _goes_on(plan: RestorationPlan, workspace: Workspace, there: str | None, *, overwrite: bool) -> bool:
+    """Tell whether what an earlier run of this plan did is of use to this one."""
+    if there not in (None, plan.fingerprint) and not overwrite:
         raise BadInput(
             f"the run in {workspace.root} must be the one of this plan ({plan.fingerprint[:8]}), got another "
-            f"({there.fingerprint[:8]}); go on with that one with `il resume {workspace.target}`, or pass --overwrite"
+            f"({there[:8]}); go on with that one with `il resume {workspace.target}`, or pass --overwrite"
         )
-    if there.fingerprint != plan.fingerprint:
-        workspace.clear()
-    elif not all(place.exists() for place in (workspace.ledger, workspace.scratch, workspace.staging)):
-        # Published and then deleted by somebody, or killed before the first tile: there is nothing to go on with.
-        workspace.clear(keep=workspace.overwrite)
+    # Published and then deleted by somebody, or killed before the first tile: there is nothing to go on with.
+    is_whole = all(place.exists() for place in (workspace.ledger, workspace.scratch, workspace.staging))
+    return there == plan.fingerprint and is_whole and not (overwrite and _is_refused(workspace))
 
 
-def _may_replace(workspace: Workspace, overwrite: bool) -> bool:
-    # A wish to overwrite survives a crash: it is remembered beside the plan.
-    if overwrite:
-        workspace.overwrite.touch()
-    return workspace.overwrite.exists()
+def _is_refused(workspace: Workspace) -> bool:
+    return workspace.record.exists() and read_findings(workspace).verdict == "fail"
+
+
+def _checked_source(plan: RestorationPlan) -> Volume:
+    volume = open_source(plan)
+    if volume.digest() != plan.source.digest:
+        raise BadVolume(
+            f"the source must be the one that was planned for, got another content in {plan.source.uri}; plan again"
+        )
+    return volume
 
 
 def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
@@ -153,33 +166,49 @@ def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> 
 
 
 def _block(target: WriteTarget, number: int) -> Region:
-    return next(region for n, region in enumerate(blocks(target.shape, target.unit)) if n == number)
+    counts = [-(-length // step) for length, step in zip(target.shape, target.unit, strict=True)]
+    starts = [int(at) * step for at, step in zip(np.unravel_index(number, counts), target.unit, strict=True)]
+    spans = zip(starts, target.unit, target.shape, strict=True)
+    return region_of([(start, min(start + step, length)) for start, step, length in spans])
 
 
 def _blended(
     plan: RestorationPlan, workspace: Workspace, region: Region
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the blended region and where some tile says that the source is to be kept."""
+    """Return the blended region, and where the source is to be kept: no tile restored it, or one says so."""
     grid, scratch = plan.tile_grid, Scratch.of(workspace.scratch, plan)
     ledger = Ledger(workspace.ledger, grid)
-    keeps_source = np.zeros(size(region), bool)
+    restored, keeps_source = np.zeros(size(region), bool), np.zeros(size(region), bool)
 
     def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
         for tile in grid.touching(region):
             piece = scratch.read(tile, ledger.digest_of(tile))
             shared = intersect(region, tile.keep)
-            inner = slices(shared, [start for start, _ in tile.keep])
-            keeps_source[slices(shared, [start for start, _ in region])] |= np.isnan(piece[inner])
+            here = slices(shared, [start for start, _ in region])
+            keeps_source[here] |= np.isnan(piece[slices(shared, [start for start, _ in tile.keep])])
+            restored[here] |= not ledger.is_raw(tile)
             yield tile, np.nan_to_num(piece)
 
-    return blend(region, pieces(), grid), keeps_source
+    return blend(region, pieces(), grid), keeps_source | ~restored
 
 
 def measure_seams(plan: RestorationPlan, workspace: Workspace, unit: Unit) -> None:
     """Measure the seams of one unit on the assembled result and store them in the ledger."""
-    target = open_target(str(workspace.staging / "0"))
+    result = _known(open_target(str(workspace.staging / "0")).read, plan)
+    source = _known(open_source(plan).read, plan)
     ledger = Ledger(workspace.ledger, plan.tile_grid)
-    ledger.set_seams(unit, [seam_score(target.read, tile, plan.tile_grid) for tile in unit.tiles])
+    ledger.set_seams(unit, [seam_score(result, tile, plan.tile_grid, source) for tile in unit.tiles])
+
+
+def _known(read: Read, plan: RestorationPlan) -> Read:
+    """Return a reader that gives NaN where there is no data."""
+
+    def known(region: Region) -> NDArray[Any]:
+        values = read(region)
+        trusted = trusted_in(values, plan.source.missing)
+        return values if trusted.all() else np.where(trusted, values, np.nan)
+
+    return known
 
 
 def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
@@ -187,8 +216,7 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     values = int(np.prod(plan.source.shape, dtype=np.int64))
     share = float(ledger.read("clipped_values").sum()) / values
-    confidence = min(channel.confidence for channel in plan.channels)
-    return judge(measures(list(ledger.rows()), clipped_share=share, confidence=confidence))
+    return judge(measures(list(ledger.rows()), clipped_share=share, confidence=plan.confidence))
 
 
 def write_levels(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:

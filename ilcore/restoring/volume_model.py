@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
 from ilcore.fit import Weights
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import BadVolume
-from ilcore.grammar.region import Region, region_of
+from ilcore.grammar.region import Region, blocks, region_of
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, configure
 from ilcore.restoring.frames import Frame, frame_of, problem_of
@@ -177,9 +179,21 @@ def sampled_frames(plan: RestorationPlan, volume: Volume) -> list[Frame]:
         found = next((frame for frame in drawn if not frame.is_empty), None)
         if found is not None:
             frames.append(found)
+    if frames:
+        return frames
+    # A scan that is nearly empty is searched until something is found.
+    everywhere = (frame_of(volume.read(region)[0], plan) for region in _lattice(plan, volume))
+    frames = list(islice((frame for frame in everywhere if not frame.is_empty), 1))
     if not frames:
         raise BadVolume(f"a volume must hold something to learn from, got only empty samples of {plan.source.uri}")
     return frames
+
+
+def _lattice(plan: RestorationPlan, volume: Volume) -> Iterator[Region]:
+    extent = (1, volume.shape[1], *plan.samples.extent)
+    for region in blocks(volume.shape, extent):
+        starts = [min(start, n - m) for (start, _), n, m in zip(region, volume.shape, extent, strict=True)]
+        yield region_of([(start, start + m) for start, m in zip(starts, extent, strict=True)])
 
 
 def _place(plan: RestorationPlan, volume: Volume, rng: np.random.Generator) -> Region:

@@ -11,18 +11,20 @@ TARGET.il/
   staging.ome.zarr  the result in the making, without root metadata
   qa.ome.zarr       QA maps at tile resolution
   report.html, record.json, pictures/
+  overwrite         there while the run may replace an earlier result
 """
 
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilcore.grammar.errors import BadPlan, Busy, DestinationError
+from ilcore.grammar.errors import BadInput, BadPlan, Busy, DestinationError
 from ilcore.restoring.plan import RestorationPlan, read_plan
+from ilcore.volumes.open import is_remote
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,13 @@ class Workspace:
 
     @classmethod
     def of(cls, target: str | os.PathLike[str]) -> "Workspace":
-        """Return the workspace of a target, made absolute."""
+        """Return the workspace of a target, made absolute.
+
+        Raises:
+            BadInput: When the target is no local folder.
+        """
+        if is_remote(target):
+            raise BadInput(f"a target must be a local folder, got {os.fspath(target)}; publish here, then copy it")
         return cls(Path(os.path.abspath(os.fspath(target).removeprefix("file://"))))
 
     @property
@@ -60,15 +68,19 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Hold the workspace; nobody else can until this ends, by whatever means.
 
+        A folder in which nothing was begun is gone afterwards.
+
         Raises:
             Busy: When another run holds it.
             DestinationError: When the folder cannot be made.
         """
         handle = self._open_lock()
+        while not _take(handle, self):
+            handle = self._open_lock()
         try:
-            _take(handle, self.target)
             yield
         finally:
+            self._leave()
             os.close(handle)
 
     def _open_lock(self) -> int:
@@ -80,27 +92,44 @@ class Workspace:
                 f"a folder to work in was wanted at {self.root}; got {error}; choose another target"
             ) from error
 
-    def clear(self, keep: Path | None = None) -> None:
-        """Remove everything but the lock, for a new run; a kill while this goes on leaves nothing to be taken up."""
-        gone = self.root / "ledger.gone"
-        if self.ledger.exists():
-            shutil.rmtree(gone, ignore_errors=True)
-            self.ledger.rename(gone)
-        for path in sorted(self.root.iterdir(), key=lambda path: path == self.plan):
-            if path not in (self.lock, keep):
+    def _leave(self) -> None:
+        # While the lock is still held: whoever takes a lock file that was removed notices, and makes another.
+        with suppress(OSError):
+            if os.listdir(self.root) == [self.lock.name]:
+                self.lock.unlink()
+                self.root.rmdir()
+
+    def clear(self) -> None:
+        """Remove everything but the lock, for a new run; the plan first, for without it the rest means nothing."""
+        self.plan.unlink(missing_ok=True)
+        for path in self.root.iterdir():
+            if path != self.lock:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _take(handle: int, target: Path) -> None:
+def _take(handle: int, workspace: Workspace) -> bool:
+    """Lock the file; tell whether it is still the one that others will find."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(handle, 32, 0).decode().strip() or "unknown"
+        os.close(handle)
         raise Busy(
-            f"one run at a time may work on {target}, got another (process {holder}); wait for it, or stop it"
+            f"one run at a time may work on {workspace.target}, got another (process {holder}); wait for it, or stop it"
         ) from error
+    if not _is_at(handle, workspace.lock):
+        os.close(handle)
+        return False
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    return True
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 _PLACES = {

@@ -1,0 +1,62 @@
+"""Where a volume is looked at before it is restored."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilcore.grammar.errors import BadVolume
+from ilcore.grammar.region import Region, region_of
+from ilcore.volumes.volume import Volume
+
+#: Places that preflight looks at, and their largest side.
+_LOOKS, _SIDE, _DEPTH = 24, 256, 4
+
+
+def sampled(volume: Volume, seed: int) -> list[NDArray[Any]]:
+    """Return samples [channel, z, y, x] of a volume, some of which hold something.
+
+    Raises:
+        BadVolume: When the whole volume holds nothing but missing values and one other.
+        CorruptData: When it cannot be read.
+    """
+    samples = [volume.read(region)[0] for region in looks(volume, seed)]
+    if any(_varies(sample, volume) for sample in samples):
+        return samples
+    # A scan that is nearly empty is read until something is found.
+    found = next((block[0] for _, block in volume.stream() if _varies(block[0], volume)), None)
+    if found is not None:
+        return [*samples, found]
+    values = np.concatenate([data_of(sample, volume) for sample in samples])
+    held = f"only the value {values[0]:g}" if values.size else "only missing values"
+    raise BadVolume(f"a volume with something in it was wanted, {volume.uri} holds {held}; there is nothing to restore")
+
+
+def looks(volume: Volume, seed: int, count: int = _LOOKS) -> list[Region]:
+    """Return places spread over a volume: one in each of `count` stretches of it, at random within."""
+    rng = np.random.default_rng((seed, 11))
+    extent = [1, volume.shape[1], *(min(n, m) for n, m in zip(volume.shape[2:], (_DEPTH, _SIDE, _SIDE), strict=True))]
+    room = [n - m for n, m in zip(volume.shape, extent, strict=True)]
+    if not any(room):
+        return [region_of([(0, n) for n in volume.shape])]
+    regions: list[Region] = []
+    for number in range(count):
+        # A golden-ratio sequence on each axis covers the volume more evenly than independent draws.
+        places = [(rng.random() / count + number * step) % 1 for step in (0.7549, 0.0, 0.5698, 0.8192, 0.6711)]
+        starts = [round(place * free) for place, free in zip(places, room, strict=True)]
+        region = region_of([(a, a + n) for a, n in zip(starts, extent, strict=True)])
+        if region not in regions:
+            regions.append(region)
+    return regions
+
+
+def data_of(values: NDArray[Any], volume: Volume) -> NDArray[np.float64]:
+    """Return the values that are data, one after the other."""
+    flat = values.astype(np.float64).ravel()
+    kept = flat[np.isfinite(flat)]
+    return kept if volume.missing is None else kept[kept != volume.missing]
+
+
+def _varies(sample: NDArray[Any], volume: Volume) -> bool:
+    channels = (data_of(channel, volume) for channel in sample)
+    return any(data.size and data.min() < data.max() for data in channels)
