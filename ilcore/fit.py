@@ -159,7 +159,7 @@ class _Book:
             self.first_risks.setdefault(row, risk)
             if best[position]:
                 self.risks[row] = risk
-                if self.wants_best:
+                if self.wants_best and (position == 0 or not self.shared):
                     self._copy(self.live, self.best, row)
         return replace(judged, reasons=tuple(reasons), best=tuple(best))
 

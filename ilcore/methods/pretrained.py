@@ -31,6 +31,6 @@ adapted = Recipe(
     network=blind_denoiser,
     loss=SquaredError(),
     descent=Adam(1e-4),
-    stop=HeldOut(steps=300, every=20, patience=5),
+    stop=HeldOut(steps=240, every=20, patience=4),
     readout=Best(),
 )

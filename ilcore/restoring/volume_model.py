@@ -25,7 +25,7 @@ from ilcore.volumes.open import open_volume
 from ilcore.volumes.volume import Volume
 
 #: Learning on the volume always uses so many threads: another number would change the last bits of the weights.
-THREADS = 2
+THREADS = 1
 #: Draws per sample until one is found that is not empty.
 _DRAWS = 8
 
