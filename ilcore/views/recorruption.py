@@ -34,6 +34,8 @@ class Recorruption(Views):
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.amount <= 0:
             yield f"{self} needs an amount above 0"
+        if getattr(recipe.stop, "steps", 1) == 0:
+            return  # A model that is only applied is never shown a pair.
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
         elif any(noise.correlation not in ("white", "unknown") for noise in problem.noise):
