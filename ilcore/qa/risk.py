@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ilcore.grammar.arrays import PerTile, Streams, Tiles, per_tile_mean
+from ilcore.grammar.arrays import Mask, PerTile, Streams, Tiles, per_tile_mean
 from ilcore.grammar.problem import Noise
 
 
@@ -14,6 +14,7 @@ def risk_sure(
     noise: Sequence[Noise],
     streams: Streams,
     *,
+    trusted: Mask | None = None,
     probes: int = 1,
     step: float = 1e-2,
 ) -> PerTile:
@@ -27,6 +28,7 @@ def risk_sure(
         noisy: Observation.
         noise: Noise of each channel, in the units of `noisy`; must be white.
         streams: One random stream per tile, for the probes.
+        trusted: Where the observation is data; only there the error is counted. None means everywhere.
         probes: Random directions along which the divergence is measured.
         step: Length of the finite difference, in the units of `noisy`.
 
@@ -38,10 +40,14 @@ def risk_sure(
         Ramani, Blu & Unser, TIP 2008, eq. 14; signal-dependent: Le Montagner et al., TIP 2014, eq. 11 (first order).
     """
     image = predict(noisy)
-    # The variance is a function of the noisy value, which is unbiased for the variance at the true value.
-    variance = torch.stack([model.variance(noisy[:, c]) for c, model in enumerate(noise)], 1)
+    # The variance at the noisy value is unbiased for the variance at the true one, as long as it is not cut at zero.
+    variance = torch.stack(
+        [model.gain * (noisy[:, c] - model.offset) + model.read_std**2 for c, model in enumerate(noise)], 1
+    )
+    if trusted is not None:
+        variance = variance * trusted
     slope = torch.zeros_like(noisy)
     for _ in range(probes):
         probe = streams.signs(noisy.shape[1:]).to(noisy.device)
         slope += probe * (predict(noisy + step * probe) - image) / (step * probes)
-    return per_tile_mean((image - noisy).square() - variance + 2 * variance * slope)
+    return per_tile_mean((image - noisy).square() - variance + 2 * variance * slope, trusted)

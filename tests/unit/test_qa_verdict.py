@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from ilcore.qa.verdict import RUN_LIMITS, TILE_LIMITS, QAReport, judge, measures, tile_fails, tile_verdict
+
+GOOD = {
+    "status": "restored", "residual_level": 0.95, "residual_structure": 3.0, "residual_lag": 0.0, "contrast_loss": 0.0,
+    "shift": 0.0, "flux_change": 0.0005, "noise_std": 0.05, "risk": 0.0005, "seam": 1.0, "clipped": 0.0,
+}  # fmt: skip
+
+
+def verdict_of(rows, clipped_share=0.0, confidence=0.9):
+    return judge(measures(rows, clipped_share=clipped_share, confidence=confidence))
+
+
+def finding(report, check):
+    return next(finding for finding in report.findings if finding.check == check)
+
+
+def test_a_good_run_passes_and_every_check_was_made():
+    report = verdict_of([GOOD] * 20)
+    assert report.verdict == "pass"
+    assert {finding.check for finding in report.findings} == set(RUN_LIMITS)
+
+
+def test_no_findings_is_no_pass():
+    assert QAReport(()).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ({"residual_level": 0.3}, "residual level"),
+        ({"residual_level": 1.6}, "residual level"),
+        ({"residual_structure": 9.0}, "residual structure"),
+        ({"residual_lag": 0.3}, "residual correlation"),
+        ({"contrast_loss": -0.2}, "contrast loss"),
+        ({"shift": 0.3}, "shift"),
+        ({"flux_change": -0.01}, "flux change"),
+        ({"risk": 0.0025}, "risk over noise"),
+        ({"seam": 3.0}, "seams"),
+        ({"status": "failed"}, "failed tiles"),
+        ({"status": "fell back"}, "fallen-back tiles"),
+    ],
+)
+def test_each_number_outside_its_limits_takes_the_pass_away(change, check):
+    report = verdict_of([GOOD | change] * 20)
+    assert report.verdict != "pass"
+    assert finding(report, check).verdict != "pass"
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ({"residual_level": 0.0}, "residual level"),
+        ({"residual_level": 3.0}, "residual level"),
+        ({"residual_structure": 20.0}, "residual structure"),
+        ({"shift": 1.0}, "shift"),
+        ({"flux_change": 0.03}, "flux change"),
+        ({"risk": 0.005}, "risk over noise"),
+        ({"seam": 8.0}, "seams"),
+        ({"status": "failed"}, "failed tiles"),
+    ],
+)
+def test_numbers_far_outside_refuse_the_result(change, check):
+    assert finding(verdict_of([GOOD | change] * 20), check).verdict == "fail"
+
+
+def test_one_failed_tile_in_a_thousand_is_never_green():
+    report = verdict_of([GOOD] * 999 + [GOOD | {"status": "failed", "residual_level": 40.0}])
+    assert report.verdict == "warn"
+    assert finding(report, "failed tiles").measured == 0.001
+
+
+def test_a_few_odd_tiles_do_not_hide_among_many():
+    odd = GOOD | {"residual_structure": 11.0}
+    assert verdict_of([GOOD] * 99 + [odd]).verdict == "pass"
+    report = verdict_of([GOOD] * 90 + [odd] * 10)
+    assert finding(report, "doubtful tiles").verdict == "warn"
+    assert finding(report, "residual structure").verdict == "warn"
+
+
+def test_empty_tiles_are_not_judged():
+    empty = {"status": "empty", "residual_level": None, "seam": 1.0}
+    assert verdict_of([empty] * 50 + [GOOD] * 2).verdict == "pass"
+    assert verdict_of([empty] * 4).verdict == "pass"
+
+
+def test_a_noise_estimate_nobody_can_rely_on_neither_fails_nor_passes_a_run():
+    report = verdict_of([GOOD | {"residual_level": 9.0, "residual_structure": 40.0}] * 5, confidence=0.1)
+    assert report.verdict == "warn"
+    assert finding(report, "noise confidence").verdict == "warn"
+    # What does not rest on the noise fails all the same.
+    assert verdict_of([GOOD | {"shift": 2.0}] * 5, confidence=0.1).verdict == "fail"
+
+
+def test_a_mean_is_compared_with_what_can_be_seen_where_there_is_almost_no_noise():
+    assert tile_verdict({"flux_change": 0.001, "noise_std": 0.002})[0] == "pass"
+    assert tile_verdict({"flux_change": 0.005, "noise_std": 0.002})[0] == "fail"
+
+
+@pytest.mark.parametrize("name", sorted(set(TILE_LIMITS) - {"flux over noise", "risk over noise"}))
+def test_a_number_that_is_not_finite_fails_a_tile(name):
+    assert tile_fails({name: float("nan")}) is not None
+
+
+def test_unknown_numbers_are_not_asked():
+    assert tile_fails({}) is None
+    assert tile_fails({"residual_level": None, "risk": float("nan"), "noise_std": 0.1}) is None
+
+
+@pytest.mark.parametrize("limits", [RUN_LIMITS, TILE_LIMITS])
+def test_limits_are_ordered_and_explained(limits):
+    for name, limit in limits.items():
+        assert limit.warns[0] <= limit.passes[0] <= limit.passes[1] <= limit.warns[1], name
+        assert len(limit.why) > 15, name
+        middle = np.clip(0.5 * np.sum(np.nan_to_num(limit.passes, neginf=0.0)), *limit.passes)
+        assert limit.judge(float(middle)) == "pass", name
+
+
+def test_every_finding_says_number_limit_and_reason():
+    for found in verdict_of([GOOD] * 3).findings:
+        assert np.isfinite(found.measured)
+        assert found.allowed
+        assert found.why
