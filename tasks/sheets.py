@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -65,7 +66,7 @@ def closing_sheet(
     findings = [asdict(finding) for finding in report.findings]
     # MLflow takes no spaces that it would have to escape in a metric's page.
     measured = {
-        f"qa_{finding.check.replace(' ', '_').replace('-', '_')}": finding.measured for finding in report.findings
+        f"qa_{re.sub(r'[^a-z0-9]+', '_', finding.check.lower())}": finding.measured for finding in report.findings
     }
     return Sheet(
         metrics={**numbers, **measured},
