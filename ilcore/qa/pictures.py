@@ -33,7 +33,7 @@ _SHORT = {"micrometer": "µm", "micron": "µm", "um": "µm", "nanometer": "nm", 
 _WORDS = {
     "restored": "#6dbf8b", "fell back": "#f0a83c", "failed": "#d7191c", "empty": "#dfe4ea", "open": "#5b6775",
     "none": "#dfe4ea", "tile": "#3f7fc4", "volume": "#8fc1ea", "pretrained": "#56b3a5", "classical": "#f0a83c",
-    "raw": "#d7191c",
+    "raw": "#d7191c", "pass": "#6dbf8b", "warn": "#f0a83c", "fail": "#d7191c",
 }  # fmt: skip
 #: At most so many z planes of a map are drawn.
 _SLICES = 12
@@ -83,12 +83,17 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
     "residual_level": MapGuide(
         title="residual level", kind="off", best=1, reach=1,
         good="pale, near 1: as much was taken away as there was noise. Red: more. Blue: noise was kept."),
+    "verdict": MapGuide(title="verdict", kind="words", good="pass, or nothing judged, everywhere."),
     "residual_structure": MapGuide(
-        title="residual structure", kind="bad", reach=0.6,
-        good="pale, near 0: what was taken away does not look like the image."),
+        title="residual structure", kind="bad", reach=12,
+        good="pale, below 7.5: no lump in what was taken away that noise cannot explain, in noise std."),
+    "contrast_loss": MapGuide(
+        title="contrast loss", kind="off", reach=0.3,
+        good="pale, near 0: structures are as strong as they were. Red: fainter. Blue: stronger."),
+    "shift": MapGuide(title="shift", kind="bad", reach=0.4, good="pale, 0: nothing moved; in voxels."),
     "residual_lag": MapGuide(
         title="residual correlation", kind="off", reach=0.5,
-        good="even: neighbours in the residual are alike as far as in the noise, about 0 for white noise."),
+        good="not red: neighbours in the residual are no more alike than in the noise. Blue: coarse noise was kept."),
     "seam": MapGuide(
         title="seams", kind="off", best=1, reach=1,
         good="pale, near 1: grey levels change across a tile's border as they do beside it. Red: a visible seam."),

@@ -38,7 +38,7 @@ def test_no_findings_is_no_pass():
         ({"shift": 0.3}, "shift"),
         ({"flux_change": -0.01}, "flux change"),
         ({"risk": 0.0025}, "risk over noise"),
-        ({"seam": 3.0}, "seams"),
+        ({"seam": 4.0}, "seams"),
         ({"status": "failed"}, "failed tiles"),
         ({"status": "fell back"}, "fallen-back tiles"),
     ],
