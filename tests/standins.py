@@ -74,7 +74,8 @@ def _box(seen: Tensor) -> Tensor:
 def entry(kind: str) -> Entry:
     """Return a stand-in as the catalogue would hold it."""
     recipe = Recipe(HiddenGrid(), Known(kind), SquaredError(), Adam(1e-3), After(0), Last())
-    return Entry(name=kind, method=recipe, summary="stand-in", reference="tests")
+    tasks = frozenset({"denoise", "inpaint"})
+    return Entry(name=kind, method=recipe, summary="stand-in", reference="tests", tasks=tasks)
 
 
 def add_standins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,19 +11,28 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.restoration import denoise_nl_means
 
 from ilcore import fit
 from ilcore.adapting.weights import load_weights
 from ilcore.fit import Strategy, Weights
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.errors import MissingKnowledge
 from ilcore.grammar.trial import Restoration
 from ilcore.methods.entry import Entry
 from ilcore.restoring.frames import Frame, problem_of, to_numpy
 from ilcore.restoring.ledger import REASONS, Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.scratch import Scratch
-from ilcore.restoring.volume_model import model_path, open_source, start_of
+from ilcore.restoring.volume_model import (
+    LearntModel,
+    budget_of,
+    learnt_before,
+    model_path,
+    open_source,
+    start_of,
+)
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import Tile
 from ilcore.volumes.volume import Volume
@@ -58,19 +67,25 @@ class Bench:
     entry: Entry
     start: Weights | None
     learnt: Weights | None
+    has_diverged: bool
     device: str
 
     @classmethod
     def of(cls, plan: RestorationPlan, workspace: Workspace, device: str) -> "Bench":
-        """Return the bench of a plan; weights are read once in a process."""
-        return _opened(plan.to_yaml(), workspace.target, device)
+        """Return the bench of a plan; weights are read once in a process.
+
+        Raises:
+            MissingKnowledge: When the plan wants a model of the volume and none was learnt.
+        """
+        return _opened(plan.to_yaml(), workspace.target, device, learnt_before(workspace))
 
 
 @lru_cache(maxsize=2)
-def _opened(plan_text: str, root: Path, device: str) -> Bench:
+def _opened(plan_text: str, root: Path, device: str, model: LearntModel | None) -> Bench:
     plan, workspace = RestorationPlan.from_yaml(plan_text), Workspace(root)
     entry, start = start_of(plan, workspace)
-    learnt = load_weights(model_path(workspace)) if model_path(workspace).exists() else None
+    if model is None and plan.scope == "volume" and not (start and budget_of(entry) == 0):
+        raise MissingKnowledge(f"a model of the volume was wanted in {workspace.weights}, got none; learn it first")
     return Bench(
         plan=plan,
         volume=open_source(plan),
@@ -78,23 +93,24 @@ def _opened(plan_text: str, root: Path, device: str) -> Bench:
         scratch=Scratch.of(workspace.scratch, plan),
         entry=entry,
         start=start,
-        learnt=learnt,
+        learnt=load_weights(model_path(workspace), model.sha256) if model and model.path else None,
+        has_diverged=model is not None and model.reason.startswith("diverged"),
         device=device,
     )
 
 
-def first_attempts(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt | None]:
-    """Return the method's own attempt on every tile of a unit; None for tiles with nothing in them."""
-    attempts: list[Attempt | None] = [None] * len(frames)
+def first_attempts(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
+    """Return the method's own attempt on every tile of a unit; tiles of one size are restored together."""
+    if bench.has_diverged:
+        return [Attempt("volume", frame.seen, "diverged") for frame in frames]
+    attempts: dict[int, Attempt] = {}
     groups: dict[tuple[int, ...], list[int]] = {}
     for number, frame in enumerate(frames):
-        if not frame.is_empty:
-            groups.setdefault(frame.raw.shape, []).append(number)
+        groups.setdefault(frame.raw.shape, []).append(number)
     for members in groups.values():
         together = _together(bench, [tiles[n] for n in members], [frames[n] for n in members])
-        for number, attempt in zip(members, together, strict=True):
-            attempts[number] = attempt
-    return attempts
+        attempts.update(zip(members, together, strict=True))
+    return [attempts[number] for number in range(len(frames))]
 
 
 def fallbacks(bench: Bench, tile: Tile, frame: Frame, first: Attempt) -> Iterator[Callable[[], Attempt]]:
@@ -163,10 +179,18 @@ def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Atte
 
 
 def _non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]:
-    """Return every plane through non-local means at the noise level of its channel."""
+    """Return every plane through non-local means at the noise level of its channel, holes filled from beside them."""
     out = np.empty_like(frame.seen)
     for number, channel in enumerate(plan.channels):
         std = max(channel.noise.std_at(float(np.median(frame.seen[number]))), 1e-4)
-        for z, plane in enumerate(frame.seen[number]):
+        for z, plane in enumerate(nearest_data(frame.seen[number], frame.trusted[number])):
             out[number, z] = denoise_nl_means(plane, patch_size=5, patch_distance=6, h=0.8 * std, sigma=std)
     return out
+
+
+def nearest_data(seen: NDArray[np.float32], trusted: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return an image [z, y, x] in which every hole has the value of the nearest voxel that is data."""
+    if trusted.all() or not trusted.any():
+        return seen
+    place = ndimage.distance_transform_edt(~trusted, return_distances=False, return_indices=True)
+    return seen[tuple(place)]

@@ -31,8 +31,12 @@ class Frame:
     @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing to learn from: no data, or one value everywhere."""
-        channels = (values[mask] for values, mask in zip(self.raw, self.trusted, strict=True))
-        return all(values.size == 0 or bool(values.min() == values.max()) for values in channels)
+        return all(self.is_flat(number) for number in range(len(self.raw)))
+
+    def is_flat(self, channel: int) -> bool:
+        """Tell whether a channel holds no data, or one value everywhere."""
+        values = self.raw[channel][self.trusted[channel]]
+        return values.size == 0 or bool(values.min() == values.max())
 
     def part(self, place: tuple[slice, ...]) -> "Frame":
         """Return a part, [channel, z, y, x]."""
@@ -74,14 +78,28 @@ def stored_units(image: NDArray[np.float32], frame: Frame, plan: RestorationPlan
     """Return a normalised image of a frame in the units of the source, [channel, z, y, x].
 
     Where the source is data, what the method took away is taken away from the stored value: a method that changes
-    nothing returns the source to the last bit, whatever 32 bits of normalised value would have rounded.
+    nothing returns the source to the last bit, whatever 32 bits of normalised value would have rounded. Channels of one
+    value stay as they are. Values that are not data become NaN, which means that the source is kept, unless the plan
+    is to fill them.
     """
-    out = np.empty(image.shape, np.float64)
+    out = as_it_was(frame, plan)
     for number, channel in enumerate(plan.channels):
+        if frame.is_flat(number):
+            continue
         span, trusted = channel.high - channel.low, frame.trusted[number]
         restored = image[number].astype(np.float64)
-        change = (restored - frame.seen[number]) * span
-        out[number] = np.where(trusted, frame.raw[number].astype(np.float64) + change, restored * span + channel.low)
+        out[number] += (restored - frame.seen[number]) * span
+        if plan.task == "inpaint":
+            out[number] = np.where(trusted, out[number], restored * span + channel.low)
+    return out
+
+
+def as_it_was(frame: Frame, plan: RestorationPlan) -> NDArray[np.float64]:
+    """Return the stored values of a frame; what is not data is NaN, or to be filled the one value of its channel."""
+    out = np.where(frame.trusted, frame.raw.astype(np.float64), np.nan)
+    for number, trusted in enumerate(frame.trusted):
+        if plan.task == "inpaint" and frame.is_flat(number) and trusted.any():
+            out[number] = frame.raw[number][trusted][0]
     return out
 
 

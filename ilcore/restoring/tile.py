@@ -21,7 +21,7 @@ from ilcore.qa.blind import judge_tile
 from ilcore.qa.risk import risk_sure
 from ilcore.qa.verdict import tile_fails
 from ilcore.restoring.attempts import Attempt, Bench, fallbacks, first_attempts, is_out_of_memory
-from ilcore.restoring.frames import Frame, frame_of, problem_of, stored_units
+from ilcore.restoring.frames import Frame, as_it_was, frame_of, problem_of, stored_units
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.volume_model import make_repeatable
 from ilcore.restoring.workspace import Workspace
@@ -46,6 +46,22 @@ class UnitReport:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _View:
+    """One tile as it is read, and the part of it that is kept."""
+
+    tile: Tile
+    frame: Frame
+    kept: Frame
+    inner: tuple[slice, ...]
+
+    @classmethod
+    def of(cls, bench: Bench, tile: Tile) -> "_View":
+        frame = frame_of(bench.volume.read(tile.read)[0], bench.plan)
+        inner = (slice(None), *slices(tile.keep, [start for start, _ in tile.read])[2:])
+        return cls(tile, frame, frame.part(inner), inner)
+
+
 def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[int], device: str = "cpu") -> UnitReport:
     """Restore all tiles of a unit, write them to scratch and commit them to the ledger.
 
@@ -62,13 +78,12 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
     make_repeatable(threads=1)
     bench = Bench.of(plan, workspace, device)
     unit = bench.ledger.grid.unit_of(index)
-    frames = [frame_of(bench.volume.read(tile.read)[0], plan) for tile in unit.tiles]
-    firsts = first_attempts(bench, unit.tiles, frames)
-    share = (time.perf_counter() - began) / len(frames)
-    rows = [
-        _timed(share, _finished, bench, tile, frame, first)
-        for tile, frame, first in zip(unit.tiles, frames, firsts, strict=True)
-    ]
+    views = [_View.of(bench, tile) for tile in unit.tiles]
+    busy = [view for view in views if not view.kept.is_empty]
+    attempts = first_attempts(bench, [view.tile for view in busy], [view.frame for view in busy])
+    firsts = {view.tile.index: attempt for view, attempt in zip(busy, attempts, strict=True)}
+    share = (time.perf_counter() - began) / len(views)
+    rows = [_timed(share, _finished, bench, view, firsts.get(view.tile.index)) for view in views]
     bench.ledger.commit(unit, rows)
     return UnitReport(
         index=unit.index,
@@ -86,50 +101,38 @@ def _timed(share: float, work: Callable[..., dict[str, Any]], *given: Any) -> di
     return row | {"seconds": share + time.perf_counter() - began}
 
 
-def _finished(bench: Bench, tile: Tile, frame: Frame, first: Attempt | None) -> dict[str, Any]:
+def _finished(bench: Bench, view: _View, first: Attempt | None) -> dict[str, Any]:
     """Judge a tile, fall back while it fails, write it to scratch and return its row."""
-    inner = (slice(None), *slices(tile.keep, [start for start, _ in tile.read])[2:])
-    kept = frame.part(inner)
+    tile, kept, plan = view.tile, view.kept, bench.plan
     row: dict[str, Any] = {"trusted_share": kept.trusted.mean()}
     if first is None:
-        digest = bench.scratch.write(tile, _as_it_was(kept))
+        digest = bench.scratch.write(tile, as_it_was(kept, plan))
         return row | {"status": "empty", "used": "raw", "reason": "empty", "digest": digest}
-    attempt, findings, status = _accepted(bench, tile, frame, first, inner)
-    values = _as_it_was(kept) if attempt.used == "raw" else _stored(attempt.image[inner], kept, bench.plan)
+    attempt, findings, status = _accepted(bench, view, first)
+    is_raw = attempt.used == "raw"
+    values = as_it_was(kept, plan) if is_raw else stored_units(attempt.image[view.inner], kept, plan)
     # Where something else had to be used, it is the first attempt's end that explains why.
     row |= {"status": status, "used": attempt.used, "reason": first.reason, "steps": first.steps}
-    row |= {"curve": first.curve, "risk_before": first.risk_before, "clipped": _clipped(values, bench.plan)}
+    row |= {"curve": first.curve, "risk_before": first.risk_before, "clipped": _clipped(values, plan)}
     return findings | row | {"digest": bench.scratch.write(tile, values)}
 
 
-def _accepted(
-    bench: Bench, tile: Tile, frame: Frame, first: Attempt, inner: tuple[slice, ...]
-) -> tuple[Attempt, dict[str, Any], str]:
+def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, dict[str, Any], str]:
     """Return the first attempt that passes, what was found of it, and the status; the raw tile if none does."""
-    findings = _judged(bench, tile, frame, first, inner)
+    findings = _judged(bench, view, first)
     if not first.is_spoilt and not tile_fails(findings):
         return first, findings, "restored"
-    for way in fallbacks(bench, tile, frame, first):
+    for way in fallbacks(bench, view.tile, view.frame, first):
         try:
             attempt = way()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             continue
-        instead = _judged(bench, tile, frame, attempt, inner)
+        instead = _judged(bench, view, attempt)
         if not tile_fails(instead):
             return attempt, instead, "fell back"
-    return Attempt("raw", frame.seen, first.reason, first.steps), findings, "failed"
-
-
-def _stored(image: NDArray[np.float32], kept: Frame, plan: RestorationPlan) -> NDArray[np.float64]:
-    """Return values in units of the source; what is not data becomes NaN unless it is to be filled."""
-    values = stored_units(image, kept, plan)
-    return values if plan.task == "inpaint" else np.where(kept.trusted, values, np.nan)
-
-
-def _as_it_was(kept: Frame) -> NDArray[np.float64]:
-    return np.where(kept.trusted, kept.raw.astype(np.float64), np.nan)
+    return Attempt("raw", view.frame.seen, first.reason, first.steps), findings, "failed"
 
 
 def _clipped(values: NDArray[np.float64], plan: RestorationPlan) -> float:
@@ -138,17 +141,18 @@ def _clipped(values: NDArray[np.float64], plan: RestorationPlan) -> float:
     return cast(data, plan.source.dtype)[1] / max(data.size, 1)
 
 
-def _judged(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt, inner: tuple[slice, ...]) -> dict[str, Any]:
-    kept, noise = frame.part(inner), tuple(channel.noise for channel in bench.plan.channels)
-    confidence = min(channel.confidence for channel in bench.plan.channels)
-    risk = _stein(bench, tile, frame, attempt)
+def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:
+    """Return the findings on one attempt, from the channels that hold something: a dark one has no noise to compare."""
+    kept, image = view.kept, attempt.image[view.inner]
+    live = [number for number, channel in enumerate(bench.plan.channels) if not channel.is_flat]
+    channels = [bench.plan.channels[number] for number in live]
     findings = judge_tile(
-        kept.seen, attempt.image[inner], kept.trusted, noise, risk=risk, confidence=confidence,
-        lags=[channel.lags for channel in bench.plan.channels],
+        kept.seen[live], image[live], kept.trusted[live], [channel.noise for channel in channels],
+        risk=_stein(bench, view.tile, view.frame, attempt) if attempt.risk is None else attempt.risk,
+        confidence=bench.plan.confidence,
+        lags=[channel.lags for channel in channels],
     )  # fmt: skip
-    if attempt.risk is not None and "noise_std" in findings:
-        # The held-out error is that of a noisy pixel: the risk and its noise.
-        findings["risk"] = attempt.risk - findings["noise_std"] ** 2
+    findings["finite"] = float(np.isfinite(image).all())
     return findings
 
 
@@ -157,7 +161,7 @@ def _stein(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> float | 
     weights = {"volume": bench.learnt, "pretrained": bench.start}.get(attempt.used)
     part = frame.part(_middle(frame.raw.shape[1:]))
     is_white = all(channel.verdict == "white" for channel in bench.plan.channels)
-    if weights is None or attempt.risk is not None or not is_white or part.trusted.mean() < _RISK_TRUSTED:
+    if weights is None or not is_white or part.trusted.mean() < _RISK_TRUSTED:
         return None
     problem = problem_of([part], bench.plan, bench.device)
     streams = Streams.of(bench.plan.seed, f"{bench.plan.method}/risk", [tile.index])

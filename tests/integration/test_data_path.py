@@ -8,8 +8,11 @@ import pytest
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
+from ilcore.grammar.errors import MissingKnowledge
 from ilcore.restoring.alone import carry_out
 from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.stages import prepare
+from ilcore.restoring.tile import restore_unit
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.open import open_volume
 from tests.scenes import noisy, scene
@@ -103,6 +106,46 @@ def test_inpainting_fills_them(tmp_path: Path) -> None:
     )  # fmt: skip
     carry_out(plan)
     assert np.isfinite(assembled(plan)).all()
+
+
+def test_a_dark_channel_stays_as_it_is_and_harms_nobody(tmp_path: Path) -> None:
+    source = np.stack([picture((48, 48)) * 1000, np.full((48, 48), 7)]).clip(0, 65535).astype("u2")
+    plan = planned(saved(tmp_path, source), tmp_path / "out.ome.zarr", "box", axes="cyx", sure=True)
+    carry_out(plan)
+    assert (assembled(plan)[0, 1] == 7).all()
+    assert not np.array_equal(assembled(plan)[0, 0, 0], source[0])
+    assert next(ledger_of(plan).rows())["used"] == "tile"
+
+
+def test_holes_that_no_method_could_fill_are_filled_from_beside_them(tmp_path: Path) -> None:
+    source = scene("cells", (40, 40), 3) * 100
+    source[10:14, 10:14] = np.nan
+    source[20:, 20:] = 5
+    source[30:32, 30:32] = np.nan
+    plan = planned(saved(tmp_path, source), tmp_path / "out.ome.zarr", "spoilt", task="inpaint", tile=(1, 20, 20))
+    carry_out(plan)
+    found = assembled(plan)[0, 0, 0]
+    assert np.isfinite(found).all()
+    around = source[8:16, 8:16][np.isfinite(source[8:16, 8:16])]
+    assert around.min() - 1 <= found[10:14, 10:14].min() <= found[10:14, 10:14].max() <= around.max() + 1
+    assert (found[30:32, 30:32] == 5).all()
+
+
+def test_a_volume_wants_its_model_before_its_tiles(tmp_path: Path) -> None:
+    plan = planned(saved(tmp_path, picture((40, 40))), tmp_path / "out.ome.zarr", "box", scope="volume")
+    workspace = Workspace.of(plan.target)
+    with workspace.locked():
+        prepare(plan, workspace)
+        with pytest.raises(MissingKnowledge, match="learn it first"):
+            restore_unit(plan, workspace, (0, 0, 0, 0))
+
+
+def test_a_model_that_diverged_makes_every_tile_fall_back(tmp_path: Path) -> None:
+    plan = planned(saved(tmp_path, picture((40, 40))), tmp_path / "out.ome.zarr", "spoilt", scope="volume")
+    report = carry_out(plan)
+    rows = list(ledger_of(plan).rows())
+    assert {(row["used"], row["reason"]) for row in rows} == {("classical", "diverged")}
+    assert report.verdict == "fail"
 
 
 def test_empty_tiles_are_copied_and_marked(tmp_path: Path) -> None:
