@@ -57,7 +57,9 @@ class Limit:
     @property
     def allowed(self) -> str:
         """Return both ranges in words."""
-        return f"{_words(self.passes)}; doubtful {_words(self.warns)}"
+        if self.warns == (-math.inf, math.inf):
+            return f"{_words(self.passes)}, doubtful beyond"
+        return f"{_words(self.passes)}, doubtful {_words(self.warns)}"
 
 
 _INF = math.inf
@@ -218,8 +220,6 @@ def _add(
 
 def _words(span: tuple[float, float]) -> str:
     low, high = span
-    if math.isinf(low) and math.isinf(high):
-        return "always"
-    if math.isinf(low) or (low == 0 and math.isfinite(high)):
-        return f"at most {high:g}"
-    return f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+    if math.isinf(low) or low == 0:
+        return f"≤ {high:g}"
+    return f"{low:g} to {high:g}"

@@ -138,7 +138,7 @@ def test_the_sentence_names_number_and_limit():
     why = tile_fails(one.judged(np.roll(one.good, 1, 1))[2])
     assert why is not None
     assert why.startswith("shift 0.")
-    assert "at most 0.15; doubtful at most 0.4" in why
+    assert "≤ 0.15, doubtful ≤ 0.4" in why
 
 
 def test_without_a_reliable_noise_estimate_the_noise_checks_never_fail():
