@@ -95,8 +95,8 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
         title="residual correlation", kind="off", reach=0.5,
         good="not red: neighbours in the residual are no more alike than in the noise. Blue: coarse noise was kept."),
     "seam": MapGuide(
-        title="seams", kind="off", best=1, reach=1,
-        good="pale, near 1: grey levels change across a tile's border as they do beside it. Red: a visible seam."),
+        title="seams", kind="bad", reach=6,
+        good="pale, below 2.5: grey levels change across a tile's border as they do beside it. Dark: a visible seam."),
     "flux_change": MapGuide(
         title="change of the mean", kind="off", reach=0.05,
         good="pale, near 0: no tile became brighter or darker."),
