@@ -221,6 +221,9 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
 
 def write_levels(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
     """Write the pyramid and, last of all, the root metadata that makes staging a readable image."""
+    for orphan in workspace.staging.rglob("*.partial"):
+        # What a killed writer had not given its name yet.
+        orphan.unlink()
     volume = open_source(plan)
     levels = write_pyramid(str(workspace.staging), volume)
     about = {

@@ -122,6 +122,8 @@ def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str 
     """
     earlier = learnt_before(workspace)
     if earlier is not None:
+        if earlier.path is not None:
+            load_weights(model_path(workspace), earlier.sha256)
         return earlier
     entry, start = start_of(plan, workspace)
     if plan.scope == "tile" or (start is not None and budget_of(entry) == 0):
@@ -134,19 +136,12 @@ def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str 
 
 
 def learnt_before(workspace: Workspace) -> LearntModel | None:
-    """Return what an earlier call learnt; None where there was none, or it was killed.
-
-    Raises:
-        BadWeights: When the stored model is not the one that was learnt.
-    """
+    """Return what an earlier call learnt; None where there was none, or it was killed."""
     notes = _notes_path(workspace)
     if not notes.exists():
         return None
     content = json.loads(notes.read_text())
-    learnt = LearntModel(**content | {"curve": tuple((int(step), loss) for step, loss in content["curve"])})
-    if learnt.path is not None:
-        load_weights(model_path(workspace), learnt.sha256)
-    return learnt
+    return LearntModel(**content | {"curve": tuple((int(step), loss) for step, loss in content["curve"])})
 
 
 def _notes_path(workspace: Workspace) -> Path:
