@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ilcore.grammar.problem import Noise
+from ilcore.qa.verdict import FAINT
 
 Values: TypeAlias = NDArray[Any]
 #: Correlation of the noise with itself one voxel further along y, x and the diagonal.
@@ -38,6 +39,10 @@ _FLAT = 0.02
 _LEAST_STD = 0.002
 #: Slopes count only beyond so many standard errors.
 _SURE = 5.0
+#: A lump of less than 7.5 times this part of the value range is not seen either.
+_FAINT_LUMP = 0.001
+#: Residuals with less than this part of the noise's energy are nobody's work.
+_UNTOUCHED = 0.02
 
 
 def judge_tile(
@@ -63,12 +68,15 @@ def judge_tile(
             correlated noise (by its `correlation`) is taken to be as correlated as the residual.
 
     Returns:
-        residual_level: mean of residual^2 over the mean variance of the noise; 1 is right, below 1 noise was kept.
+        residual_level: mean of residual^2 over the mean variance of the noise, both with FAINT^2 added so that data
+            without noise have a level too; 1 is right, below 1 noise was kept.
         residual_structure: largest lump of the smoothed residual, in standard deviations of equally smoothed noise.
         residual_lag: correlation of neighbours in the residual less that of the noise; above 0 structure was removed.
         contrast_loss: share by which the residual still follows the picture, counted only where it is significant.
         shift: displacement of the picture along its worst axis, voxels, counted only where it is significant.
         flux_change: mean of the residual, in parts of the normalised value range; 0 is right.
+        untouched: 1 where visible white noise was left as it was, else 0. Correlated noise is never held against a
+            restoration in this way: its estimate may hold texture.
         noise_std, risk, confidence, finite: handed on for the verdict.
 
     Shape:
@@ -99,6 +107,7 @@ class _Channel:
     weight: Values
     variance: Values
     lags: tuple[float, float]
+    is_white: bool
 
     @classmethod
     def of(
@@ -110,7 +119,8 @@ class _Channel:
         # A restoration a little below the dark level would make the variance vanish; its tile average does not.
         variance = np.asarray(noise.variance(picture), np.float64)
         variance = np.maximum(variance, max(0.02 * float(variance[trusted].mean()), _LEAST_STD**2)) * weight
-        return cls(residual, picture, weight, variance, _noise_lags(noise, lags, residual, weight))
+        around = _noise_lags(noise, lags, residual, weight)
+        return cls(residual, picture, weight, variance, around, noise.correlation == "white")
 
 
 def _noise_lags(noise: Noise, lags: Lags | None, residual: Values, weight: Values) -> tuple[float, float]:
@@ -124,14 +134,17 @@ def _noise_lags(noise: Noise, lags: Lags | None, residual: Values, weight: Value
 def _findings(channel: _Channel) -> dict[str, float]:
     count = channel.weight.sum()
     found = _neighbours(channel.residual, channel.weight)
+    power, variance = float((channel.residual**2).sum() / count), float(channel.variance.sum() / count)
+    seen = channel.is_white and variance > FAINT**2
     return {
-        "residual_level": float((channel.residual**2).sum() / channel.variance.sum()),
+        "residual_level": (power + FAINT**2) / (variance + FAINT**2),
         "residual_structure": _lump(channel),
         "residual_lag": max(a - b for a, b in zip(found, channel.lags, strict=True)),
         "contrast_loss": _contrast_loss(channel),
         "shift": _shift(channel),
         "flux_change": float(channel.residual.sum() / count),
-        "noise_std": float(np.sqrt(channel.variance.sum() / count)),
+        "untouched": float(seen and power < _UNTOUCHED * variance),
+        "noise_std": float(np.sqrt(variance)),
     }
 
 
@@ -156,7 +169,7 @@ def _lump(channel: _Channel) -> float:
     for width in _LUMPS:
         lump = _smooth(channel.residual, width)
         spread = _smooth(channel.variance, width / np.sqrt(2)) / (4 * np.pi * width**2)
-        spread *= _inflation(channel.lags[0], width) * _inflation(channel.lags[1], width)
+        spread = spread * _inflation(channel.lags[0], width) * _inflation(channel.lags[1], width) + _FAINT_LUMP**2
         known = _smooth(channel.weight, width) > 0.2
         largest = max(largest, float(np.max(np.abs(lump[known]) / np.sqrt(spread[known]), initial=0.0)))
     return largest / _excuse(channel)

@@ -3,6 +3,8 @@
   tile       │   next tile
 ─┬─┬─┬─┬─┬─┬─┼─┬─┬─┬─┬─┬─┬─
  s s s s s s B s s s s s s      squared steps between neighbouring planes: B across the border, s beside it
+
+A part of B that the noisy source shows too is an edge of the scene and no seam; it is taken off first.
 """
 
 from collections.abc import Callable
@@ -19,21 +21,22 @@ from ilcore.tiling.grid import Tile, TileGrid
 Read: TypeAlias = Callable[[Region], NDArray[Any]]
 #: Steps up to so many voxels from the border are looked at.
 _REACH = 6
-#: Where the source itself steps this much more across the border than beside it, an edge of the scene lies there.
-_OWN_EDGE = 3.0
+#: Steps below this part of the steps that noise makes are seen by nobody.
+_FAINT = 0.03
+#: What the source shows counts beyond so many standard errors.
+_SURE = 2.0
+#: Places that step by more than this times the typical place are edges that cross the border.
+_TYPICAL = 2.0
 
 
 def seam_score(read: Read, tile: Tile, grid: TileGrid, source: Read | None = None) -> float:
-    """Return the gradient energy across a tile's borders over that just inside them; about 1 without seams.
-
-    An edge of the scene that lies along a border is no seam: it is in the source too, where a seam is not. Such borders
-    are left out, since nothing can be told of them.
+    """Return the gradient energy across a tile's borders over that just inside them; at most about 1 without seams.
 
     Args:
         read: How to read the result.
         tile: The tile; only its borders with the next tile along z, y and x are measured, so each border counts once.
         grid: The grid.
-        source: How to read the noisy source in the same units, or None to take every step as the result's own.
+        source: How to read the noisy source in the same units, or None to take every step as a seam.
 
     Returns:
         The largest ratio of the three axes; NaN where there is no border to tell anything of.
@@ -62,29 +65,47 @@ class _Band:
         return cls(region, axis, border - 1 - region[axis][0])
 
     def steps(self, read: Read) -> NDArray[np.float64]:
-        """Return the squared steps, [step along the axis, place]."""
-        values = read(self.region).astype(np.float64)
-        steps = np.square(np.diff(values, axis=self.axis))
+        """Return the steps, [step along the axis, place]."""
+        steps = np.diff(read(self.region).astype(np.float64), axis=self.axis)
         return np.moveaxis(steps, self.axis, 0).reshape(steps.shape[self.axis], -1)
 
 
 def _ratio(read: Read, source: Read | None, band: _Band) -> float:
-    floor = _floor(read, band)
-    if source is not None and _across(band.steps(source), band.across, floor) > _OWN_EDGE:
+    steps, floor = band.steps(read), _floor(read, band)
+    across, beside = steps[band.across], np.delete(steps, band.across, 0)
+    if not beside.size:
         return float("nan")
-    return _across(band.steps(read), band.across, floor)
+    if source is not None:
+        shown = band.steps(source)
+        std = _std(np.delete(shown, band.across, 0))
+        across = across * _own_share(across, shown[band.across], std)
+        floor += (_FAINT * std) ** 2
+    return (_energy(across) + floor) / (float(np.mean([_energy(line) for line in beside])) + floor)
 
 
-def _across(steps: NDArray[np.float64], across: int, floor: float) -> float:
-    energy = np.array([_energy(line) for line in steps])
-    beside = np.delete(energy, across)
-    return float((energy[across] + floor) / (beside.mean() + floor)) if beside.size else float("nan")
+def _own_share(steps: NDArray[np.float64], shown: NDArray[np.float64], std: float) -> float:
+    """Return which share of the steps across a border is the result's own: 0 for an edge of the scene, 1 for a seam.
+
+    The slope of the source's steps on the result's is 1 for an edge and 0 for a seam; it counts where it is sure.
+    """
+    typical = np.isfinite(steps) & np.isfinite(shown)
+    typical &= np.abs(np.where(typical, steps, 0)) <= _TYPICAL * np.sqrt(_energy(steps))
+    power = float((steps[typical] ** 2).sum())
+    if power == 0:
+        return 1.0
+    slope, doubt = float((steps[typical] * shown[typical]).sum()) / power, _SURE * std / np.sqrt(power)
+    return float(np.clip(1 - slope - doubt, 0, 1)) if slope > doubt else 1.0
 
 
 def _energy(line: NDArray[np.float64]) -> float:
-    """Return the median of a line of squared steps: edges of the picture meet a part of a border, a seam all of it."""
+    """Return the median of a line's squared steps: edges of the picture meet a part of a border, a seam all of it."""
     known = line[np.isfinite(line)]
-    return float(np.median(known)) if known.size else 0.0
+    return float(np.median(known**2)) if known.size else 0.0
+
+
+def _std(steps: NDArray[np.float64]) -> float:
+    """Return the standard deviation of steps, from their median: edges are no noise."""
+    return float(np.sqrt(_energy(steps))) / 0.6745
 
 
 def _floor(read: Read, band: _Band) -> float:

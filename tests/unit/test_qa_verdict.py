@@ -52,7 +52,6 @@ def test_each_number_outside_its_limits_takes_the_pass_away(change, check):
 @pytest.mark.parametrize(
     ("change", "check"),
     [
-        ({"residual_level": 0.0}, "residual level"),
         ({"residual_level": 3.0}, "residual level"),
         ({"residual_structure": 20.0}, "residual structure"),
         ({"shift": 1.0}, "shift"),
