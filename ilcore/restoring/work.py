@@ -1,0 +1,108 @@
+"""What a plan will cost, roughly, before anything is done."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ilcore.grammar.arrays import Streams
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.region import voxels
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.volume_model import budget_of, make_repeatable
+from ilcore.tiling.grid import Tile
+
+#: Side of the patch on which one step is timed.
+_PATCH = 64
+#: A step of learning against one prediction: forwards, backwards, update.
+_LEARNING = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """The cost of a plan.
+
+    Args:
+        tiles: Tiles in all.
+        units: Units of work, each done by one worker.
+        voxels: Voxels of the result, all channels.
+        read_per_written: Voxels read for one voxel written; what halo and overlap cost.
+        tile_bytes: Arrays of the largest tile on their way from store to store, without the network's own.
+        seconds: Of one worker on this machine, if one step was timed.
+    """
+
+    tiles: int
+    units: int
+    voxels: int
+    read_per_written: float
+    tile_bytes: int
+    seconds: float | None = None
+
+
+def work_of(plan: RestorationPlan, *, timed: bool = False) -> Work:
+    """Return what a plan will cost.
+
+    Args:
+        plan: The plan.
+        timed: Time one prediction on a small patch, for an estimate in seconds; takes about a second.
+    """
+    grid = plan.tile_grid
+    total = math.prod(plan.source.shape)
+    read = _read_in_all(plan)
+    largest = max(voxels(tile.read) for tile in _corners(plan))
+    # As stored, normalised, restored, and in 64 bits for the scratch.
+    stored = np.dtype(plan.source.dtype).itemsize
+    return Work(
+        tiles=len(grid),
+        units=math.prod(grid.unit_shape),
+        voxels=total,
+        read_per_written=read / total,
+        tile_bytes=largest * (stored + 4 + 4 + 8),
+        seconds=_passes(plan, read) * _seconds_per_voxel(plan) if timed else None,
+    )
+
+
+def _read_in_all(plan: RestorationPlan) -> int:
+    """Return how many voxels all tiles read: a product over axes, however many tiles there are."""
+    grid, total = plan.tile_grid, plan.source.shape[0] * plan.source.shape[1]
+    for axis in (2, 3, 4):
+        places = [[0] * 4 for _ in range(grid.grid_shape[axis - 1])]
+        for at, place in enumerate(places):
+            place[axis - 1] = at
+        spans = [grid.tile(place).read[axis] for place in places]
+        total *= sum(stop - start for start, stop in spans)
+    return total
+
+
+def _corners(plan: RestorationPlan) -> list[Tile]:
+    """Return the first tile and one in the middle, one of which reads most."""
+    grid = plan.tile_grid
+    return [grid.tile((0, 0, 0, 0)), grid.tile([length // 2 for length in grid.grid_shape])]
+
+
+def _passes(plan: RestorationPlan, read: int) -> float:
+    """Return how many voxels go through the network, a step of learning counted as it costs."""
+    steps = budget_of(plan.entry)
+    if plan.scope == "tile":
+        return read * (1 + _LEARNING * steps)
+    sampled = plan.samples.batch * math.prod(plan.samples.extent) * plan.source.shape[1]
+    return sampled * _LEARNING * steps + read * (1 + _LEARNING * plan.tile_steps)
+
+
+def _seconds_per_voxel(plan: RestorationPlan) -> float:
+    make_repeatable(threads=1)
+    side = (plan.source.shape[1], *(min(length, _PATCH) for length in plan.source.shape[3:]))
+    observed = torch.zeros(1, side[0], *((4,) if plan.space == 3 else ()), *side[1:])
+    problem = Problem(observed=observed, value_range=plan.value_range)
+    recipe, streams = plan.entry.method, Streams.of(0, "timing", [(0,)])
+    model = recipe.network.build(problem, recipe.views.input_channels(problem), streams)
+    views = recipe.views.start(problem, streams)
+    taken = []
+    for _ in range(3):
+        began = time.perf_counter()
+        with torch.no_grad():
+            model(views.look(problem, [0]), [0])
+        taken.append(time.perf_counter() - began)
+    return min(taken) / observed.numel()
