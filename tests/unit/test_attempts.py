@@ -1,0 +1,84 @@
+"""A device that is too small changes nothing but the size of a batch; one that is far too small is told of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ilcore.restoring import attempts
+from ilcore.restoring.alone import carry_out
+from ilcore.restoring.attempts import is_out_of_memory, nearest_data
+from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.workspace import Workspace
+from tests.scenes import noisy, scene
+from tests.standins import add_standins, assembled, planned, saved
+
+
+@pytest.fixture(autouse=True)
+def standins(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_standins(monkeypatch)
+
+
+def four_tiles(folder: Path, name: str) -> RestorationPlan:
+    folder.joinpath(name).mkdir()
+    source = saved(folder, np.asarray(noisy(scene("cells", (48, 48)), std=0.05)))
+    plan = planned(source, folder / name / "out.ome.zarr", "box", tile=(1, 24, 24))
+    return plan.model_copy(update={"grid": plan.grid.model_copy(update={"unit": (1, 2, 2)})})
+
+
+def too_small_for(most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    sizes: list[int] = []
+    whole = attempts._by_method
+
+    def limited(bench: Any, tiles: Sequence[Any], frames: Sequence[Any]) -> Any:
+        sizes.append(len(tiles))
+        if len(tiles) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return whole(bench, tiles, frames)
+
+    monkeypatch.setattr(attempts, "_by_method", limited)
+    return sizes
+
+
+def test_batches_are_halved_until_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = four_tiles(tmp_path, "roomy")
+    carry_out(plan)
+    sizes = too_small_for(1, monkeypatch)
+    narrow = four_tiles(tmp_path, "narrow")
+    carry_out(narrow)
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    np.testing.assert_array_equal(assembled(narrow), assembled(plan))
+
+
+def test_a_tile_that_fits_nowhere_falls_back_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    too_small_for(0, monkeypatch)
+    plan = four_tiles(tmp_path, "none")
+    carry_out(plan)
+    rows = list(Ledger(Workspace.of(plan.target).ledger, plan.tile_grid).rows())
+    assert [(row["status"], row["used"], row["reason"]) for row in rows] == [("fell back", "classical", "memory")] * 4
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("not enough memory"), False),
+    ],
+)
+def test_only_memory_is_taken_for_memory(error: Exception, is_memory: bool) -> None:
+    assert is_out_of_memory(error) is is_memory
+
+
+def test_holes_take_the_nearest_data() -> None:
+    seen = np.array([[[1, 0, 0, 0, 9]]], np.float32)
+    trusted = np.array([[[True, False, False, True, True]]])
+    seen[0, 0, 3] = 5
+    assert nearest_data(seen, trusted).tolist() == [[[1, 1, 5, 5, 9]]]
+    assert nearest_data(seen, np.zeros_like(trusted)) is seen
