@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from flows.answers import out
+from flows.answers import err, out
 
 if TYPE_CHECKING:
     from ilcore.restoring.plan import RestorationPlan
@@ -28,12 +28,13 @@ def show_info(found: Mapping[str, Any], *, as_json: bool) -> None:
 
 def show_plan(plan: "RestorationPlan", save: str | None) -> None:
     """Print a plan as YAML, and save it where asked."""
-    from tasks.load import write_plan
+    from tasks.load import cost_of, write_plan
 
     # Plain, so that it can be piped into a file.
     print(plan.to_yaml(), end="")  # noqa: T201
     if save is not None:
         write_plan(plan, save)
+    err.print(cost_of(plan), style="dim", markup=False)
 
 
 def show_methods() -> None:

@@ -15,6 +15,7 @@ from ilcore.methods.entry import configure
 from ilcore.restoring.plan import RestorationPlan, read_plan
 from ilcore.restoring.planning import Wishes, looks, plan_volume
 from ilcore.restoring.stages import Standing, prepare
+from ilcore.restoring.work import work_of
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.open import open_volume
@@ -159,6 +160,17 @@ def _channel(name: str, report: Any) -> Mapping[str, Any]:
         "missing": f"{report.missing_share:.2%}",
         "notes": "; ".join(report.notes),
     }
+
+
+def cost_of(plan: RestorationPlan) -> str:
+    """Return in one line what a plan will cost, from a prediction that is timed on this machine."""
+    work = work_of(plan, timed=True)
+    minutes = (work.seconds or 0.0) / 60
+    return (
+        f"{work.tiles} tiles in {work.units} units, {work.voxels / 1e6:.1f} megavoxels, "
+        f"{work.read_per_written:.1f} voxels read for one written, {work.tile_bytes / 2**20:.0f} MB a tile, "
+        f"about {max(minutes, 0.1):.1f} minutes of one worker here"
+    )
 
 
 def write_plan(plan: RestorationPlan, path: str) -> None:

@@ -12,7 +12,7 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.stages import publish_result, read_findings, write_levels, write_record
 from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace
-from tasks.reporting import write_report
+from tasks.reporting import write_qa_maps, write_report
 from tasks.sheets import curves_of
 
 
@@ -48,7 +48,8 @@ def record(
     learnt: LearntModel,
     numbers: Mapping[str, float | None],
 ) -> None:
-    """Write the report, the record of the run, and the levels of a result that may be published."""
+    """Write QA maps, the report, the record of the run, and the levels of a result that may be published."""
+    write_qa_maps(plan, workspace)
     write_report(plan, workspace, report, curves_of(plan, workspace, learnt), numbers)
     if report.verdict != "fail":
         write_levels(plan, workspace, report)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ilcore.grammar.region import Region, region_of
+from ilcore.qa.maps import VERDICT, verdict_map, write_maps
 from ilcore.qa.pictures import Plane, VoxelSize, before_after_picture
 from ilcore.qa.report import ReportInput, WorstTile, render_report
 from ilcore.qa.verdict import QAReport
@@ -50,6 +51,15 @@ def write_report(
         for number, plane in enumerate(planes):
             picture = before_after_picture(plane, told.voxel_size)
             (workspace.pictures / f"{name}_{number}_before_after_residual.png").write_bytes(picture)
+
+
+def write_qa_maps(plan: RestorationPlan, workspace: Workspace) -> None:
+    """Write every map of the ledger, and the verdict on every tile, as an image that lies over the scan."""
+    ledger, confidence = Ledger(workspace.ledger, plan.tile_grid), min(c.confidence for c in plan.channels)
+    maps = {name: ledger.read(name) for name in MAPS}
+    judged = {VERDICT: verdict_map({name: maps[name] for name in MAPS if name not in WORDS}, confidence)}
+    about = {"ilcore": {"fingerprint": plan.fingerprint, "words": {name: list(WORDS[name]) for name in WORDS}}}
+    write_maps(workspace.maps, {**judged, **maps}, open_source(plan), plan.tile_grid, about)
 
 
 def report_input(

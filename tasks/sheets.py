@@ -64,10 +64,7 @@ def closing_sheet(
     """Return what is known at the end: numbers, every tile, findings, pictures, report."""
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     findings = [asdict(finding) for finding in report.findings]
-    # MLflow takes no spaces that it would have to escape in a metric's page.
-    measured = {
-        f"qa_{re.sub(r'[^a-z0-9]+', '_', finding.check.lower())}": finding.measured for finding in report.findings
-    }
+    measured = {f"qa_{_metric_name(finding.check)}": finding.measured for finding in report.findings}
     return Sheet(
         metrics={**numbers, **measured},
         tags={"il.verdict": report.verdict},
@@ -75,6 +72,11 @@ def closing_sheet(
         tables={"tiles/tiles.json": [_flat(row) for row in ledger.rows()], "qa/findings.json": findings},
         files=_files(workspace),
     )
+
+
+def _metric_name(words: str) -> str:
+    # MLflow refuses most punctuation, and takes the whole batch down with it.
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 
 def numbers_of(plan: RestorationPlan, workspace: Workspace, tally: Tally, seconds: float) -> dict[str, float | None]:

@@ -20,8 +20,10 @@ from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.workspace import Workspace
 from tests.servers import PrefectServer, until
 
-#: Small tiles and a few steps on each: some seconds of work in many units.
-QUICK = ("--method", "adapted", "--scope", "tile", "--steps", "6", "--tile", "64,64", "--device", "cpu")
+#: The pretrained model as it is: a moment for each tile.
+QUICK = ("--method", "adapted", "--steps", "0", "--tile", "64,64", "--device", "cpu")
+#: A few steps on each tile: long enough to be killed in the middle.
+SLOW = ("--method", "adapted", "--scope", "tile", "--steps", "4", "--tile", "64,64", "--device", "cpu")
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.timeout(900)
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, np.ndarray]]:
     """A noisy scan whose truth is known."""
     rng = np.random.default_rng(3)
-    clean = ndimage.gaussian_filter(rng.normal(size=(256, 320)), 5)
+    clean = ndimage.gaussian_filter(rng.normal(size=(192, 192)), 5)
     clean = (clean / clean.std()).astype(np.float32)
     path = tmp_path_factory.mktemp("scan") / "scan.npy"
     np.save(path, clean + rng.normal(0, 0.4, clean.shape).astype(np.float32))
@@ -90,9 +92,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes_whatever_the_workers(
 ) -> None:
     source, _ = scan
     whole_run, killed_run = tmp_path / "whole.ome.zarr", tmp_path / "killed.ome.zarr"
-    assert il("restore", source, whole_run, *QUICK, "--workers", 2)[0] == 0
+    assert il("restore", source, whole_run, *SLOW, "--workers", 2)[0] == 0
 
-    process = il.start("restore", source, killed_run, *QUICK, "--workers", 1)
+    process = il.start("restore", source, killed_run, *SLOW, "--workers", 1)
     done = until(lambda: _done(killed_run), 300, "some tiles are done")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -110,10 +112,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes_whatever_the_workers(
 def test_a_second_run_on_the_same_destination_refuses(il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     source, _ = scan
     target = tmp_path / "clean.ome.zarr"
-    first = il.start("restore", source, target, *QUICK, "--workers", 1)
+    first = il.start("restore", source, target, *SLOW, "--workers", 1)
     try:
         until(lambda: _done(target), 300, "the first is at work")
-        code, _, trouble = il("restore", source, target, *QUICK)
+        code, _, trouble = il("restore", source, target, *SLOW)
         assert code == 1
         assert "one run at a time" in trouble
     finally:
