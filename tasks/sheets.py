@@ -64,7 +64,7 @@ def closing_sheet(
     """Return what is known at the end: numbers, every tile, findings, pictures, report."""
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     findings = [asdict(finding) for finding in report.findings]
-    measured = {f"qa_{_metric_name(finding.check)}": finding.measured for finding in report.findings}
+    measured = {f"qa_{metric_name(finding.check)}": finding.measured for finding in report.findings}
     return Sheet(
         metrics={**numbers, **measured},
         tags={"il.verdict": report.verdict},
@@ -74,7 +74,8 @@ def closing_sheet(
     )
 
 
-def _metric_name(words: str) -> str:
+def metric_name(words: str) -> str:
+    """Return a check's words as a name."""
     # MLflow refuses most punctuation, and takes the whole batch down with it.
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
