@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import zarr
 
-from ilcore.adapting.weights import save_weights
 from ilcore.grammar.errors import (
     BadInput,
     BadPlan,
@@ -21,12 +19,12 @@ from ilcore.grammar.errors import (
     RecipeError,
     UnknownMethod,
 )  # fmt: skip
-from ilcore.networks.plain import Plain
 from ilcore.restoring.alone import carry_out
 from ilcore.restoring.planning import plan_restoration
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.write import WriteTarget
+from tests.pretrained import small_weights
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, planned, saved
 
@@ -232,15 +230,6 @@ def test_a_plan_written_by_hand_cannot_put_the_result_into_the_source(tmp_path):
     source = stored(tmp_path)
     plan = planned(source, tmp_path / "out", "box").model_copy(update={"target": str(source / "c" / "out")})
     not_begun(BadInput, "apart from the source", plan)
-
-
-def small_weights(path: Path, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    widths = [(4, 4), (4, 4)]
-    weights = {f"conv.{n}.weight": torch.randn(b, a, 3, 3) * 0.01 for n, (a, b) in enumerate(widths)}
-    network = Plain(width=4, depth=2, pointwise_end=False, slope=0.0, bias=False, shuffle=2, grey=True)
-    save_weights(path, weights, network)
-    return path
 
 
 def test_weights_that_are_others_by_now(tmp_path):
