@@ -48,4 +48,3 @@ def test_every_verb_shows_an_example_or_its_options(verb: str) -> None:
 )
 def test_bad_usage_ends_with_2(words: list[str]) -> None:
     assert CliRunner().invoke(app, words).exit_code == 2
-
