@@ -228,14 +228,15 @@ def _shift(channel: _Channel) -> float:
 def _neighbours(residual: Values, weight: Values) -> tuple[float, float]:
     """Return the correlation of neighbours along y and x."""
     centred = (residual - residual.sum() / max(weight.sum(), 1)) * weight
-    power = float((centred**2).sum() / max(weight.sum(), 1))
+    # Rounding errors may be as alike as they please.
+    power = float((centred**2).sum() / max(weight.sum(), 1)) + _LEAST_STD**2
     return _lag(centred, weight, 1, power), _lag(centred, weight, 2, power)
 
 
 def _lag(centred: Values, weight: Values, axis: int, power: float) -> float:
     ahead, behind = np.arange(1, centred.shape[axis]), np.arange(centred.shape[axis] - 1)
     pairs = float((weight.take(ahead, axis) * weight.take(behind, axis)).sum())
-    if pairs == 0 or power < 1e-20:
+    if pairs == 0:
         return 0.0
     return float((centred.take(ahead, axis) * centred.take(behind, axis)).sum()) / pairs / power
 

@@ -23,6 +23,8 @@ Read: TypeAlias = Callable[[Region], NDArray[Any]]
 _REACH = 6
 #: Steps below this part of the steps that noise makes are seen by nobody.
 _FAINT = 0.03
+#: Steps below this part of the range of values around a border are seen by nobody either.
+_TRIFLE = 1e-3
 #: What the source shows counts beyond so many standard errors.
 _SURE = 2.0
 #: Places that step by more than this times the typical place are edges that cross the border.
@@ -109,9 +111,11 @@ def _std(steps: NDArray[np.float64]) -> float:
 
 
 def _floor(read: Read, band: _Band) -> float:
-    """Return the energy below which steps are rounding: two rounding errors for whole numbers."""
+    """Return the energy below which steps are rounding, for whole numbers, or a trifle beside what else there is."""
     values = read(band.region)
     if values.dtype.kind in "iu":
         return 1 / 6
-    largest = float(np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values)))
-    return max((1e-6 * largest) ** 2, 1e-30)
+    known = values[np.isfinite(values)].astype(np.float64)
+    if not known.size:
+        return 1e-30
+    return max((1e-6 * float(np.abs(known).max())) ** 2, (_TRIFLE * float(np.ptp(known))) ** 2, 1e-30)
