@@ -74,7 +74,8 @@ class _Smoothing(LiveNetwork):
         return share * mean + (1 - share) * seen
 
 
-METHODS["smoothing"] = Entry(
+#: Made here so that pretrained weights and long fits are not what a kill is waited for.
+SMOOTHING = Entry(
     name="smoothing",
     method=Recipe(HiddenGrid(), Smoothing(), SquaredError(), Adam(1e-1), After(6), Last()),
     summary="stand-in",
@@ -216,4 +217,5 @@ def _worked(work: Callable[[], None]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    METHODS[SMOOTHING.name] = SMOOTHING
     main(*sys.argv[1:])

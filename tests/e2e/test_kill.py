@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ilcore.methods.catalogue import METHODS
 from ilcore.restoring.planning import plan_restoration
 from ilcore.volumes.open import open_volume
-from tests.e2e.killing import LEARNING, PLACES, RANDOM
+from tests.e2e.killing import LEARNING, PLACES, RANDOM, SMOOTHING
 from tests.scenes import blurred
 
 HERE = Path(__file__).resolve()
@@ -26,10 +27,12 @@ def killed(tmp_path_factory):
     smooth = blurred(rng.standard_normal((2, 64, 64)), (0, 6, 6))
     source = (smooth / smooth.std() * 2000 + 20_000 + rng.normal(0, 800, smooth.shape)).astype("u2")
     np.save(folder / "scan.npy", source)
-    plan = plan_restoration(
-        str(folder / "scan.npy"), str(folder / "out.ome.zarr"), method="smoothing", scope="volume", tile_steps=2,
-        axes="cyx", tile=(1, 32, 32), noise_std=800.0,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as catalogue:
+        catalogue.setitem(METHODS, SMOOTHING.name, SMOOTHING)
+        plan = plan_restoration(
+            str(folder / "scan.npy"), str(folder / "out.ome.zarr"), method=SMOOTHING.name, scope="volume", tile_steps=2,
+            axes="cyx", tile=(1, 32, 32), noise_std=800.0,
+        )  # fmt: skip
     (folder / "plan.yaml").write_text(plan.to_yaml())
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from ilcore.grammar.errors import BadInput, Busy
+from ilcore.grammar.errors import BadInput, BadWeights, Busy, MissingKnowledge
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring import alone, stages
 from ilcore.restoring.alone import carry_out
@@ -214,6 +214,55 @@ def test_a_moved_source_is_still_the_source(tmp_path, restored, monkeypatch):
     again = plan.model_copy(update={"source": plan.source.model_copy(update={"uri": str(moved)})})
     carry_out(again)
     assert len(restored) == 2
+
+
+def test_what_a_killed_writer_left_is_not_published(tmp_path, monkeypatch):
+    plan, assemble = box(tmp_path), stages.assemble_block
+
+    def leaving(plan: Any, workspace: Workspace, number: int) -> int:
+        (workspace.staging / "0" / "c" / "0.3f2a.partial").parent.mkdir(exist_ok=True)
+        (workspace.staging / "0" / "c" / "0.3f2a.partial").write_bytes(b"half")
+        return assemble(plan, workspace, number)
+
+    monkeypatch.setattr(stages, "assemble_block", leaving)
+    carry_out(plan)
+    assert not list(Path(plan.target).rglob("*.partial"))
+    assert len(list((Path(plan.target) / "0").rglob("*"))) > 2
+
+
+def test_a_learnt_model_that_was_changed_is_noticed(tmp_path, monkeypatch):
+    plan = learning(tmp_path, "a")
+    interrupted(plan, 1, monkeypatch)
+    weights = Workspace.of(plan.target).weights / "volume.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(BadWeights, match="must have sha256"):
+        carry_out(plan)
+
+
+def test_the_model_of_the_volume_is_learnt_once(tmp_path, monkeypatch):
+    plan = learning(tmp_path, "a")
+    interrupted(plan, 1, monkeypatch)
+    monkeypatch.setattr("ilcore.fit.learn", lambda *_, **__: 1 / 0)
+    carry_out(plan)
+    assert (Workspace.of(plan.target).weights / "volume.json").exists()
+
+
+def test_tiles_wait_for_the_model_of_the_volume(tmp_path):
+    plan = learning(tmp_path, "a")
+    workspace = Workspace.of(plan.target)
+    workspace.root.mkdir()
+    stages.prepare(plan, workspace)
+    with pytest.raises(MissingKnowledge, match="learn it first"):
+        restore_unit(plan, workspace, (0, 0, 0, 0))
+    learn_volume_model(plan, workspace)
+    restore_unit(plan, workspace, (0, 0, 0, 0))
+    # A model learnt anew, in the same process, is not taken for the one before.
+    workspace.clear()
+    stages.prepare(plan, workspace)
+    with pytest.raises(MissingKnowledge):
+        restore_unit(plan, workspace, (0, 0, 0, 0))
 
 
 def test_two_at_once(tmp_path):
