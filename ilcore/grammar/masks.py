@@ -18,7 +18,8 @@ def neighbour_mean(image: Tiles, trusted: Mask | None = None) -> Tiles:
     Reference:
         Batson & Royer, "Noise2Self", ICML 2019, released code (interpolation mask).
     """
-    ring = torch.tensor([[0.5, 1.0, 0.5], [1.0, 0.0, 1.0], [0.5, 1.0, 0.5]], dtype=image.dtype, device=image.device)[None, None]
+    weights = [[0.5, 1.0, 0.5], [1.0, 0.0, 1.0], [0.5, 1.0, 0.5]]
+    ring = torch.tensor(weights, dtype=image.dtype, device=image.device)[None, None]
     weight = torch.ones_like(image) if trusted is None else trusted.to(image.dtype)
     flat, flags = ((a.reshape(-1, 1, *image.shape[-2:])) for a in (image * weight, weight))
     total, count = F.conv2d(flat, ring, padding=1), F.conv2d(flags, ring, padding=1)
