@@ -243,7 +243,7 @@ def pretrain(
         list[str] | None,
         typer.Option("--corpus", "-c", help="a volume to learn from; repeatable. Generated scenes if left out"),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="updates of the network")] = 6000,
+    steps: Annotated[int, typer.Option(min=1, help="updates of the network")] = 7000,
     scenes: Annotated[int, typer.Option(min=1, help="crops or scenes in the corpus")] = 600,
     seed: say.Seed = 0,
     alias: Annotated[str, typer.Option(help="restorations look for `champion`")] = "champion",

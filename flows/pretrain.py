@@ -12,7 +12,7 @@ from tasks.tracking import Registered, tracking_uri
 def pretrain_denoiser(
     out: str,
     archives: Sequence[str] = (),
-    steps: int = 6000,
+    steps: int = 7000,
     scenes: int = 600,
     seed: int = 0,
     width: int = 64,

@@ -35,7 +35,7 @@ class Lesson:
 
     out: str
     archives: tuple[str, ...] = ()
-    steps: int = 6000
+    steps: int = 7000
     scenes: int = 600
     batch: int = 16
     width: int = 64
