@@ -65,7 +65,7 @@ class _SkipNet(LiveNetwork):
         super().__init__()
         self.low, self.high = problem.value_range
         strides = _strides(problem.space, spec.scales)
-        widths = [inputs] + [spec.width] * (len(strides) - 1)
+        widths = [inputs if level == 0 else spec.width for level in range(len(strides))]
         self.levels = nn.ModuleList(
             _Level(spec, width, stride, streams) for width, stride in zip(widths, strides, strict=True)
         )

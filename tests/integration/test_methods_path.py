@@ -212,6 +212,18 @@ def test_a_halo_larger_than_the_image(tmp_path):
     assert plan.grid.halo[1] > 0
 
 
+@pytest.mark.usefixtures("never_judged_bad")
+@pytest.mark.parametrize("shape", [(3, 2), (5, 7), (1, 9), (3, 1, 4)])
+def test_images_of_a_few_pixels(shape, tmp_path):
+    source = saved(tmp_path, (np.arange(np.prod(shape)).reshape(shape) ** 2).astype("u2"))
+    weights = str(small_weights(tmp_path / "w.safetensors"))
+    for method, more in (("dip", {}), ("adapted", {"weights": weights})):
+        plan = planned(source, tmp_path / method, method, overrides=SMALL[method], **more)
+        carry_out(plan)
+        assert assembled(plan).reshape(shape).dtype == np.uint16
+        assert {row["status"] for row in rows_of(plan)} == {"restored"}
+
+
 def test_a_dark_channel_does_not_hinder_the_others(tmp_path, monkeypatch):
     add_standins(monkeypatch)
     rng = np.random.default_rng(0)
