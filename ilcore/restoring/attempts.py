@@ -184,7 +184,11 @@ def _non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]
     for number, channel in enumerate(plan.channels):
         std = max(channel.noise.std_at(float(np.median(frame.seen[number]))), 1e-4)
         for z, plane in enumerate(nearest_data(frame.seen[number], frame.trusted[number])):
-            out[number, z] = denoise_nl_means(plane, patch_size=5, patch_distance=6, h=0.8 * std, sigma=std)
+            # A plane of one row or column is no plane to scikit-image.
+            height, width = plane.shape
+            wide = np.pad(plane, ((0, max(0, 2 - height)), (0, max(0, 2 - width))), "edge")
+            smooth = denoise_nl_means(wide, patch_size=5, patch_distance=6, h=0.8 * std, sigma=std)
+            out[number, z] = smooth[:height, :width]
     return out
 
 

@@ -32,15 +32,20 @@ def _channel(values: NDArray[np.float64], report: ChannelReport, uri: str) -> Ch
         high=high,
         floor=floor,
         ceiling=ceiling,
-        gain=report.noise.gain,
-        read_std=report.noise.read_std,
-        offset=report.noise.offset,
+        gain=_plain(report.noise.gain),
+        read_std=_plain(report.noise.read_std),
+        offset=_plain(report.noise.offset),
         verdict=report.verdict,
-        confidence=report.confidence,
-        lags=(report.lag_y, report.lag_x, report.lag_diag),
-        level=report.level,
+        confidence=_plain(report.confidence),
+        lags=(_plain(report.lag_y), _plain(report.lag_x), _plain(report.lag_diag)),
+        level=_plain(report.level),
         notes=report.notes,
     )
+
+
+def _plain(value: float) -> float:
+    """Round an estimate to what it is worth, so that another machine's last bits make the same plan."""
+    return float(f"{value:.6g}")
 
 
 def believed(found: Preflight, noise_std: float | None) -> Preflight:

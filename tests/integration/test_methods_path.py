@@ -224,6 +224,15 @@ def test_images_of_a_few_pixels(shape, tmp_path):
         assert {row["status"] for row in rows_of(plan)} == {"restored"}
 
 
+@pytest.mark.parametrize("shape", [(14, 1), (1, 14), (1, 1, 5), (2, 3)])
+def test_few_pixels_fall_back_like_many(shape, tmp_path, monkeypatch):
+    source = saved(tmp_path, (np.arange(np.prod(shape)).reshape(shape) ** 2).astype("u2"))
+    plan = planned(source, tmp_path / "out", "dip", overrides=SMALL["dip"])
+    judged_bad(monkeypatch, 1)
+    carry_out(plan)
+    assert [row["used"] for row in rows_of(plan)] == ["classical"]
+
+
 def test_a_dark_channel_does_not_hinder_the_others(tmp_path, monkeypatch):
     add_standins(monkeypatch)
     rng = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 """A plan is complete, sound, and the same after a round trip through YAML; what is wrong with it is said at once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +202,14 @@ def test_a_known_noise_level_is_certain_and_white_unless_correlation_was_measure
 def test_without_a_known_level_nothing_is_believed():
     found = Preflight(channels=(report("row", 0.4),))
     assert believed(found, None) is found
+
+
+def test_estimates_are_rounded_so_that_last_bits_make_no_other_plan():
+    volume = from_array(np.arange(64.0).reshape(8, 8))
+    samples = [volume.read(tuple((0, n) for n in volume.shape))[0]]
+    third = report()
+    near = replace(third, level=third.level * (1 + 1e-13), lag_x=third.lag_x * (1 - 1e-13))
+    assert near != third
+    assert channel_plans(samples, Preflight(channels=(near,)), volume) == channel_plans(
+        samples, Preflight(channels=(third,)), volume
+    )
