@@ -1,8 +1,12 @@
 """How a command ends: exit codes, one clear line for what went wrong, and what to say after Ctrl-C."""
 
 import os
+import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -22,10 +26,10 @@ def answering(after_ctrl_c: str = "") -> Iterator[None]:
         after_ctrl_c: The command that goes on with the work.
     """
     try:
-        yield
+        with _stopping_at_once(after_ctrl_c) if after_ctrl_c else nullcontext():
+            yield
     except KeyboardInterrupt:
-        say = f"stopped; what is done is kept: {after_ctrl_c}" if after_ctrl_c else "stopped"
-        err.print(say, markup=False)
+        err.print("stopped")
         raise typer.Exit(STOPPED) from None
     except OSError as error:
         _fail(error, ERROR)
@@ -37,7 +41,27 @@ def answering(after_ctrl_c: str = "") -> Iterator[None]:
         _fail(error, code)
 
 
-def _fail(error: Exception, code: int) -> None:
+@contextmanager
+def _stopping_at_once(after_ctrl_c: str) -> Iterator[None]:
+    """End the process itself on Ctrl-C, which also reaches Prefect's embedded server: waiting for that takes minutes.
+
+    A run may end at any moment, so nothing is lost.
+    """
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        err.print(f"stopped; what is done is kept: {after_ctrl_c}", markup=False)
+        if "tasks.recording" in sys.modules:
+            sys.modules["tasks.recording"].abandon()
+        os._exit(STOPPED)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
     if os.environ.get("IL_TRACEBACK"):
         raise error
     err.print(f"error: {error}", markup=False)

@@ -38,16 +38,18 @@ def run_plan(plan: str, running: Running) -> int:
     from pathlib import Path
 
     from ilcore.restoring.plan import read_plan
+    from tasks.load import check_free
 
-    read_plan(Path(plan))
+    check_free(read_plan(Path(plan)).target)
     return _run({"plan": plan}, running)
 
 
 def run_again(target: str, running: Running) -> int:
     """Go on with the run that was begun for a target and return the exit code."""
-    from tasks.load import plan_of
+    from tasks.load import check_free, plan_of
 
     plan_of(target)
+    check_free(target)
     return _run({"target": target}, running)
 
 

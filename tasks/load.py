@@ -73,8 +73,21 @@ def check_early(source: str, target: str, wishes: Wishes) -> None:
     """
     open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing)
     check_destination(target, source, overwrite=True)
+    check_free(target)
     if wishes.method is not None:
         configure(find(wishes.method), wishes.overrides)
+
+
+def check_free(target: str) -> None:
+    """Refuse a destination that another run is working on.
+
+    Raises:
+        Busy: Naming the other's process.
+    """
+    workspace = Workspace.of(target)
+    if workspace.root.exists():
+        with workspace.locked():
+            return
 
 
 def make_plan(source: str, target: str, wishes: Wishes, tracking_uri: str | None = None) -> RestorationPlan:

@@ -1,10 +1,14 @@
 """The MLflow run of one restoration: begun before the first tile, closed however it ends."""
 
+import contextlib
 import datetime
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+import psutil
 
 from ilcore.grammar.errors import ILError
 from ilcore.qa.verdict import QAReport
@@ -13,6 +17,11 @@ from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace
 from tasks.sheets import closing_sheet, curves_of, opening_sheet, volume_run
 from tasks.tracking import Tracker, tracking_uri
+
+#: Runs of this process that have not ended, for the moment when it is told to stop.
+_OPEN: list["Recording"] = []
+#: Seconds that stopping waits for MLflow.
+PATIENCE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -30,11 +39,15 @@ class Recording:
         tracker = Tracker(tracking_uri(plan.target, given_uri))
         today = datetime.datetime.now(tz=datetime.UTC).date()
         run_id = tracker.begin(volume_run(plan, today), opening_sheet(plan, tags))
+        recording = cls(tracker, run_id, plan)
+        _OPEN.append(recording)
         try:
-            yield cls(tracker, run_id, plan)
+            yield recording
         except BaseException as error:
             tracker.end(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise
+        finally:
+            _OPEN.remove(recording)
         tracker.end(run_id, "FINISHED")
 
     @property
@@ -51,3 +64,20 @@ class Recording:
             self.tracker.note(self.run_id, closing_sheet(self.plan, workspace, report, curves, numbers))
         except ILError as error:
             sys.stderr.write(f"warning: the result is published, but not all of it was tracked: {error}\n")
+
+
+def abandon() -> None:
+    """Note that this process stops now, and end its workers; the runs are taken up again by `il resume`."""
+    # In a thread: what was interrupted may hold a lock that MLflow needs, and must not keep us here.
+    noting = threading.Thread(target=_note_killed, daemon=True)
+    noting.start()
+    noting.join(PATIENCE_SECONDS)
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+
+
+def _note_killed() -> None:
+    for recording in _OPEN:
+        with contextlib.suppress(ILError):
+            recording.tracker.end(recording.run_id, "KILLED")

@@ -109,18 +109,26 @@ def test_a_killed_run_goes_on_to_the_same_bytes_whatever_the_workers(
     assert all(again[place] == digest for place, digest in kept.items())
 
 
-def test_a_second_run_on_the_same_destination_refuses(il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+def test_a_second_run_refuses_and_ctrl_c_says_how_to_go_on(
+    il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
     source, _ = scan
     target = tmp_path / "clean.ome.zarr"
-    first = il.start("restore", source, target, *SLOW, "--workers", 1)
+    first = il.start("restore", source, target, *SLOW, "--steps", 500, "--workers", 1)
     try:
-        until(lambda: _done(target), 300, "the first is at work")
-        code, _, trouble = il("restore", source, target, *SLOW)
-        assert code == 1
-        assert "one run at a time" in trouble
+        until(lambda: Workspace.of(target).plan.exists(), 300, "the first is at work")
+        for words in (("restore", source, target, *SLOW), ("resume", target)):
+            code, _, trouble = il(*words)
+            assert code == 1
+            assert str(first.pid) in trouble, "the message says who is at work"
+            assert "one run at a time" in trouble
+        os.killpg(first.pid, signal.SIGINT)
+        _, trouble = first.communicate(timeout=60)
+        assert first.returncode == 130
+        assert f"il resume {target}" in trouble
+        assert "Traceback" not in trouble
     finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
+        _end(first)
 
 
 def test_a_result_that_the_gate_refuses_is_not_published(il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
@@ -132,6 +140,12 @@ def test_a_result_that_the_gate_refuses_is_not_published(il: Il, scan: tuple[Pat
     assert "nothing was published" in told
     assert not target.exists()
     assert il("qa", target)[0] == 3
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def _status(target: Path) -> np.ndarray:
