@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, Tiles
-from ilcore.grammar.errors import BadWeights
+from ilcore.grammar.errors import BadWeights, RecipeError
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand, Method, Recipe, Then
+from ilcore.grammar.recipe import ByHand, Change, Method, Recipe, Then, Within
 from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews
 from ilcore.grammar.trial import Judgement, Pair, Predict, Restoration, Trial
 
@@ -41,8 +41,13 @@ def restore(
         strategy: How a batch is computed; the image is the same up to rounding.
     """
     match method:
-        case ByHand(function):
-            return function(problem, streams)
+        case ByHand():
+            method.check(problem)
+            return method.restore(problem, streams)
+        case Within(change, inner):
+            method.check(problem)
+            done = restore(inner, change.forward(problem), streams, start=start, strategy=strategy)
+            return _changed_back(change, done, problem)
         case Then(methods):
             return _in_turn(methods, problem, streams, start, strategy)
         case Recipe() if strategy == "sequential" and len(streams) > 1:
@@ -52,25 +57,60 @@ def restore(
             return fit(
                 method, problem, streams, start=start, strategy="grouped" if strategy == "sequential" else strategy
             )
+        case _:
+            raise TypeError(f"a method must be a Recipe, Then, Within or ByHand, got {type(method).__name__}")
 
 
 def learn(
-    recipe: Recipe, problem: Problem, streams: Streams, *, start: Weights | None = None, batch: int = 8
+    method: Method, problem: Problem, streams: Streams, *, start: Weights | None = None, batch: int = 8
 ) -> Restoration:
     """Fit one set of weights to all tiles of a problem: one model per acquisition.
 
     Args:
-        recipe: What to do; a step trains on `batch` of the tiles, taken in turn from a shuffled order.
+        method: What to do; a step trains on `batch` of the tiles, taken in turn from a shuffled order.
         problem: Sampled tiles.
         streams: One random stream per tile.
         start: Weights to begin from, [1, ...].
         batch: Tiles a step.
+
+    Raises:
+        RecipeError: When the method has no weights to share.
     """
-    return fit(recipe, problem, streams, start=start, shared=True, batch=batch)
+    match method:
+        case Recipe():
+            return fit(method, problem, streams, start=start, shared=True, batch=batch)
+        case Within(change, inner):
+            method.check(problem)
+            return _changed_back(
+                change, learn(inner, change.forward(problem), streams, start=start, batch=batch), problem
+            )
+        case Then(methods):
+            done = learn(methods[0], problem, streams, start=start, batch=batch)
+            for later in methods[1:]:
+                done = learn(later, problem, streams, start=done.weights, batch=batch)
+            return done
+        case _:
+            raise RecipeError(f"one model per volume needs a method with weights, got {method}; restore tile by tile")
 
 
-def predict(recipe: Recipe, problem: Problem, weights: Weights, streams: Streams) -> Tiles:
-    """Return the images of tiles from weights learnt elsewhere, without learning."""
+def predict(method: Method, problem: Problem, weights: Weights, streams: Streams) -> Tiles:
+    """Return the images of tiles from weights learnt elsewhere, without learning.
+
+    Raises:
+        RecipeError: When the method has no weights.
+    """
+    match method:
+        case Within(change, inner):
+            return change.backward(predict(inner, change.forward(problem), weights, streams), problem)
+        case Then(methods):
+            return predict(methods[-1], problem, weights, streams)
+        case Recipe():
+            return _applied(method, problem, weights, streams)
+        case _:
+            raise RecipeError(f"weights can be applied by methods that have some, got {method}; restore tile by tile")
+
+
+def _applied(recipe: Recipe, problem: Problem, weights: Weights, streams: Streams) -> Tiles:
     model = _built(recipe, problem, streams, weights, shared=all(len(value) == 1 for value in weights.values()))
     views = recipe.views.start(problem, streams)
     return _look(model, views, problem, range(len(streams)))
@@ -112,7 +152,7 @@ def fit(
         losses = loss_of(trial)
         seen = replace(trial, output=output.detach())
         judged = book.noted(losses.detach(), stop.judge(replace(seen, rows=book.rows)))
-        readout.observe(seen)
+        readout.observe(seen, {row for row, best in zip(book.rows, judged.best, strict=True) if best})
         book.close(judged, readout, partial(_look, model, views, problem))
         going = [n for n, row in enumerate(rows) if row in book.rows]
         if going:
@@ -256,8 +296,13 @@ def _load(model: LiveNetwork, start: Weights) -> None:
 
 def _look(model: LiveNetwork, views: LiveViews, problem: Problem, rows: Sequence[int]) -> Tiles:
     with torch.no_grad():
-        image: Tiles = model(views.look(problem, rows), rows)
-    return image
+        return views.image(model, problem, rows)
+
+
+def _changed_back(change: Change, done: Restoration, problem: Problem) -> Restoration:
+    # A risk in other units says nothing in these.
+    nothing = (None,) * len(done.steps)
+    return replace(done, image=change.backward(done.image, problem), risk=nothing, risk_before=nothing)
 
 
 def _in_turn(

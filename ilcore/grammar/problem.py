@@ -21,6 +21,7 @@ class Noise:
         read_std: Standard deviation of the signal-independent part, grey levels.
         offset: Grey level of zero light.
         correlation: white, row, column, isotropic or unknown.
+        lags: Correlation of the noise of neighbours along y and along x; zeros where nobody measured it.
 
     Reference:
         Foi et al., "Practical Poissonian-Gaussian noise modeling", TIP 2008, eq. 5.
@@ -30,6 +31,7 @@ class Noise:
     read_std: float = 0.0
     offset: float = 0.0
     correlation: str = "white"
+    lags: tuple[float, float] = (0.0, 0.0)
 
     def variance(self, signal: Any) -> Any:
         """Return the noise variance at a signal level (float, numpy array or tensor)."""
@@ -48,6 +50,7 @@ class Noise:
             read_std=self.read_std / span,
             offset=(self.offset - low) / span,
             correlation=self.correlation,
+            lags=self.lags,
         )
 
 

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import final
 
-from ilcore.grammar.arrays import PerTile, Streams
+from ilcore.grammar.arrays import PerTile, Streams, Tiles
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.slots import Descent, LiveLoss, Loss, Network, Readout, Stop, Views
 from ilcore.grammar.trial import Restoration, Trial
 
 
-@final
-@dataclass(frozen=True)
-class Recipe:
-    """Six answers that make a method; `ilcore.fit.fit` carries it out."""
+class Method(ABC):
+    """Anything that restores a problem; `ilcore.fit.restore` carries it out."""
 
-    views: Views
-    network: Network
-    loss: Loss
-    descent: Descent
-    stop: Stop
-    readout: Readout
+    #: True where weights learnt on other tiles restore a tile unseen.
+    can_apply: bool = False
+    #: Steps at most; 0 for methods that make none.
+    budget: int = 0
 
+    @abstractmethod
     def complaints(self, problem: Problem) -> Iterator[str]:
-        """Yield every complaint of every part."""
-        for part in (self.views, self.network, self.loss, self.descent, self.stop, self.readout):
-            yield from part.complaints(self, problem)
+        """Yield one sentence for each reason why this method cannot serve `problem`."""
+
+    @abstractmethod
+    def halo(self, space: int) -> tuple[int, ...]:
+        """Return the context one voxel needs on each spatial axis."""
+
+    def align(self, space: int) -> tuple[int, ...]:
+        """Return the step on each axis by which tile origins may move without changing the result."""
+        return (1,) * space
 
     def check(self, problem: Problem) -> None:
-        """Refuse an illegal composition before the first step.
+        """Refuse what cannot work before the first step.
 
         Raises:
             RecipeError: Listing all complaints.
@@ -43,21 +47,114 @@ class Recipe:
 
 @final
 @dataclass(frozen=True)
-class Then:
-    """Several methods one after the other; each starts from the weights of the one before."""
+class Recipe(Method):
+    """Six answers that make a method; `ilcore.fit.fit` carries it out."""
 
-    methods: tuple[Method, ...]
+    views: Views
+    network: Network
+    loss: Loss
+    descent: Descent
+    stop: Stop
+    readout: Readout
+
+    @property
+    def can_apply(self) -> bool:  # type: ignore[override]
+        """Tell whether the network sees the observation itself."""
+        return self.views.sees_observation
+
+    @property
+    def budget(self) -> int:  # type: ignore[override]
+        """Return the steps of the stop."""
+        return int(getattr(self.stop, "steps", 1))
+
+    def complaints(self, problem: Problem) -> Iterator[str]:
+        for part in (self.views, self.network, self.loss, self.descent, self.stop, self.readout):
+            yield from part.complaints(self, problem)
+
+    def halo(self, space: int) -> tuple[int, ...]:
+        return self.network.halo(space)
+
+    def align(self, space: int) -> tuple[int, ...]:
+        return self.network.align(space)
+
+
+class ByHand(Method):
+    """A method that does not fit the six slots: frozen dataclasses derive from it, their fields are its knobs."""
+
+    @abstractmethod
+    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+        """Return the restoration of every tile."""
 
 
 @final
 @dataclass(frozen=True)
-class ByHand:
-    """A method that does not fit the six slots: any function of the problem and its streams."""
+class Then(Method):
+    """Several methods one after the other; each starts from the weights of the one before."""
 
-    function: Callable[[Problem, Streams], Restoration]
+    methods: tuple[Method, ...]
+
+    @property
+    def can_apply(self) -> bool:  # type: ignore[override]
+        """Tell whether the last one can."""
+        return self.methods[-1].can_apply
+
+    @property
+    def budget(self) -> int:  # type: ignore[override]
+        """Return all steps."""
+        return sum(method.budget for method in self.methods)
+
+    def complaints(self, problem: Problem) -> Iterator[str]:
+        for method in self.methods:
+            yield from method.complaints(problem)
+
+    def halo(self, space: int) -> tuple[int, ...]:
+        reaches = [method.halo(space) for method in self.methods]
+        return tuple(max(axis) for axis in zip(*reaches, strict=True))
 
 
-Method: TypeAlias = Recipe | Then | ByHand
+class Change(ABC):
+    """A change of the units in which a problem is posed, to be undone on the image."""
+
+    def complaints(self, problem: Problem) -> Iterator[str]:
+        """Yield one sentence for each reason why `problem` cannot be changed."""
+        yield from ()
+
+    @abstractmethod
+    def forward(self, problem: Problem) -> Problem:
+        """Return the problem in the new units."""
+
+    @abstractmethod
+    def backward(self, image: Tiles, problem: Problem) -> Tiles:
+        """Return an image in the units of the unchanged `problem`."""
+
+
+@final
+@dataclass(frozen=True)
+class Within(Method):
+    """Any method, carried out in other units."""
+
+    change: Change
+    method: Method
+
+    @property
+    def can_apply(self) -> bool:  # type: ignore[override]
+        """Tell whether the method inside can."""
+        return self.method.can_apply
+
+    @property
+    def budget(self) -> int:  # type: ignore[override]
+        """Return the steps of the method inside."""
+        return self.method.budget
+
+    def complaints(self, problem: Problem) -> Iterator[str]:
+        found = list(self.change.complaints(problem))
+        yield from found or self.method.complaints(self.change.forward(problem))
+
+    def halo(self, space: int) -> tuple[int, ...]:
+        return self.method.halo(space)
+
+    def align(self, space: int) -> tuple[int, ...]:
+        return self.method.align(space)
 
 
 @final

@@ -7,7 +7,7 @@ holds the state of one fit and dies with it. Every live object works row by row:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from torch import Tensor, nn
@@ -28,14 +28,21 @@ class Part(ABC):  # noqa: B024 (complaining is optional; each slot adds its own 
         yield from ()
 
 
-class LiveViews(Protocol):
+class LiveViews(ABC):
     """Views of one observation during one fit."""
 
+    @abstractmethod
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
         """Return the training pair of some tiles."""
 
+    @abstractmethod
     def look(self, problem: Problem, rows: Sequence[int]) -> Tensor:
         """Return the input from which the images of some tiles of `problem` are predicted, without jitter."""
+
+    def image(self, model: LiveNetwork, problem: Problem, rows: Sequence[int]) -> Tiles:
+        """Return the images of some tiles of `problem`; called without gradient."""
+        seen: Tiles = model(self.look(problem, rows), rows)
+        return seen
 
 
 class Views(Part):
@@ -157,8 +164,8 @@ class Stop(Part):
 class LiveReadout(Protocol):
     """A readout during one fit."""
 
-    def observe(self, trial: Trial) -> None:
-        """Take note of a step."""
+    def observe(self, trial: Trial, best: Set[int]) -> None:
+        """Take note of a step; `best` are the rows for which the stop calls it the best so far."""
 
     def result(self, rows: Sequence[int], predict: Predict) -> Tiles:
         """Return the final image of some rows."""

@@ -13,6 +13,7 @@ from ilcore.descents.adam import Adam
 from ilcore.descents.guard import SteppingBack
 from ilcore.grammar.recipe import Recipe
 from ilcore.losses.fidelity import SquaredError
+from ilcore.methods.entry import Entry
 from ilcore.networks.skip import SkipNet
 from ilcore.readouts.means import MovingAverage
 from ilcore.stops.budget import After
@@ -26,4 +27,19 @@ dip = Recipe(
     descent=SteppingBack(Adam(1e-2), drop_db=5.0),
     stop=After(3000),
     readout=MovingAverage(0.99),
+)
+
+ENTRIES = (
+    Entry(
+        name="dip",
+        method=dip,
+        summary="Hourglass fitted to the image from a random code; denoises, and fills missing values. Slow.",
+        question="Which image that a convolutional network makes easily is nearest to the observation?",
+        when="Missing values, or noise that fits no other method. Slow, and a fixed budget overfits strong noise.",
+        reference="Ulyanov, Vedaldi & Lempitsky, Deep image prior, CVPR 2018",
+        cost=3,
+        copes_with=frozenset({"white", "row", "column", "isotropic", "unknown"}),
+        tasks=frozenset({"denoise", "inpaint"}),
+        tile_steps=500,
+    ),
 )

@@ -16,6 +16,7 @@ GainTuning", NeurIPS 2021 (adaptation to one image); Darestani et al., ICML 2022
 from ilcore.descents.adam import Adam
 from ilcore.grammar.recipe import Recipe
 from ilcore.losses.fidelity import SquaredError
+from ilcore.methods.entry import Entry
 from ilcore.networks.plain import Plain
 from ilcore.readouts.last import Best
 from ilcore.stops.held_out import HeldOut
@@ -33,4 +34,18 @@ adapted = Recipe(
     descent=Adam(1e-4),
     stop=HeldOut(steps=240, every=20, patience=4),
     readout=Best(),
+)
+
+ENTRIES = (
+    Entry(
+        name="adapted",
+        method=adapted,
+        summary="Pretrained blind denoiser, fine-tuned on the scan where held-out pixels prove that it helps.",
+        question="What does the scan look like where fresh noise of its own law is added to it?",
+        when="The default. Correlated noise: applied as it is, without fine-tuning.",
+        reference="Mohan et al., GainTuning, NeurIPS 2021; Pang et al., Recorrupted-to-Recorrupted, CVPR 2021",
+        cost=0,
+        copes_with=frozenset({"white", "row", "column", "isotropic", "unknown"}),
+        needs=frozenset({"weights", "noise"}),
+    ),
 )

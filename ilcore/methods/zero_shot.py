@@ -12,6 +12,7 @@ from ilcore.descents.adam import Adam
 from ilcore.grammar.recipe import Recipe
 from ilcore.losses.consistency import HalvesConsistency
 from ilcore.losses.fidelity import SquaredError
+from ilcore.methods.entry import Entry
 from ilcore.networks.plain import Plain
 from ilcore.readouts.last import Last
 from ilcore.stops.budget import After
@@ -25,4 +26,16 @@ zs_n2n = Recipe(
     descent=Adam(1e-3, halve_every=1500),
     stop=After(2000),
     readout=Last(),
+)
+
+ENTRIES = (
+    Entry(
+        name="zs_n2n",
+        method=zs_n2n,
+        summary="Small network learnt from the two diagonal halves of the image; white noise, no knowledge needed.",
+        question="What does one diagonal of every 2x2 cell say of the other?",
+        when="Few tiles, white noise, no time. Leaves low-frequency noise where the noise is strong.",
+        reference="Mansour & Heckel, Zero-Shot Noise2Noise, CVPR 2023",
+        cost=1,
+    ),
 )

@@ -1,6 +1,6 @@
 """The present image, or that of the best weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import final
 
@@ -36,7 +36,7 @@ class Best(Readout):
 
 
 class _Present:
-    def observe(self, trial: Trial) -> None:
+    def observe(self, trial: Trial, best: Set[int]) -> None:
         pass
 
     def result(self, rows: Sequence[int], predict: Predict) -> Tiles:

@@ -1,6 +1,6 @@
 """Averages over iterates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import final
 
@@ -17,7 +17,7 @@ from ilcore.grammar.trial import Predict, Trial
 @final
 @dataclass(frozen=True)
 class MovingAverage(Readout):
-    """Exponential average of the outputs, jitter included.
+    """Exponential average of the outputs, jitter included, as it was when the stop last called the outputs the best.
 
     Args:
         weight: Share of the past, in (0, 1).
@@ -42,12 +42,15 @@ class _MovingAverage:
     def __init__(self, weight: float) -> None:
         self.weight = weight
         self.means: dict[int, Tensor] = {}
+        self.kept: dict[int, Tensor] = {}
 
-    def observe(self, trial: Trial) -> None:
+    def observe(self, trial: Trial, best: Set[int]) -> None:
         for row, output in zip(trial.rows, trial.output, strict=True):
             mean = self.means.get(row)
-            self.means[row] = output.clone() if mean is None else mean.lerp_(output, 1 - self.weight)
+            self.means[row] = output.clone() if mean is None else mean.lerp(output, 1 - self.weight)
+            if row in best:
+                self.kept[row] = self.means[row]
 
     def result(self, rows: Sequence[int], predict: Predict) -> Tiles:
         # With shared weights a row may never have been drawn.
-        return torch.stack([self.means[row] if row in self.means else predict([row])[0] for row in rows])
+        return torch.stack([self.kept[row] if row in self.kept else predict([row])[0] for row in rows])

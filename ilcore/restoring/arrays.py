@@ -84,7 +84,7 @@ def _noise(batch: Tensor, trusted: Tensor, scale: "_Scale", noise_std: float | N
     values = torch.where(trusted, batch, torch.tensor(torch.nan)).numpy()
     measured = preflight(list(values), np.dtype(np.float32)).channels
     return tuple(
-        replace(one.noise, correlation=one.verdict).scaled(low, low + span)
+        replace(one.noise, correlation=one.verdict, lags=(one.lag_y, one.lag_x)).scaled(low, low + span)
         for one, low, span in zip(measured, lows, spans, strict=True)
     )
 

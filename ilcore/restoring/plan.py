@@ -66,7 +66,8 @@ class ChannelPlan(_Frozen):
     @property
     def noise(self) -> Noise:
         """Return the noise in normalised units."""
-        model = Noise(gain=self.gain, read_std=self.read_std, offset=self.offset, correlation=self.verdict)
+        model = Noise(gain=self.gain, read_std=self.read_std, offset=self.offset, correlation=self.verdict,
+                      lags=self.lags[:2])  # fmt: skip
         return model.scaled(self.low, self.high)
 
 

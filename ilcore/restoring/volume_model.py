@@ -199,4 +199,4 @@ def _place(plan: RestorationPlan, volume: Volume, rng: np.random.Generator) -> R
 
 def budget_of(entry: Entry) -> int:
     """Return the steps that a method may make at most."""
-    return int(getattr(entry.method.stop, "steps", 1))
+    return entry.method.budget

@@ -2,13 +2,16 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Method, Recipe, Then, Within
 from ilcore.grammar.region import voxels
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.volume_model import budget_of, make_repeatable
@@ -95,14 +98,28 @@ def _seconds_per_voxel(plan: RestorationPlan) -> float:
     make_repeatable(threads=1)
     side = (plan.source.shape[1], *(min(length, _PATCH) for length in plan.source.shape[3:]))
     observed = torch.zeros(1, side[0], *((4,) if plan.space == 3 else ()), *side[1:])
-    problem = Problem(observed=observed, value_range=plan.value_range)
-    recipe, streams = plan.entry.method, Streams.of(0, "timing", [(0,)])
-    model = recipe.network.build(problem, recipe.views.input_channels(problem), streams)
-    views = recipe.views.start(problem, streams)
+    noise = tuple(channel.noise for channel in plan.channels)
+    once = _once(plan.entry.method, Problem(observed=observed, noise=noise, value_range=plan.value_range))
     taken = []
     for _ in range(3):
         began = time.perf_counter()
         with torch.no_grad():
-            model(views.look(problem, [0]), [0])
+            once()
         taken.append(time.perf_counter() - began)
     return min(taken) / observed.numel()
+
+
+def _once(method: Method, problem: Problem) -> Callable[[], object]:
+    """Return what restores a patch once: one pass through the network, or the whole method where there is none."""
+    streams = Streams.of(0, "timing", [(0,)])
+    match method:
+        case Within(_, inner):
+            return _once(inner, problem)
+        case Then(methods):
+            return _once(methods[-1], problem)
+        case Recipe():
+            model = method.network.build(problem, method.views.input_channels(problem), streams)
+            views = method.views.start(problem, streams)
+            return lambda: model(views.look(problem, [0]), [0])
+        case _:
+            return lambda: fit.restore(method, problem, streams)

@@ -53,6 +53,8 @@ class HeldOut(Stop):
             yield f"{self} shows the network the observation, but {recipe.views} never does"
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
+        elif self.steps and any(noise.correlation not in ("white", "unknown") for noise in problem.noise):
+            yield f"{self} needs white noise, got {[noise.correlation for noise in problem.noise]}"
 
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
         return _HeldOut(self, problem, streams, shared)

@@ -48,7 +48,7 @@ def diagonal_halves(image: Tensor) -> Tensor:
     return torch.cat([(b + c) / 2, (a + d) / 2])
 
 
-class _DiagonalHalves:
+class _DiagonalHalves(LiveViews):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.halves = diagonal_halves(problem.observed).unflatten(0, (2, -1))

@@ -41,7 +41,7 @@ class HiddenGrid(Views):
         return _HiddenGrid(self, problem, streams)
 
 
-class _HiddenGrid:
+class _HiddenGrid(LiveViews):
     def __init__(self, spec: HiddenGrid, problem: Problem, streams: Streams) -> None:
         self.stride, self.problem, self.streams = spec.stride, problem, streams
 

@@ -47,7 +47,7 @@ class NoiseCode(Views):
         return _NoiseCode(self, problem, streams)
 
 
-class _NoiseCode:
+class _NoiseCode(LiveViews):
     def __init__(self, spec: NoiseCode, problem: Problem, streams: Streams) -> None:
         self.problem, self.streams, self.jitter = problem, streams, spec.jitter
         self.shape = (spec.channels, *problem.space)

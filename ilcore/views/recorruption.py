@@ -8,6 +8,7 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.draws import lags_of, unit_noise
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
@@ -38,14 +39,14 @@ class Recorruption(Views):
             return  # A model that is only applied is never shown a pair.
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
-        elif any(noise.correlation not in ("white", "unknown") for noise in problem.noise):
-            yield f"{self} needs white noise, got {[noise.correlation for noise in problem.noise]}"
+        elif any(noise.correlation not in ("white", "unknown") and lags_of(noise) == (0, 0) for noise in problem.noise):
+            yield f"{self} needs white noise or its correlation, got {[noise.correlation for noise in problem.noise]}"
 
     def start(self, problem: Problem, streams: Streams) -> LiveViews:
         return _Recorruption(self.amount, problem, streams)
 
 
-class _Recorruption:
+class _Recorruption(LiveViews):
     def __init__(self, amount: float, problem: Problem, streams: Streams) -> None:
         self.amount, self.problem, self.streams = amount, problem, streams
 
@@ -56,7 +57,7 @@ class _Recorruption:
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
         chosen = list(rows)
         observed = self.problem.observed[chosen]
-        noise = self.std[chosen] * self.streams.normal(observed.shape[1:], chosen).to(observed.device)
+        noise = self.std[chosen] * unit_noise(self.problem, self.streams, chosen)
         trusted = None if self.problem.trusted is None else self.problem.trusted[chosen]
         return Pair(observed + self.amount * noise, observed - noise / self.amount, trusted)
 

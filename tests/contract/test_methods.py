@@ -25,7 +25,8 @@ QUICK = {
 
 
 def quick(name: str, **more: int) -> Entry:
-    return configure(METHODS[name], QUICK[name] | more)
+    steps = {} if METHODS[name].method.budget else {"steps": None}
+    return configure(METHODS[name], {k: v for k, v in (QUICK[name] | more).items() if k not in steps})
 
 
 def start_of(entry: Entry):
@@ -55,6 +56,10 @@ def error(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
+#: Methods with weights that tiles may share.
+every_model = pytest.mark.parametrize("name", sorted(name for name in METHODS if "volume" in METHODS[name].scopes))
+#: Methods of steps, whatever they learn.
+every_fit = pytest.mark.parametrize("name", sorted(name for name in METHODS if METHODS[name].method.budget))
 
 
 def test_every_method_has_quick_settings():
@@ -67,7 +72,8 @@ def test_a_method_prints_hashes_and_pickles(name):
     assert pickle.loads(pickle.dumps(entry)) == entry
     assert hash(entry.method) == hash(pickle.loads(pickle.dumps(entry.method)))
     assert name in repr(entry)
-    assert knobs(entry)["stop.steps"] > 0
+    assert knobs(entry)
+    assert entry.method.budget > 0 or entry.scopes == {"tile"}
 
 
 @every_method
@@ -95,7 +101,7 @@ def test_tiles_together_equal_each_alone(name):
         assert torch.equal(together.image[row], alone.image[0])
 
 
-@every_method
+@every_fit
 @pytest.mark.parametrize("strategy", ["grouped", "vmap"])
 def test_every_strategy_computes_the_same_image(name, strategy):
     problem, _ = problem_of(2, 1, 32, 32)
@@ -138,7 +144,7 @@ def test_untrusted_values_have_no_influence_on_what_is_learnt(name):
         assert torch.equal(images[0], images[1])
 
 
-@every_method
+@every_model
 def test_a_model_of_the_volume_restores_tiles_it_has_not_seen(name):
     problem, clean = problem_of(6, 1, 48, 48)
     entry = quick(name)
@@ -158,7 +164,7 @@ def test_a_model_of_the_volume_restores_tiles_it_has_not_seen(name):
         assert error(warm.image, clean[4:]) < error(cold.image, clean[4:])
 
 
-@every_method
+@every_fit
 def test_a_diverging_fit_is_a_verdict_of_its_tile_alone(name):
     problem, _ = problem_of(2, 1, 32, 32)
     broken = problem.observed.clone()
