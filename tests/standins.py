@@ -75,7 +75,10 @@ def entry(kind: str) -> Entry:
     """Return a stand-in as the catalogue would hold it."""
     recipe = Recipe(HiddenGrid(), Known(kind), SquaredError(), Adam(1e-3), After(0), Last())
     tasks = frozenset({"denoise", "inpaint"})
-    return Entry(name=kind, method=recipe, summary="stand-in", reference="tests", tasks=tasks)
+    return Entry(
+        name=kind, method=recipe, summary="stand-in", question="Nothing?", when="In tests.", reference="tests", cost=0,
+        tasks=tasks,
+    )  # fmt: skip
 
 
 def add_standins(monkeypatch: pytest.MonkeyPatch) -> None:

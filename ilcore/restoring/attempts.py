@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.restoration import denoise_nl_means
 
 from ilcore import fit
 from ilcore.adapting.weights import load_weights
@@ -20,6 +18,7 @@ from ilcore.fit import Strategy, Weights
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import MissingKnowledge
 from ilcore.grammar.trial import Restoration
+from ilcore.methods.classical import NonLocalMeans, nearest_data
 from ilcore.methods.entry import Entry
 from ilcore.restoring.frames import Frame, problem_of, to_numpy
 from ilcore.restoring.ledger import REASONS, Ledger
@@ -183,18 +182,5 @@ def _non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]
     out = np.empty_like(frame.seen)
     for number, channel in enumerate(plan.channels):
         std = max(channel.noise.std_at(float(np.median(frame.seen[number]))), 1e-4)
-        for z, plane in enumerate(nearest_data(frame.seen[number], frame.trusted[number])):
-            # A plane of one row or column is no plane to scikit-image.
-            height, width = plane.shape
-            wide = np.pad(plane, ((0, max(0, 2 - height)), (0, max(0, 2 - width))), "edge")
-            smooth = denoise_nl_means(wide, patch_size=5, patch_distance=6, h=0.8 * std, sigma=std)
-            out[number, z] = smooth[:height, :width]
+        out[number] = NonLocalMeans().channel(nearest_data(frame.seen[number], frame.trusted[number]), std)
     return out
-
-
-def nearest_data(seen: NDArray[np.float32], trusted: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return an image [z, y, x] in which every hole has the value of the nearest voxel that is data."""
-    if trusted.all() or not trusted.any():
-        return seen
-    place = ndimage.distance_transform_edt(~trusted, return_distances=False, return_indices=True)
-    return seen[tuple(place)]

@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -18,6 +19,13 @@ from tests.scenes import scene
 NOISE_STD = 0.1
 #: Small enough for seconds, large enough to learn something.
 QUICK = {
+    "nlm": {},
+    "tv": {},
+    "wavelet": {},
+    "bm3d": {},
+    "nlm_j": {"levels": 5},
+    "tv_j": {"levels": 5},
+    "wavelet_j": {"levels": 5},
     "zs_n2n": {"steps": 120, "network.width": 16},
     "dip": {"steps": 150, "network.width": 16, "network.scales": 3},
     "adapted": {"steps": 10},
@@ -55,7 +63,12 @@ def error(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).square().mean())
 
 
-every_method = pytest.mark.parametrize("name", sorted(METHODS))
+def _named(name: str):
+    absent = name == "bm3d" and find_spec("bm3d") is None
+    return pytest.param(name, marks=pytest.mark.skipif(absent, reason="the extra bm3d is not installed"))
+
+
+every_method = pytest.mark.parametrize("name", [_named(name) for name in sorted(METHODS)])
 #: Methods with weights that tiles may share.
 every_model = pytest.mark.parametrize("name", sorted(name for name in METHODS if "volume" in METHODS[name].scopes))
 #: Methods of steps, whatever they learn.
