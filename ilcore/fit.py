@@ -150,7 +150,7 @@ def fit(
         output = model(pair.input, _repeated(rows, pair))
         trial = Trial(book.step, rows, training, pair, output, model, partial(_look, model, views, training))
         losses = loss_of(trial)
-        seen = replace(trial, output=output.detach())
+        seen = replace(trial, output=output.detach(), losses=losses.detach())
         judged = book.noted(losses.detach(), stop.judge(replace(seen, rows=book.rows)))
         readout.observe(seen, {row for row, best in zip(book.rows, judged.best, strict=True) if best})
         book.close(judged, readout, partial(_look, model, views, problem))

@@ -13,7 +13,7 @@ from ilcore.grammar.problem import Noise, Problem
 _CORRELATED = ("row", "column", "isotropic")
 
 
-def unit_noise(problem: Problem, streams: Streams, rows: Sequence[int]) -> Tensor:
+def unit_noise(problem: Problem, streams: Streams, rows: Sequence[int] | None = None) -> Tensor:
     """Return normal noise of unit variance with the correlation of each channel's noise.
 
     Correlated noise is modelled as white noise through a Gaussian filter whose width reproduces the measured
@@ -23,7 +23,7 @@ def unit_noise(problem: Problem, streams: Streams, rows: Sequence[int]) -> Tenso
         -> [row, channel, *space], on the device of the problem.
     """
     shape, device = problem.observed.shape[1:], problem.observed.device
-    if problem.noise is None or all(lag == 0 for noise in problem.noise for lag in lags_of(noise)):
+    if problem.noise is None or is_white(problem):
         return streams.normal(shape, rows).to(device)
     lines = [[_line(lag) for lag in lags_of(noise)] for noise in problem.noise]
     margins = [max(len(pair[axis]) - 1 for pair in lines) for axis in (0, 1)]
@@ -31,6 +31,27 @@ def unit_noise(problem: Problem, streams: Streams, rows: Sequence[int]) -> Tenso
     field = streams.normal(grown, rows).to(device)
     planes = [_filtered(field[:, n], pair)[..., : shape[-2], : shape[-1]] for n, pair in enumerate(lines)]
     return torch.stack(planes, 1)
+
+
+def probe_of(problem: Problem, streams: Streams, rows: Sequence[int] | None = None) -> Tensor:
+    """Return directions of unit variance with the correlation of the noise: signs where it is white.
+
+    Shape:
+        -> [row, channel, *space].
+    """
+    if is_white(problem):
+        return streams.signs(problem.observed.shape[1:], rows).to(problem.observed.device)
+    return unit_noise(problem, streams, rows)
+
+
+def is_white(problem: Problem) -> bool:
+    """Tell whether no channel is known to have correlated noise."""
+    return all(lags_of(noise) == (0, 0) for noise in problem.noise or ())
+
+
+def knows_correlation(noise: Noise) -> bool:
+    """Tell whether the noise is white as far as anybody knows, or its correlation was measured."""
+    return noise.correlation not in _CORRELATED or lags_of(noise) != (0, 0)
 
 
 def lags_of(noise: Noise) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilcore.grammar.arrays import Mask, Tiles
+from ilcore.grammar.problem import Problem
 
 
 def neighbour_mean(image: Tiles, trusted: Mask | None = None) -> Tiles:
@@ -25,6 +26,21 @@ def neighbour_mean(image: Tiles, trusted: Mask | None = None) -> Tiles:
     total, count = F.conv2d(flat, ring, padding=1), F.conv2d(flags, ring, padding=1)
     mean = (total / count.clamp_min(1e-6)).reshape(image.shape)
     return torch.where(count.reshape(image.shape) > 0, mean, image)
+
+
+def without_holes(problem: Problem) -> Tiles:
+    """Return the observation with the mean of its tile and channel where it is not trusted.
+
+    Shape:
+        -> [tile, channel, *space].
+    """
+    if problem.trusted is None:
+        return problem.observed
+    space = tuple(range(2, problem.observed.ndim))
+    # Selected, not multiplied: what is not trusted may be infinite.
+    kept = torch.where(problem.trusted, problem.observed, torch.zeros_like(problem.observed))
+    mean = kept.sum(space, keepdim=True) / problem.trusted.sum(space, keepdim=True).clamp_min(1)
+    return torch.where(problem.trusted, problem.observed, mean)
 
 
 def grid_phase(space: Sequence[int], stride: int, place: Tensor) -> Tensor:

@@ -50,6 +50,8 @@ class Views(Part):
 
     #: True where the input is the observation itself, so that weights learnt elsewhere can be applied unseen.
     sees_observation: bool = True
+    #: True where the output on every drawn input is an image of the whole tile, one for each row.
+    draws_whole_images: bool = False
 
     def input_channels(self, problem: Problem) -> int:
         """Return how many channels the network sees."""
@@ -155,6 +157,9 @@ class LiveStop(Protocol):
 
 class Stop(Part):
     """When is enough? Returns the reason."""
+
+    #: True where the rule compares with the noise model and cannot serve without it.
+    needs_noise: bool = False
 
     @abstractmethod
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:

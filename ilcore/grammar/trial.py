@@ -44,6 +44,7 @@ class Trial:
         output: Output of the network on pair.input.
         model: The live network.
         predict: Present image of given rows.
+        losses: The loss of each row, once it is known.
     """
 
     step: int
@@ -53,6 +54,7 @@ class Trial:
     output: Tensor
     model: "nn.Module"
     predict: Predict
+    losses: PerTile | None = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Entry:
         question: What the network is asked while it learns, as one question.
         when: When to use it, and when not, in a sentence or two.
         reference: Authors, title, venue.
-        cost: Order of magnitude on one data-centre GPU: 0 under a second a megapixel once trained, 1 seconds to a minute,
+        cost: Order of magnitude a megapixel on one data-centre GPU: 0 under a second once trained, 1 up to a minute,
             2 minutes, 3 tens of minutes and more.
         copes_with: Correlations of the noise, as preflight names them, under which it works.
         tasks: What it can do: denoise, inpaint.

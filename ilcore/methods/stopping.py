@@ -5,13 +5,43 @@ from dataclasses import replace
 
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.recipe import Method, Recipe, Within
-from ilcore.grammar.slots import Stop
+from ilcore.grammar.slots import Stop, Views
 from ilcore.readouts.last import Best, Last
 from ilcore.stops.budget import After
+from ilcore.stops.calm import CalmAverage, CalmWindow
+from ilcore.stops.discrepancy import Discrepancy
+from ilcore.stops.held_out import HeldOut
+from ilcore.stops.held_out_pixels import HeldOutPixels
+from ilcore.stops.self_validation import SelfValidation
+from ilcore.stops.vote import Vote
+from ilcore.stops.zero_crossing import ZeroCrossing
 
-#: Name -> rule with a budget of so many steps.
-RULES: Mapping[str, Callable[[int], Stop]] = {
-    "budget": After,
+
+def _held_out_pixels(steps: int, views: Views) -> Stop:
+    if views.sees_observation:
+        return HeldOutPixels(steps=steps, hides_input=True, every=20, memory=0.0)
+    return HeldOutPixels(steps=steps)
+
+
+def vote(steps: int) -> Vote:
+    """Return the vote for methods that fit a network to a code: what is withheld, the noise level, the quiet time."""
+    return Vote(
+        rules=(HeldOutPixels(steps=steps), Discrepancy(steps=steps), CalmWindow(steps=steps, warm_up=200)),
+        steps=steps,
+    )
+
+
+#: Name -> rule with a budget of so many steps, for views of a kind.
+RULES: Mapping[str, Callable[[int, Views], Stop]] = {
+    "budget": lambda steps, views: After(steps),
+    "discrepancy": lambda steps, views: Discrepancy(steps=steps),
+    "es_wmv": lambda steps, views: CalmWindow(steps=steps),
+    "es_emv": lambda steps, views: CalmAverage(steps=steps),
+    "held_out_pixels": _held_out_pixels,
+    "held_out_risk": lambda steps, views: HeldOut(steps=steps),
+    "zero_crossing": lambda steps, views: ZeroCrossing(steps=steps),
+    "self_validation": lambda steps, views: SelfValidation(steps=steps),
+    "vote": lambda steps, views: vote(steps),
 }
 
 
@@ -28,6 +58,6 @@ def with_stop(method: Method, name: str) -> Method:
             return Within(change, with_stop(inner, name))
         case Recipe(readout=readout) if method.budget:
             best = Best() if isinstance(readout, Last) and method.views.sees_observation else readout
-            return replace(method, stop=RULES[name](method.budget), readout=best)
+            return replace(method, stop=RULES[name](method.budget, method.views), readout=best)
         case _:
             raise RecipeError(f"a stopping rule needs a method that makes steps, got {method}")

@@ -31,8 +31,8 @@ class MovingAverage(Readout):
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if not 0 < self.weight < 1:
             yield f"{self} needs a weight between 0 and 1"
-        if recipe.views.sees_observation:
-            yield f"{self} averages outputs as images, but {recipe.views} may draw other sizes; use Last or Best"
+        if not recipe.views.draws_whole_images:
+            yield f"{self} averages outputs as images, but {recipe.views} draws other things; use Last or Best"
 
     def start(self, problem: Problem) -> LiveReadout:
         return _MovingAverage(self.weight)

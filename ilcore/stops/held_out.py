@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.draws import knows_correlation, probe_of
 from ilcore.grammar.masks import grid_phase
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
@@ -27,9 +28,9 @@ class HeldOut(Stop):
     """Ask for a grid of pixels never in training, always when judging, and keep what restores them best.
 
     The risk at every held-out pixel is Stein's: (f(y) - y)^2 - s^2 + 2 s^2 df/dy, the derivative along one fixed random
-    probe. (Tried: the recorrupted pair y + a w, y - w / a instead; its spread is five times larger.) An iterate counts
-    as best only if it beats the untouched start by two standard errors of the paired difference as well as every
-    iterate before it; otherwise the start stands (do no harm).
+    probe; where neighbours share noise the probe does too. (Tried: the recorrupted pair y + a w, y - w / a instead; its
+    spread is five times larger.) An iterate counts as best only if it beats the untouched start by two standard errors
+    of the paired difference as well as every iterate before it; otherwise the start stands (do no harm).
 
     Args:
         steps: Updates at most.
@@ -53,8 +54,8 @@ class HeldOut(Stop):
             yield f"{self} shows the network the observation, but {recipe.views} never does"
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
-        elif self.steps and any(noise.correlation not in ("white", "unknown") for noise in problem.noise):
-            yield f"{self} needs white noise, got {[noise.correlation for noise in problem.noise]}"
+        elif self.steps and not all(knows_correlation(noise) for noise in problem.noise):
+            yield f"{self} needs the correlation of noise that is not white; let preflight measure it"
 
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
         return _HeldOut(self, problem, streams, shared)
@@ -68,7 +69,8 @@ class _HeldOut:
         held = grid_phase(problem.space, spec.stride, place).to(device).expand_as(observed)
         trusted = torch.ones_like(held) if problem.trusted is None else problem.trusted
         self.observed, self.variance = observed, problem.noise_std(observed).square()
-        self.probe = streams.signs(observed.shape[1:]).to(device)
+        # A probe with the noise's own law measures the derivative in the directions that count.
+        self.probe = self.variance.sqrt() * probe_of(problem, streams)
         self.held, self.training = held & trusted, replace(problem, trusted=trusted & ~held)
         self.first: dict[int, Tensor] = {}
         self.lowest: dict[int, float] = {}
@@ -95,9 +97,9 @@ class _HeldOut:
     def _of_rows(self, trial: Trial, rows: list[int]) -> Iterator[tuple[int, Tensor]]:
         observed, probe, variance = self.observed[rows], self.probe[rows], self.variance[rows]
         with torch.no_grad():
-            image, moved = trial.model(observed, rows), trial.model(observed + _PROBE * probe, rows)
-        slope = probe * (moved - image) / _PROBE
-        errors = (image - observed).square() - variance + 2 * variance * slope
+            length = _PROBE / probe.abs().amax(tuple(range(1, probe.ndim)), keepdim=True).clamp_min(1e-8)
+            image, moved = trial.model(observed, rows), trial.model(observed + length * probe, rows)
+        errors = (image - observed).square() - variance + 2 * probe * (moved - image) / length
         return ((row, error[self.held[row]]) for row, error in zip(rows, errors, strict=True))
 
     def _look(self, key: int, errors: Tensor) -> tuple[bool, float | None]:

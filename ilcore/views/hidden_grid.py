@@ -28,6 +28,7 @@ class HiddenGrid(Views):
         Batson & Royer, "Noise2Self", ICML 2019, eq. 3; random phases as in Krull et al., "Noise2Void", CVPR 2019.
     """
 
+    draws_whole_images = True
     stride: int = 4
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:

@@ -32,6 +32,7 @@ class NoiseCode(Views):
     """
 
     sees_observation = False
+    draws_whole_images = True
     channels: int = 32
     amplitude: float = 0.1
     jitter: float = 1 / 30

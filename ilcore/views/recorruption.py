@@ -8,7 +8,7 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
-from ilcore.grammar.draws import lags_of, unit_noise
+from ilcore.grammar.draws import knows_correlation, unit_noise
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
@@ -30,6 +30,7 @@ class Recorruption(Views):
         Pang et al., "Recorrupted-to-Recorrupted", CVPR 2021, eq. 8; Monroy et al., "Generalized R2R", CVPR 2025.
     """
 
+    draws_whole_images = True
     amount: float = 0.5
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
@@ -39,7 +40,7 @@ class Recorruption(Views):
             return  # A model that is only applied is never shown a pair.
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
-        elif any(noise.correlation not in ("white", "unknown") and lags_of(noise) == (0, 0) for noise in problem.noise):
+        elif not all(knows_correlation(noise) for noise in problem.noise):
             yield f"{self} needs white noise or its correlation, got {[noise.correlation for noise in problem.noise]}"
 
     def start(self, problem: Problem, streams: Streams) -> LiveViews:

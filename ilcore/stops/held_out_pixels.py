@@ -1,0 +1,122 @@
+"""Pixels that training never asks for, and nobody needs to know the noise."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ilcore.grammar.arrays import Streams, per_tile_mean
+from ilcore.grammar.masks import neighbour_mean
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveStop, Stop
+from ilcore.grammar.trial import Judgement, Trial
+
+#: Fewer withheld values say nothing.
+_FEWEST = 16
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class HeldOutPixels(Stop):
+    """Keep the iterate that predicts withheld pixels best, and end when it has not improved for long.
+
+    The squared error at a pixel whose noise the network cannot have seen is its risk there plus the noise variance.
+    A network that is shown the observation sees the mean of the neighbours instead while it is judged.
+
+    Args:
+        steps: Updates at most.
+        share: Share of pixels withheld.
+        hides_input: The network is shown the observation.
+        every: Steps between two looks.
+        patience: Steps without a better prediction before the end.
+        memory: Weight of the past in the running mean of outputs that is judged, as in `MovingAverage`.
+
+    Reference:
+        Darestani, Liu & Heckel, ICML 2022 (held-out measurements); Batson & Royer, ICML 2019, eq. 1 (the risk).
+    """
+
+    steps: int
+    share: float = 0.05
+    hides_input: bool = False
+    every: int = 1
+    patience: int = 500
+    memory: float = 0.99
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        if self.steps < 0 or not 0 < self.share < 1 or self.every < 1 or self.patience < 1 or not 0 <= self.memory < 1:
+            yield f"{self} needs steps >= 0, 0 < share < 1, every >= 1, patience >= 1 and 0 <= memory < 1"
+        if self.hides_input != recipe.views.sees_observation:
+            yield f"{self} needs hides_input={recipe.views.sees_observation} with {recipe.views}"
+
+    def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
+        return _HeldOutPixels(self, problem, streams, shared)
+
+
+class _HeldOutPixels:
+    def __init__(self, spec: HeldOutPixels, problem: Problem, streams: Streams, shared: bool) -> None:
+        self.spec, self.problem, self.shared = spec, problem, shared
+        drawn = streams.uniform((1, *problem.space)).to(problem.observed.device) < spec.share
+        trusted = torch.ones_like(problem.observed, dtype=torch.bool) if problem.trusted is None else problem.trusted
+        self.held, kept = drawn & trusted, trusted & ~drawn
+        self.training = replace(problem, trusted=kept)
+        self.hidden = torch.where(self.held, neighbour_mean(problem.observed, kept), problem.observed)
+        noise = None if problem.noise is None else problem.noise_std(problem.observed).square()
+        self.floor = None if noise is None else per_tile_mean(noise, self.held)
+        self.means: dict[int, Tensor] = {}
+        self.lowest: dict[int, float] = {}
+        self.when: dict[int, int] = {}
+
+    def training_problem(self) -> Problem:
+        return self.training
+
+    def judge(self, trial: Trial) -> Judgement:
+        count, done = len(trial.rows), trial.step >= self.spec.steps
+        budget = f"budget of {self.spec.steps} steps" if done else None
+        if self.shared and not self.spec.hides_input:
+            # One code per tile: a model of all tiles is never seen whole.
+            return Judgement((budget,) * count, (True,) * count)
+        if trial.step % self.spec.every and not done:
+            return Judgement((None,) * count, (False,) * count, (None,) * count)
+        errors = self._errors(trial)
+        if self.shared:
+            errors = {0: sum(errors.values()) / len(errors)}
+        sights = [self._look(trial.step, key, error) for key, error in errors.items()] * (count if self.shared else 1)
+        reasons = tuple(reason or budget for _, reason, _ in sights)
+        return Judgement(reasons, tuple(best for best, _, _ in sights), tuple(risk for _, _, risk in sights))
+
+    def _errors(self, trial: Trial) -> dict[int, float]:
+        return {
+            row: float(per_tile_mean((image - self.problem.observed[[row]]).square(), self.held[[row]]))
+            for row, image in zip(trial.rows, self._images(trial), strict=True)
+        }
+
+    def _images(self, trial: Trial) -> Iterator[Tensor]:
+        """Yield the image of every row, [1, channel, *space], as it would be observed without noise."""
+        operator = self.problem.operator
+        for position, row in enumerate(trial.rows):
+            if self.spec.hides_input:
+                with torch.no_grad():
+                    image = trial.model(self.hidden[[row]], [row])
+            else:
+                image = self._averaged(row, trial.output[[position]])
+            yield image if operator is None else operator.forward(image)
+
+    def _averaged(self, row: int, output: Tensor) -> Tensor:
+        before = self.means.get(row)
+        self.means[row] = output if before is None else before.lerp(output, 1 - self.spec.memory)
+        return self.means[row]
+
+    def _look(self, step: int, key: int, error: float) -> tuple[bool, str | None, float | None]:
+        held = int(self.held[key].sum()) if not self.shared else int(self.held.sum())
+        if held < _FEWEST:
+            return True, None, None
+        risk = None if self.floor is None else error - float(self.floor.mean() if self.shared else self.floor[key])
+        if error < self.lowest.get(key, float("inf")):
+            self.lowest[key], self.when[key] = error, step
+            return True, None, risk
+        waited = step - self.when.get(key, step) >= self.spec.patience
+        reason = f"withheld pixels have not been predicted better for {self.spec.patience} steps" if waited else None
+        return False, reason, risk

@@ -1,0 +1,88 @@
+"""Several rules that know nothing of each other; the majority decides."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+from ilcore.grammar.arrays import Streams
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveStop, Stop
+from ilcore.grammar.trial import Judgement, Trial
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Vote(Stop):
+    """Keep the last iterate that most rules still called better than all before it: the median of their choices.
+
+    A rule speaks for an iterate if it called one of the last `grace` iterates its best. Where rules contradict each
+    other no majority forms any more after the earliest of them, so that the earliest iterate that is safe by most of
+    them comes out. A rule that needs the noise model abstains where nobody knows it.
+
+    Args:
+        rules: Each with a budget of its own.
+        steps: Updates at most.
+        grace: Steps for which an approval holds.
+    """
+
+    rules: tuple[Stop, ...]
+    steps: int
+    grace: int = 20
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        if self.grace < 1 or self.steps < 0:
+            yield f"{self} needs grace >= 1 and steps >= 0"
+        able = [rule for rule in self.rules if not (rule.needs_noise and problem.noise is None)]
+        if len(able) < 2:
+            yield f"{self} needs two rules that can judge, got {able}"
+        for rule in able:
+            yield from rule.complaints(recipe, problem)
+
+    def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
+        return _Vote(self, problem, streams, shared)
+
+
+class _Vote:
+    def __init__(self, spec: Vote, problem: Problem, streams: Streams, shared: bool) -> None:
+        self.spec, self.problem = spec, problem
+        self.rules: list[LiveStop] = []
+        for rule in spec.rules:
+            if not (rule.needs_noise and problem.noise is None):
+                self.rules.append(rule.start(self.problem, streams, shared=shared))
+                # What one rule withholds none may see.
+                self.problem = self.rules[-1].training_problem()
+        self.needed = len(self.rules) // 2 + 1
+        self.approved: dict[tuple[int, int], int] = {}
+        self.ended: dict[int, dict[int, str]] = {}
+
+    def training_problem(self) -> Problem:
+        return self.problem
+
+    def judge(self, trial: Trial) -> Judgement:
+        judged = [rule.judge(trial) for rule in self.rules]
+        for number, one in enumerate(judged):
+            for row, best, reason in zip(trial.rows, one.best, one.reasons, strict=True):
+                if best:
+                    self.approved[number, row] = trial.step
+                if reason is not None:
+                    self.ended.setdefault(row, {}).setdefault(number, reason)
+        bests = tuple(self._is_best(row, trial.step) for row in trial.rows)
+        reasons = tuple(self._reason(row, trial.step) for row in trial.rows)
+        risks = tuple(next((one.risks[n] for one in judged if one.risks and one.risks[n] is not None), None)
+                      for n in range(len(trial.rows)))  # fmt: skip
+        return Judgement(reasons, bests, risks)
+
+    def _is_best(self, row: int, step: int) -> bool:
+        ended = self.ended.get(row, {})
+        still = [
+            number not in ended and step - self.approved.get((number, row), -self.spec.grace) < self.spec.grace
+            for number in range(len(self.rules))
+        ]
+        return sum(still) >= self.needed
+
+    def _reason(self, row: int, step: int) -> str | None:
+        ended = self.ended.get(row, {})
+        if len(ended) > len(self.rules) - self.needed:
+            return "vote: " + " and ".join(dict.fromkeys(ended.values()))
+        return f"budget of {self.spec.steps} steps" if step >= self.spec.steps else None

@@ -1,0 +1,73 @@
+"""What rules have in common that watch the image of every step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ilcore.grammar.arrays import Streams
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveStop, Stop
+from ilcore.grammar.trial import Judgement, Trial
+
+
+class Sight(NamedTuple):
+    """What one look at one tile says."""
+
+    is_best: bool
+    reason: str | None = None
+    risk: float | None = None
+
+
+class Watcher(Protocol):
+    """A rule for one tile during one fit."""
+
+    def look(self, step: int, image: Tensor, loss: float) -> Sight:
+        """Judge the image [channel, *space] of this step and its loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchingStop(Stop, ABC):
+    """A rule that follows the output of every tile from step to step.
+
+    Where one model is learnt from many tiles no tile is seen at every step, and the budget alone ends the fit.
+    """
+
+    steps: int
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        if self.steps < 0:
+            yield f"{self} needs steps >= 0"
+        if not recipe.views.draws_whole_images:
+            yield f"{self} watches whole images, but {recipe.views} draws other things; use After or HeldOutPixels"
+
+    @abstractmethod
+    def watcher(self, problem: Problem, streams: Streams) -> Watcher:
+        """Return the rule for the one tile of `problem`."""
+
+    def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
+        return Watching(self, problem, streams, shared)
+
+
+class Watching:
+    """A watcher for every tile."""
+
+    def __init__(self, spec: WatchingStop, problem: Problem, streams: Streams, shared: bool) -> None:
+        self.spec, self.problem, self.shared = spec, problem, shared
+        count = 0 if shared else len(streams)
+        self.watchers = [spec.watcher(problem.rows([row]), streams.only([row])) for row in range(count)]
+
+    def training_problem(self) -> Problem:
+        return self.problem
+
+    def judge(self, trial: Trial) -> Judgement:
+        budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
+        if self.shared or trial.losses is None:
+            return Judgement((budget,) * len(trial.rows), (True,) * len(trial.rows))
+        seen = zip(trial.rows, trial.output, trial.losses.tolist(), strict=True)
+        sights = [self.watchers[row].look(trial.step, image, loss) for row, image, loss in seen]
+        reasons = tuple(sight.reason or budget for sight in sights)
+        return Judgement(reasons, tuple(s.is_best for s in sights), tuple(s.risk for s in sights))
