@@ -9,6 +9,7 @@ from rich.table import Table
 from flows.answers import err, out
 
 if TYPE_CHECKING:
+    from ilcore.benchmark.score import Score
     from ilcore.restoring.plan import RestorationPlan
 
 MARKS = {"pass": "[green]pass[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
@@ -70,6 +71,19 @@ def show_verdict(found: Mapping[str, Any], *, as_json: bool) -> None:
     rows = [(f["check"], f["verdict"], _short(f["measured"]), f["allowed"]) for f in found["findings"]]
     out.print(_grid(("check", "verdict", "measured", "allowed"), rows))
     out.print(f"\nverdict: {MARKS.get(found['verdict'], found['verdict'])}")
+
+
+def show_scores(scores: "Sequence[Score]") -> None:
+    """Show mean PSNR and SSIM of every method on every set, and how many images a method refused."""
+    from ilcore.benchmark.table import cells
+
+    found, sets = cells(scores), list(dict.fromkeys(score.set for score in scores))
+    rows = []
+    for method in dict.fromkeys(score.method for score in scores):
+        shown = [found.get((method, name)) for name in sets]
+        refused = sum(score.method == method and score.psnr is None for score in scores)
+        rows.append((method, *(f"{c.psnr:.2f} / {c.ssim:.3f}" if c else "-" for c in shown), refused or ""))
+    out.print(_grid(("method", *sets, "refused"), rows))
 
 
 def _facts(rows: Mapping[str, object]) -> Table:

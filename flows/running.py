@@ -9,6 +9,7 @@ from flows.pages import MARKS
 
 if TYPE_CHECKING:
     from ilcore.restoring.planning import Wishes
+    from tasks.benchmark import Event
     from tasks.publish import Outcome
 
 
@@ -83,6 +84,22 @@ def run_pretrain(**wishes: Any) -> None:
     for name, value in metrics.items():
         out.print(f"{name}: {value:.2f} dB", markup=False)
     out.print(f"weights     {wishes['out']}\nregistered  {registered.uri}", markup=False)
+
+
+def run_bench(event: "Event", tracking: str | None) -> None:
+    """Measure, show the table, and say where it is."""
+    from dataclasses import fields
+
+    # What was asked for wrongly is said before anything is started.
+    event.contenders(), event.pictures()
+    out.print("starting Prefect ...", style="dim")
+    from flows.benchmark import benchmark
+    from flows.pages import show_scores
+
+    wishes = {field.name: getattr(event, field.name) for field in fields(event)}
+    scores, page = settled(benchmark, {**wishes, "tracking": tracking})
+    show_scores(scores)
+    out.print(f"\ntable       {event.out}\nscores      {event.file().path}\nMLflow      {page}", markup=False)
 
 
 def settled(flow: Callable[..., Any], parameters: dict[str, Any]) -> Any:
