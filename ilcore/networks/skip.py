@@ -16,6 +16,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.networks.levels import enlarged, strides
 from ilcore.networks.per_tile import ConvSpec, TileConv, TileNorm
 
 
@@ -49,27 +50,16 @@ class SkipNet(Network):
         return (4, 16, 16)[-space:]
 
 
-def _strides(space: Sequence[int], scales: int) -> list[tuple[int, ...]]:
-    """Return the stride of each level; an axis shorter than four voxels is not halved any further."""
-    found: list[tuple[int, ...]] = []
-    sides = list(space)
-    while len(found) < scales and max(sides) >= 4:
-        stride = tuple(2 if side >= 4 else 1 for side in sides)
-        sides = [-(-side // step) for side, step in zip(sides, stride, strict=True)]
-        found.append(stride)
-    return found
-
-
 class _SkipNet(LiveNetwork):
     def __init__(self, spec: SkipNet, problem: Problem, inputs: int, streams: Streams) -> None:
         super().__init__()
         self.low, self.high = problem.value_range
-        strides = _strides(problem.space, spec.scales)
-        widths = [inputs if level == 0 else spec.width for level in range(len(strides))]
+        steps = strides(problem.space, spec.scales)
+        widths = [inputs if level == 0 else spec.width for level in range(len(steps))]
         self.levels = nn.ModuleList(
-            _Level(spec, width, stride, streams) for width, stride in zip(widths, strides, strict=True)
+            _Level(spec, width, stride, streams) for width, stride in zip(widths, steps, strict=True)
         )
-        ends = spec.width if strides else inputs
+        ends = spec.width if steps else inputs
         self.end = TileConv(ConvSpec(inputs=ends, outputs=problem.channels, kernel=(1,) * len(problem.space)), streams)
 
     def forward(self, seen: Tensor, rows: Sequence[int]) -> Tensor:
@@ -111,8 +101,5 @@ class _Level(nn.Module):
         return self.skip(seen, rows), self.deeper(self.down(seen, rows), rows)
 
     def ascend(self, deep: Tensor, skip: Tensor, rows: Sequence[int]) -> Tensor:
-        size = skip.shape[3:]
-        mode = "bilinear" if len(size) == 2 else "trilinear"
-        large = F.interpolate(deep.flatten(0, 1), size=tuple(size), mode=mode, align_corners=False)
-        joined = torch.cat([skip, large.unflatten(0, deep.shape[:2])], 2)
+        joined = torch.cat([skip, enlarged(deep, skip.shape[3:], "linear")], 2)
         return self.mix(self.up(self.norm(joined, rows), rows), rows)
