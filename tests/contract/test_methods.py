@@ -17,6 +17,7 @@ from ilcore.methods.entry import Entry, apply, configure, knobs
 from tests.scenes import scene
 
 NOISE_STD = 0.1
+_BLIND = {"steps": 60, "network.width": 8, "descent.learning_rate": 5e-3}
 #: Small enough for seconds, large enough to learn something.
 QUICK = {
     "nlm": {},
@@ -35,6 +36,11 @@ QUICK = {
     "unsure": {"steps": 150, "network.width": 16, "network.depth": 5},
     "dip_sure": {"steps": 150, "network.width": 16, "network.scales": 3},
     "esure": {"steps": 400, "network.width": 16, "network.scales": 3},
+    "n2v": _BLIND | {"views.percent": 6.0, "stop.every": 10},
+    "n2v2": _BLIND | {"views.percent": 6.0, "stop.every": 10},
+    "struct_n2v": _BLIND | {"views.percent": 6.0},
+    "noise2self": _BLIND | {"stop.every": 10},
+    "noise2same": _BLIND | {"views.percent": 6.0, "stop.every": 10},
 }
 
 

@@ -1,0 +1,138 @@
+"""Networks that predict pixels they do not see.
+
+Noise2Void:
+    repeat: hide one random pixel of every box behind another of its surroundings, y'
+            descend on (f(y') - y)^2 over the hidden pixels                            (section 3.2)
+            every few steps: predict pixels that are never asked for; keep the weights that do it best
+    return f(y)
+
+N2V2: the median of the surroundings in the place of a random pixel, no skip at the finest scale, blurred pooling.
+
+StructN2V: all pixels that share noise with the one asked for are hidden with it, as far as the measured correlation
+    reaches.
+
+Noise2Self: a grid of pixels hidden behind the mean of their neighbours; every pixel of the image is taken from a pass
+    in which it was hidden                                                             (eq. 3)
+
+Noise2Same: nothing has to be hidden from the result:
+    descend on mean (f(y) - y)^2 + 2 s sqrt(mean over hidden (f(y) - f(y'))^2)         (eq. 6)
+
+All of them are fitted without a residual connection: it lets the network repeat what it sees. Not taken over from the
+published programs: patches and their flips; every step sees the whole tile.
+"""
+
+from ilcore.descents.adam import Adam
+from ilcore.grammar.recipe import Recipe
+from ilcore.losses.fidelity import SquaredError
+from ilcore.losses.invariance import InvarianceBound
+from ilcore.methods.entry import Entry
+from ilcore.networks.unet import UNet
+from ilcore.readouts.last import Best, Last
+from ilcore.stops.budget import After
+from ilcore.stops.held_out_pixels import HeldOutPixels
+from ilcore.views.hidden_grid import HiddenGrid
+from ilcore.views.hidden_pixels import HiddenPixels
+from ilcore.views.stitched import Stitched
+
+_withheld = HeldOutPixels(steps=2000, hides_input=True, every=25, patience=500, memory=0.0)
+
+#: Krull, Buchholz & Jug, "Noise2Void", CVPR 2019; percent, window and rate of the released program.
+n2v = Recipe(
+    views=HiddenPixels(percent=1.5, window=11, replacement="uniform"),
+    network=UNet(width=32, depth=2),
+    loss=SquaredError(),
+    descent=Adam(4e-4, halve_every=1000),
+    stop=_withheld,
+    readout=Best(),
+)
+
+#: Hoeck et al., "N2V2", ECCV-W 2022.
+n2v2 = Recipe(
+    views=HiddenPixels(percent=1.5, window=11, replacement="median"),
+    network=UNet(width=32, depth=2, top_skip=False, blur_pool=True),
+    loss=SquaredError(),
+    descent=Adam(4e-4, halve_every=1000),
+    stop=_withheld,
+    readout=Best(),
+)
+
+#: Broaddus et al., "Removing structured noise with self-supervised blind-spot networks", ISBI 2020. A withheld pixel
+#: is predicted best by its own noise where neighbours share it: the budget ends the fit.
+struct_n2v = Recipe(
+    views=HiddenPixels(percent=1.0, window=11, footprint="measured"),
+    network=UNet(width=32, depth=2),
+    loss=SquaredError(),
+    descent=Adam(4e-4, halve_every=500),
+    stop=After(1000),
+    readout=Last(),
+)
+
+#: Batson & Royer, "Noise2Self", ICML 2019.
+noise2self = Recipe(
+    views=Stitched(HiddenGrid(stride=4)),
+    network=UNet(width=32, depth=2),
+    loss=SquaredError(),
+    descent=Adam(1e-3, halve_every=500),
+    stop=_withheld,
+    readout=Best(),
+)
+
+#: Xie, Wang & Ji, "Noise2Same", NeurIPS 2020.
+noise2same = Recipe(
+    views=HiddenPixels(percent=1.5, window=5, replacement="uniform"),
+    network=UNet(width=32, depth=2),
+    loss=InvarianceBound(weight=2.0),
+    descent=Adam(4e-4, halve_every=1000),
+    stop=_withheld,
+    readout=Best(),
+)
+
+ENTRIES = (
+    Entry(
+        name="n2v",
+        method=n2v,
+        summary="U-Net that predicts hidden pixels from their surroundings; white noise, no knowledge needed.",
+        question="What is the value of a pixel, going by the pixels around it?",
+        when="White noise of unknown law, many tiles of one acquisition. One tile: noise2fast learns faster.",
+        reference="Krull, Buchholz & Jug, Noise2Void, CVPR 2019",
+        cost=1,
+    ),
+    Entry(
+        name="n2v2",
+        method=n2v2,
+        summary="Noise2Void without its checkerboards: median behind hidden pixels, blurred pooling.",
+        question="What is the value of a pixel, going by the pixels around it?",
+        when="Wherever n2v would do.",
+        reference="Hoeck, Buchholz, Brachmann, Jug & Freytag, N2V2, ECCV-W 2022",
+        cost=1,
+    ),
+    Entry(
+        name="struct_n2v",
+        method=struct_n2v,
+        summary="Noise2Void that hides all pixels which share noise with the one it asks for.",
+        question="What is the value of a pixel, going by the pixels whose noise is independent of its own?",
+        when="Stripes of a few pixels, along rows or columns, whose correlation was measured. Blurs what it hides.",
+        reference="Broaddus, Krull, Weigert, Schmidt & Myers, ISBI 2020",
+        cost=1,
+        copes_with=frozenset({"white", "row", "column", "isotropic"}),
+        needs=frozenset({"noise"}),
+    ),
+    Entry(
+        name="noise2self",
+        method=noise2self,
+        summary="Predicts a grid of hidden pixels; the image is made of such predictions alone.",
+        question="What is the value of a pixel, going by all pixels but itself?",
+        when="White noise of unknown law, and an image that owes nothing to the noise of its own pixels.",
+        reference="Batson & Royer, Noise2Self, ICML 2019",
+        cost=1,
+    ),
+    Entry(
+        name="noise2same",
+        method=noise2same,
+        summary="May use the pixel it restores, at a price that bounds the risk.",
+        question="Which image is near the observation without leaning on any pixel's own noise?",
+        when="White noise; weaker noise than n2v needs, as the pixel itself has a say.",
+        reference="Xie, Wang & Ji, Noise2Same, NeurIPS 2020",
+        cost=1,
+    ),
+)
