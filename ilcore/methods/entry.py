@@ -56,6 +56,11 @@ class Entry:
         """Tell whether weights learnt on other tiles restore a tile unseen."""
         return self.method.can_apply
 
+    @property
+    def usual_scope(self) -> str:
+        """Return volume where one model can simply be applied to every tile, else tile."""
+        return "tile" if self.tile_steps or "volume" not in self.scopes else "volume"
+
     def halo(self, space: int) -> tuple[int, ...]:
         """Return the context one voxel needs on each spatial axis."""
         return self.method.halo(space)

@@ -68,7 +68,7 @@ class NonLocalRidge(ByHand):
         with torch.no_grad():
             images = [self._tile(problem.rows([row])) for row in range(len(problem.observed))]
         count = len(images)
-        return Restoration(image=torch.cat(images), steps=(0,) * count, stopped=("two passes",) * count)
+        return Restoration(image=torch.cat(images), steps=(0,) * count, stopped=("applied in two passes",) * count)
 
     def _tile(self, problem: Problem) -> Tiles:
         """Return the image of one tile, [1, channel, *space]."""

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ilcore.grammar.arrays import Mask, PerTile, Streams, Tiles, per_tile_mean
-from ilcore.grammar.problem import Noise
+from ilcore.grammar.draws import is_white, probe_of
+from ilcore.grammar.problem import Noise, Problem
 
 
 def risk_sure(
@@ -26,7 +27,7 @@ def risk_sure(
     Args:
         predict: The restoration as a function of the observation, in float32.
         noisy: Observation.
-        noise: Noise of each channel, in the units of `noisy`; must be white.
+        noise: Noise of each channel, in the units of `noisy`; its correlation, where it was measured, shapes the probe.
         streams: One random stream per tile, for the probes.
         trusted: Where the observation is data; only there the error is counted. None means everywhere.
         probes: Random directions along which the divergence is measured.
@@ -46,8 +47,12 @@ def risk_sure(
     )
     if trusted is not None:
         variance = variance * trusted
-    slope = torch.zeros_like(noisy)
+    problem, slope = Problem(observed=noisy, noise=tuple(noise)), torch.zeros_like(noisy)
+    white = is_white(problem)
+    size = torch.ones_like(noisy) if white else variance.clamp_min(0).sqrt()
     for _ in range(probes):
-        probe = streams.signs(noisy.shape[1:]).to(noisy.device)
-        slope += probe * (predict(noisy + step * probe) - image) / (step * probes)
-    return per_tile_mean((image - noisy).square() - variance + 2 * variance * slope, trusted)
+        probe = size * probe_of(problem, streams)
+        length = step / size.amax(tuple(range(1, size.ndim)), keepdim=True).clamp_min(1e-8)
+        slope += probe * (predict(noisy + length * probe) - image) / (length * probes)
+    covariance = variance * slope if white else slope
+    return per_tile_mean((image - noisy).square() - variance + 2 * covariance, trusted)

@@ -169,7 +169,7 @@ def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Atte
     return Attempt(
         used="tile",
         image=image,
-        reason=reason if reason in REASONS else "budget",
+        reason=reason if reason in REASONS else "rule",
         steps=done.steps[row],
         risk=done.risk[row] if done.risk else None,
         risk_before=done.risk_before[row] if done.risk_before else None,

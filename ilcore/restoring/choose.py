@@ -1,11 +1,14 @@
 """From what preflight found to a method: which one, learnt where, with which knobs, and why in one sentence.
 
     task     weights   noise                    method
-    inpaint  any       any                      dip, tile by tile
+    inpaint  any       any                      dip, tile by tile, ended by a vote
     denoise  yes       white, certain           adapted: pretrained, then fine-tuned on the volume
     denoise  yes       correlated or uncertain  adapted with 0 steps: pretrained, applied as it is
-    denoise  no        white, certain           zs_n2n, one model for the volume; tile by tile for very few tiles
-    denoise  no        correlated or uncertain  dip, tile by tile
+    denoise  no        white, certain           nl_ridge, tile by tile
+    denoise  no        correlated or uncertain  dip, tile by tile, ended by a vote
+
+Where the noise is known, its correlation included, the cheap candidates are tried on samples of the volume first, and
+nl_ridge takes the place of the pretrained model wherever its estimated risk is clearly lower.
 
 Methods that learn by predicting voxels from their neighbours reproduce noise that neighbours share, so they are
 allowed only where the noise is white for certain.
@@ -19,10 +22,11 @@ from ilcore.grammar.errors import BadInput
 
 #: Below this confidence preflight is not relied on.
 CERTAIN = 0.2
-#: A volume of fewer voxels has too few tiles to share one model among them.
-_FEW_VOXELS = 4 * 128 * 128
+#: Risks in this proportion differ clearly: fine-tuning wins about as much as that back.
+_CLEARLY = 0.93
 
 _APPLY_ONLY: Mapping[str, bool | int | float | str] = {"stop.steps": 0}
+_VOTE: Mapping[str, bool | int | float | str] = {"stop": "vote"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +46,44 @@ class Choice:
     why: str
 
 
-def choose(preflight: Preflight, *, task: str = "denoise", space: int, voxels: int, has_weights: bool = True) -> Choice:
+def choose(
+    preflight: Preflight, *, task: str = "denoise", has_weights: bool = True, risks: Mapping[str, float] | None = None
+) -> Choice:
     """Choose the method for one volume.
 
     Args:
         preflight: What is known of the noise.
         task: denoise or inpaint.
-        space: Number of space axes with more than one plane, 2 or 3.
-        voxels: Voxels of one channel of the volume.
         has_weights: Whether pretrained weights are at hand.
+        risks: Estimated risk of the candidates on samples, where they were tried.
 
     Raises:
         BadInput: The task is neither.
     """
     if task == "inpaint":
-        return Choice(method="dip", scope="tile", why="missing values are filled from what the tile itself contains")
+        why = "missing values are filled from what the tile itself contains"
+        return Choice(method="dip", scope="tile", overrides=dict(_VOTE), why=why)
     if task != "denoise":
         raise BadInput(f"task must be denoise or inpaint, got {task!r}")
     doubt = _doubt(preflight)
-    if has_weights:
-        return _pretrained(doubt)
-    return _from_scratch(doubt, space, voxels)
+    if not has_weights:
+        return _from_scratch(doubt)
+    return (_by_risk(risks) if risks else None) or _pretrained(doubt)
+
+
+def is_worth_trying(preflight: Preflight) -> bool:
+    """Tell whether the noise is known well enough for risks to be estimated."""
+    return bool(preflight.channels) and preflight.verdict != "unknown" and preflight.confidence >= CERTAIN
+
+
+def _by_risk(risks: Mapping[str, float]) -> Choice | None:
+    own, pretrained = risks["nl_ridge"], risks["adapted"]
+    if own >= _CLEARLY * pretrained:
+        return None
+    why = (
+        f"tried on samples, groups of alike patches have {max(own, 0) / pretrained:.0%} of the pretrained model's risk"
+    )
+    return Choice(method="nl_ridge", scope="tile", why=why)
 
 
 def _pretrained(doubt: str | None) -> Choice:
@@ -73,13 +94,12 @@ def _pretrained(doubt: str | None) -> Choice:
     return Choice(method="adapted", scope="volume", overrides=dict(_APPLY_ONLY), why=why)
 
 
-def _from_scratch(doubt: str | None, space: int, voxels: int) -> Choice:
+def _from_scratch(doubt: str | None) -> Choice:
     if doubt is not None:
         why = f"{doubt} and there are no pretrained weights, so each tile is fitted with an image prior"
-        return Choice(method="dip", scope="tile", why=why)
-    scope = "tile" if voxels < _FEW_VOXELS * (32 if space == 3 else 1) else "volume"
-    why = f"the noise is white and there are no pretrained weights, so one small model per {scope} learns from pairs"
-    return Choice(method="zs_n2n", scope=scope, why=why)
+        return Choice(method="dip", scope="tile", overrides=dict(_VOTE), why=why)
+    why = "the noise is white and there are no pretrained weights, so alike patches of each tile restore one another"
+    return Choice(method="nl_ridge", scope="tile", why=why)
 
 
 def _doubt(preflight: Preflight) -> str | None:

@@ -24,7 +24,7 @@ STATUS = ("open", "restored", "fell back", "empty", "failed")
 #: Meaning of the numbers in `used`: what a tile's values come from.
 USED = ("none", "tile", "volume", "pretrained", "classical", "raw")
 #: Meaning of the numbers in `reason`: why its fit ended.
-REASONS = ("none", "applied", "budget", "held-out", "diverged", "empty", "memory", "error")
+REASONS = ("none", "applied", "budget", "held-out", "diverged", "empty", "memory", "error", "rule")
 #: Points kept of a loss curve.
 CURVE = 32
 

@@ -16,7 +16,7 @@ from ilcore.grammar.region import size
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.restoring.channels import believed, channel_plans, live_channels
-from ilcore.restoring.choose import Choice, choose
+from ilcore.restoring.choose import Choice, choose, is_worth_trying
 from ilcore.restoring.plan import (
     GridPlan,
     RestorationPlan,
@@ -25,6 +25,7 @@ from ilcore.restoring.plan import (
     Three,
     WeightsPlan,
 )  # fmt: skip
+from ilcore.restoring.probing import estimated_risks
 from ilcore.restoring.sampling import looks, sampled
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import balanced_core
@@ -98,7 +99,12 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     samples = sampled(volume, wishes.seed)
     found = believed(preflight(samples, volume.dtype, missing=volume.missing), wishes.noise_std)
     channels = channel_plans(samples, found, volume)
-    choice = _choice(live_channels(found, channels), volume, wishes)
+    live = live_channels(found, channels)
+    risks: Mapping[str, float] = {}
+    if wishes.method is None and wishes.task == "denoise" and is_worth_trying(live):
+        space = 3 if volume.shape[2] > 1 else 2
+        risks = estimated_risks(samples, channels, volume.missing, space=space, seed=wishes.seed)
+    choice = _choice(live, risks, wishes)
     weights = _weights(choice, wishes)
     entry = _entry(choice, weights)
     plan = RestorationPlan.of(
@@ -155,13 +161,11 @@ def _check_recipe(entry: Entry, plan: RestorationPlan) -> None:
     entry.method.check(Problem(observed=observed, noise=noise, value_range=plan.value_range))
 
 
-def _choice(found: Preflight, volume: Volume, wishes: Wishes) -> Choice:
-    space = 3 if volume.shape[2] > 1 else 2
-    voxels = int(np.prod(volume.shape[2:]))
-    choice = choose(found, task=wishes.task, space=space, voxels=voxels)
+def _choice(found: Preflight, risks: Mapping[str, float], wishes: Wishes) -> Choice:
+    choice = choose(found, task=wishes.task, risks=risks)
     if wishes.method is not None and wishes.method != choice.method:
         entry = find(wishes.method)
-        choice = Choice(method=entry.name, scope="tile" if entry.tile_steps else "volume", why="the user asked for it")
+        choice = Choice(method=entry.name, scope=entry.usual_scope, why="the user asked for it")
     merged = {**choice.overrides, **{_full(name): value for name, value in wishes.overrides.items()}}
     return replace(choice, scope=wishes.scope or choice.scope, overrides=merged)
 

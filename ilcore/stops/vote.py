@@ -1,4 +1,4 @@
-"""Several rules that know nothing of each other; the majority decides."""
+"""Several rules that know nothing of each other: the majority decides, the first may forbid."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +14,15 @@ from ilcore.grammar.trial import Judgement, Trial
 @final
 @dataclass(frozen=True, kw_only=True)
 class Vote(Stop):
-    """Keep the last iterate that most rules still called better than all before it: the median of their choices.
+    """Keep the last iterate that the first rule and most of all rules still called better than all before it.
 
-    A rule speaks for an iterate if it called one of the last `grace` iterates its best. Where rules contradict each
-    other no majority forms any more after the earliest of them, so that the earliest iterate that is safe by most of
-    them comes out. A rule that needs the noise model abstains where nobody knows it.
+    A rule speaks for an iterate if it called one of the last `grace` iterates its best. The first rule is the one that
+    estimates the risk itself and has a veto (tried without: at strong noise two rules that react late outvoted it, and
+    the image lost 0.9 dB). Where rules contradict each other, the earliest iterate that is safe by these terms comes
+    out. A rule that needs the noise model abstains where nobody knows it.
 
     Args:
-        rules: Each with a budget of its own.
+        rules: Each with a budget of its own; the first has the veto and needs no noise model.
         steps: Updates at most.
         grace: Steps for which an approval holds.
     """
@@ -79,10 +80,10 @@ class _Vote:
             number not in ended and step - self.approved.get((number, row), -self.spec.grace) < self.spec.grace
             for number in range(len(self.rules))
         ]
-        return sum(still) >= self.needed
+        return still[0] and sum(still) >= self.needed
 
     def _reason(self, row: int, step: int) -> str | None:
         ended = self.ended.get(row, {})
-        if len(ended) > len(self.rules) - self.needed:
+        if 0 in ended or len(ended) > len(self.rules) - self.needed:
             return "vote: " + " and ".join(dict.fromkeys(ended.values()))
         return f"budget of {self.spec.steps} steps" if step >= self.spec.steps else None

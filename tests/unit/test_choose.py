@@ -8,10 +8,8 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
-from ilcore.restoring.choose import choose
+from ilcore.restoring.choose import choose, is_worth_trying
 from tests.scenes import noisy, scene
-
-LARGE = 2000 * 2000
 
 
 def found(*verdicts, confidence=0.9, lag=0.0):
@@ -26,58 +24,74 @@ def found(*verdicts, confidence=0.9, lag=0.0):
 
 
 def test_white_noise_allows_adaptation_to_the_volume():
-    choice = choose(found("white"), space=2, voxels=LARGE)
+    choice = choose(found("white"))
     assert (choice.method, choice.scope, dict(choice.overrides)) == ("adapted", "volume", {})
 
 
 @pytest.mark.parametrize("verdicts", [("isotropic",), ("row",), ("column",), ("white", "isotropic"), ("unknown",), ()])
 def test_anything_else_leaves_the_pretrained_model_as_it_is(verdicts):
-    choice = choose(found(*verdicts, lag=0.55), space=2, voxels=LARGE)
+    choice = choose(found(*verdicts, lag=0.55))
     assert (choice.method, choice.scope, dict(choice.overrides)) == ("adapted", "volume", {"stop.steps": 0})
 
 
 def test_the_reason_names_the_correlation():
-    assert "isotropic, 0.55" in choose(found("isotropic", lag=0.55), space=2, voxels=LARGE).why
+    assert "isotropic, 0.55" in choose(found("isotropic", lag=0.55)).why
 
 
 def test_uncertain_whiteness_is_not_relied_on():
-    choice = choose(found("white", confidence=0.1), space=2, voxels=LARGE)
+    choice = choose(found("white", confidence=0.1))
     assert choice.overrides == {"stop.steps": 0}
     assert "0.10" in choice.why
 
 
 def test_unknown_noise_is_said_to_be_unknown():
-    assert "could not be told" in choose(found("unknown", confidence=0), space=2, voxels=LARGE).why
+    assert "could not be told" in choose(found("unknown", confidence=0)).why
 
 
-@pytest.mark.parametrize(("voxels", "scope"), [(100 * 100, "tile"), (LARGE, "volume")])
-def test_without_weights_white_noise_is_learnt_from_pairs(voxels, scope):
-    choice = choose(found("white"), space=2, voxels=voxels, has_weights=False)
-    assert (choice.method, choice.scope) == ("zs_n2n", scope)
+def test_without_weights_white_noise_is_learnt_from_alike_patches():
+    choice = choose(found("white"), has_weights=False)
+    assert (choice.method, choice.scope) == ("nl_ridge", "tile")
+
+
+@pytest.mark.parametrize(
+    ("own", "method"), [(0.5, "nl_ridge"), (0.97, "adapted"), (1.4, "adapted"), (-0.1, "nl_ridge")]
+)
+@pytest.mark.parametrize("verdict", ["white", "isotropic"])
+def test_a_clearly_lower_risk_on_samples_decides(verdict, own, method):
+    choice = choose(found(verdict), risks={"adapted": 1.0, "nl_ridge": own})
+    assert choice.method == method
+    assert ("%" in choice.why) == (method == "nl_ridge")
+
+
+@pytest.mark.parametrize(("verdict", "confidence"), [("unknown", 0.9), ("white", 0.1)])
+def test_nothing_is_tried_where_the_noise_is_not_known(verdict, confidence):
+    assert not is_worth_trying(found(verdict, confidence=confidence))
+    assert is_worth_trying(found("isotropic", confidence=0.9))
 
 
 @pytest.mark.parametrize("verdict", ["isotropic", "row", "unknown"])
 def test_without_weights_other_noise_needs_an_image_prior(verdict):
-    choice = choose(found(verdict), space=3, voxels=LARGE, has_weights=False)
+    choice = choose(found(verdict), has_weights=False)
     assert (choice.method, choice.scope) == ("dip", "tile")
+    assert choice.overrides == {"stop": "vote"}
 
 
 @pytest.mark.parametrize("has_weights", [True, False])
 def test_holes_are_filled_by_an_image_prior(has_weights):
-    choice = choose(found("white"), task="inpaint", space=2, voxels=LARGE, has_weights=has_weights)
+    choice = choose(found("white"), task="inpaint", has_weights=has_weights)
     assert (choice.method, choice.scope) == ("dip", "tile")
 
 
 def test_other_tasks_are_refused():
     with pytest.raises(BadInput, match="'sharpen'"):
-        choose(found("white"), task="sharpen", space=2, voxels=LARGE)
+        choose(found("white"), task="sharpen")
 
 
 @pytest.mark.parametrize("verdict", ["white", "isotropic"])
 @pytest.mark.parametrize("task", ["denoise", "inpaint"])
 @pytest.mark.parametrize("has_weights", [True, False])
 def test_every_choice_is_in_the_catalogue_and_can_be_configured(verdict, task, has_weights):
-    choice = choose(found(verdict), task=task, space=2, voxels=LARGE, has_weights=has_weights)
+    choice = choose(found(verdict), task=task, has_weights=has_weights)
     entry = configure(METHODS[choice.method], choice.overrides)
     assert task in entry.tasks
     assert choice.scope in entry.scopes
@@ -88,5 +102,5 @@ def test_every_choice_is_in_the_catalogue_and_can_be_configured(verdict, task, h
 @pytest.mark.parametrize(("blur", "steps"), [(0.0, None), (0.7, 0)])
 def test_from_pixels_to_method(blur, steps):
     image = noisy(scene("cells", (256, 256)), std=0.1, blur=blur)
-    choice = choose(preflight([image[None]], np.float32), space=2, voxels=image.size)
+    choice = choose(preflight([image[None]], np.float32))
     assert choice.overrides.get("stop.steps") == steps

@@ -1,0 +1,85 @@
+"""Candidates tried on a few samples of a volume before one is chosen: the estimated risk of each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ilcore import fit
+from ilcore.adapting.weights import SHIPPED, load_denoiser
+from ilcore.fit import Weights
+from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Method
+from ilcore.methods.catalogue import find
+from ilcore.qa.risk import risk_sure
+from ilcore.restoring.plan import ChannelPlan
+
+#: Methods that restore a sample within a second, so that trying them costs nothing.
+CANDIDATES = ("adapted", "nl_ridge")
+#: Samples tried, and their side.
+_SAMPLES, _SIDE = 6, 96
+
+
+def estimated_risks(
+    samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], missing: float | None, *, space: int, seed: int
+) -> Mapping[str, float]:
+    """Return Stein's estimate of the mean squared error of each candidate, in squared normalised units.
+
+    The pretrained model is taken as it is: fine-tuning can only lower its risk.
+
+    Args:
+        samples: [channel, z, y, x] each, as stored.
+        channels: Their normalisation and noise.
+        missing: Value that means "no data".
+        space: 2 or 3 axes of space.
+        seed: Of the probes.
+    """
+    problems = list(_problems(samples, channels, missing, space))
+    if not problems:
+        return {}
+    return {name: float(np.median([_risk(name, problem, seed) for problem in problems])) for name in CANDIDATES}
+
+
+def _problems(
+    samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], missing: float | None, space: int
+) -> Iterator[Problem]:
+    """Yield the middles of samples that are data throughout and hold something, the most varied first."""
+    live = [number for number, channel in enumerate(channels) if not channel.is_flat]
+    parts = [_middle(sample)[live].astype(np.float64) for sample in samples]
+    whole = [part for part in parts if np.isfinite(part).all() and (missing is None or (part != missing).all())]
+    noise = tuple(channels[number].noise for number in live)
+    for part in sorted(whole, key=lambda part: -part.std())[:_SAMPLES]:
+        low = np.array([channels[n].low for n in live])[:, None, None, None]
+        high = np.array([channels[n].high for n in live])[:, None, None, None]
+        seen = torch.from_numpy(((part - low) / (high - low)).astype(np.float32))[None]
+        yield Problem(observed=seen if space == 3 else seen[:, :, 0], noise=noise)
+
+
+def _middle(sample: NDArray[Any]) -> NDArray[Any]:
+    starts = [max(0, (side - _SIDE) // 2) for side in sample.shape[2:]]
+    return sample[:, :, starts[0] : starts[0] + _SIDE, starts[1] : starts[1] + _SIDE]
+
+
+def _risk(name: str, problem: Problem, seed: int) -> float:
+    """Return the risk of one candidate on one sample."""
+    method, weights = find(name).method, load_denoiser(SHIPPED)[1] if "weights" in find(name).needs else None
+    return float(
+        risk_sure(_restorer(method, weights, problem), problem.observed, problem.noise or (), _streams(seed))[0]
+    )
+
+
+def _restorer(method: Method, weights: Weights | None, problem: Problem) -> Any:
+    def restored(observed: Tiles) -> Tiles:
+        posed = Problem(observed=observed, noise=problem.noise)
+        if weights is None:
+            return fit.restore(method, posed, _streams(0)).image
+        return fit.predict(method, posed, weights, _streams(0))
+
+    return restored
+
+
+def _streams(seed: int) -> Streams:
+    return Streams.of(seed, "probing", [(0,)])
