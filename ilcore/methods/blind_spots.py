@@ -111,10 +111,10 @@ ENTRIES = (
         method=struct_n2v,
         summary="Noise2Void that hides all pixels which share noise with the one it asks for.",
         question="What is the value of a pixel, going by the pixels whose noise is independent of its own?",
-        when="Stripes of a few pixels, along rows or columns, whose correlation was measured. Blurs what it hides.",
+        when="Stripes of a few pixels whose correlation was measured. Round grains: only where all detail is larger.",
         reference="Broaddus, Krull, Weigert, Schmidt & Myers, ISBI 2020",
         cost=1,
-        copes_with=frozenset({"white", "row", "column", "isotropic"}),
+        copes_with=frozenset({"white", "row", "column"}),
         needs=frozenset({"noise"}),
     ),
     Entry(

@@ -18,6 +18,7 @@ from tests.scenes import scene
 
 NOISE_STD = 0.1
 _BLIND = {"steps": 60, "network.width": 8, "descent.learning_rate": 5e-3}
+_PAIRS = {"steps": 60, "network.width": 12, "network.depth": 5, "stop.every": 10, "descent.learning_rate": 3e-3}
 #: Small enough for seconds, large enough to learn something.
 QUICK = {
     "nlm": {},
@@ -41,7 +42,13 @@ QUICK = {
     "struct_n2v": _BLIND | {"views.percent": 6.0},
     "noise2self": _BLIND | {"stop.every": 10},
     "noise2same": _BLIND | {"views.percent": 6.0, "stop.every": 10},
+    "neighbor2neighbor": _BLIND | {"network.depth": 2},
+    "r2r": _PAIRS | {"views.draws": 4},
+    "gr2r": _PAIRS | {"views.draws": 4},
+    "frame_pairs": {"steps": 40, "network.inner.width": 8, "descent.learning_rate": 3e-3},
 }
+#: Methods that learn from one plane to the next, and what they say of a tile that has only one.
+STACKS = {"frame_pairs": "use 3-D tiles"}
 
 
 def quick(name: str, **more: int) -> Entry:
@@ -51,6 +58,10 @@ def quick(name: str, **more: int) -> Entry:
 
 def start_of(entry: Entry):
     return load_denoiser(SHIPPED)[1] if "weights" in entry.needs else None
+
+
+def shape_for(name: str, *shape: int) -> tuple[int, ...]:
+    return (*shape[:2], 4, *shape[2:]) if name in STACKS else shape
 
 
 def problem_of(*shape: int, seed: int = 0) -> tuple[Problem, torch.Tensor]:
@@ -103,14 +114,14 @@ def test_a_method_prints_hashes_and_pickles(name):
 
 @every_method
 def test_the_image_is_better_than_the_noisy_one(name):
-    problem, clean = problem_of(1, 1, 48, 48)
+    problem, clean = problem_of(*shape_for(name, 1, 1, 48, 48))
     done = run(name, problem, steps=300) if name == "dip" else run(name, problem)
     assert error(done.image, clean) < 0.7 * error(problem.observed, clean)
 
 
 @every_method
 def test_same_seed_same_image_and_another_seed_another(name):
-    problem, _ = problem_of(1, 1, 32, 32)
+    problem, _ = problem_of(*shape_for(name, 1, 1, 32, 32))
     first, second = run(name, problem, steps=6), run(name, problem, steps=6)
     assert torch.equal(first.image, second.image)
     assert first.stopped == second.stopped
@@ -118,7 +129,7 @@ def test_same_seed_same_image_and_another_seed_another(name):
 
 @every_method
 def test_tiles_together_equal_each_alone(name):
-    problem, _ = problem_of(3, 1, 32, 32)
+    problem, _ = problem_of(*shape_for(name, 3, 1, 32, 32))
     together = run(name, problem, steps=4)
     for row in range(3):
         entry, tiles = quick(name, steps=4), streams(name, 3)
@@ -129,7 +140,7 @@ def test_tiles_together_equal_each_alone(name):
 @every_fit
 @pytest.mark.parametrize("strategy", ["grouped", "vmap"])
 def test_every_strategy_computes_the_same_image(name, strategy):
-    problem, _ = problem_of(2, 1, 32, 32)
+    problem, _ = problem_of(*shape_for(name, 2, 1, 32, 32))
     # Adam's first steps are signs of gradients: small ones, or the last bits of a gradient near zero decide.
     gently = {knob: 1e-4 for knob in knobs(METHODS[name]) if knob.endswith("learning_rate")} | {"steps": 2}
     one_by_one, at_once = run(name, problem, **gently), run(name, problem, strategy=strategy, **gently)
@@ -143,6 +154,10 @@ def test_two_and_three_axes_many_channels_odd_and_tiny_sizes_come_out_finite(nam
     generator = torch.Generator().manual_seed(0)
     observed = 0.5 + NOISE_STD * torch.randn(shape, generator=generator)
     problem = Problem(observed=observed, noise=(Noise(read_std=NOISE_STD),) * shape[1])
+    if name in STACKS and len(shape) == 4:
+        with pytest.raises(RecipeError, match=STACKS[name]):
+            run(name, problem, steps=2)
+        return
     done = run(name, problem, steps=2)
     assert done.image.shape == observed.shape
     assert torch.isfinite(done.image).all()
@@ -150,13 +165,14 @@ def test_two_and_three_axes_many_channels_odd_and_tiny_sizes_come_out_finite(nam
 
 @every_method
 def test_a_constant_image_stays_finite(name):
-    done = run(name, Problem(observed=torch.full((1, 1, 24, 24), 0.5), noise=(Noise(read_std=0.0),)), steps=3)
+    flat = torch.full(shape_for(name, 1, 1, 24, 24), 0.5)
+    done = run(name, Problem(observed=flat, noise=(Noise(read_std=0.0),)), steps=3)
     assert torch.isfinite(done.image).all()
 
 
 @every_method
 def test_untrusted_values_have_no_influence_on_what_is_learnt(name):
-    problem, _ = problem_of(1, 1, 32, 32)
+    problem, _ = problem_of(*shape_for(name, 1, 1, 32, 32))
     trusted = torch.ones_like(problem.observed, dtype=torch.bool)
     trusted[..., 8:12, 8:12] = False
     images = []
@@ -173,7 +189,7 @@ def test_untrusted_values_have_no_influence_on_what_is_learnt(name):
 
 @every_model
 def test_a_model_of_the_volume_restores_tiles_it_has_not_seen(name):
-    problem, clean = problem_of(6, 1, 48, 48)
+    problem, clean = problem_of(*shape_for(name, 6, 1, 48, 48))
     entry = quick(name)
     learnt = fit.learn(entry.method, problem.rows(range(4)), streams(name, 4), start=start_of(entry), batch=2)
     assert learnt.weights is not None
@@ -193,7 +209,7 @@ def test_a_model_of_the_volume_restores_tiles_it_has_not_seen(name):
 
 @every_fit
 def test_a_diverging_fit_is_a_verdict_of_its_tile_alone(name):
-    problem, _ = problem_of(2, 1, 32, 32)
+    problem, _ = problem_of(*shape_for(name, 2, 1, 32, 32))
     broken = problem.observed.clone()
     broken[1] = float("inf")
     done = run(name, replace(problem, observed=broken), strategy="grouped", steps=3)

@@ -6,13 +6,22 @@ import pytest
 import torch
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.trial import Pair, Trial
 from ilcore.losses.invariance import InvarianceBound
+from ilcore.losses.neighbours import NeighbourDifference
 from ilcore.methods.catalogue import METHODS
+from ilcore.networks.by_plane import ByPlane
+from ilcore.networks.plain import Plain
+from ilcore.views.adjacent_planes import AdjacentPlanes, trust
+from ilcore.views.averaged import AveragedDraws
+from ilcore.views.count_split import CountSplit
 from ilcore.views.hidden_grid import HiddenGrid
 from ilcore.views.hidden_pixels import HiddenPixels
+from ilcore.views.neighbour_halves import NeighbourHalves
+from ilcore.views.recorruption import Recorruption
 from ilcore.views.stitched import Stitched
 
 
@@ -165,3 +174,149 @@ def test_the_invariance_bound_is_equation_6(noise):
     scale = 0.2 if noise else float(observed.std())
     by_hand = (observed / 2).square().mean() + 2 * scale * (observed[hidden] / 2).square().mean().sqrt()
     assert float(InvarianceBound().start(problem, streams())(trial)) == pytest.approx(float(by_hand), rel=1e-4)
+
+
+def test_neighbour_halves_are_adjacent_and_never_equal():
+    places = torch.arange(40.0 * 40).reshape(1, 1, 40, 40).repeat(1, 2, 1, 1)
+    views = NeighbourHalves().start(Problem(observed=places), streams())
+    pair = views.draw(0, [0])
+    one, two = pair.input.long(), pair.target.long()
+    down, across = two // 40 - one // 40, two % 40 - one % 40
+    assert (down.abs() + across.abs() == 1).all()
+    assert torch.equal(one // 80, two // 80)
+    assert torch.equal(one % 40 // 2, two % 40 // 2)
+    assert torch.equal(one[:, 0], one[:, 1])
+    place = (one // 40 % 2 * 2 + one % 2) * 4 + two // 40 % 2 * 2 + two % 2
+    kinds, often = place[:, 0].unique(return_counts=True)
+    assert len(kinds) == 8
+    assert float(often.float().std() / often.float().mean()) < 0.4
+    assert not torch.equal(views.draw(1, [0]).input, pair.input)
+    again = pair.shrink(places).chunk(2)
+    assert torch.equal(again[0], pair.input)
+    assert torch.equal(again[1], pair.target)
+
+
+def test_a_pair_of_neighbours_counts_only_where_both_are_trusted():
+    trusted = image(1, 1, 32, 32) < 0.7
+    pair = NeighbourHalves().start(Problem(observed=trusted.float(), trusted=trusted), streams()).draw(0, [0])
+    one, two = pair.shrink(trusted).chunk(2)
+    assert torch.equal(pair.trusted, one & two)
+    assert (pair.target[pair.trusted] == 1).all()
+
+
+def test_the_neighbour_difference_is_equation_12():
+    problem = Problem(observed=image(1, 1, 16, 16))
+    pair = NeighbourHalves().start(problem, streams()).draw(0, [0])
+    factor = torch.tensor(0.5, requires_grad=True)
+
+    def scaled(seen, rows):
+        return factor * seen
+
+    trial = Trial(5, [0], problem, pair, scaled(pair.input, [0]), scaled, lambda rows: problem.observed)
+    loss = NeighbourDifference(gamma=2.0, ramp=10).start(problem, streams())(trial)
+    rest = factor * pair.input - pair.target - 0.5 * (pair.input - pair.target)
+    assert loss.item() == pytest.approx(rest.square().mean().item())
+    (slope,) = torch.autograd.grad(loss, factor)
+    assert slope.item() == pytest.approx((2 * rest * pair.input).mean().item(), rel=1e-4)
+
+
+def poisson(mean: float, side: int, gain: float, offset: float) -> tuple[Problem, torch.Tensor]:
+    rate = mean * (0.5 + image(1, 1, side, side))
+    counts = torch.poisson(rate, generator=torch.Generator().manual_seed(1))
+    noise = (Noise(gain=gain, offset=offset),)
+    return Problem(observed=offset + gain * counts, noise=noise), offset + gain * rate
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5])
+def test_thinned_counts_are_unbiased_and_uncorrelated_at_two_counts(share):
+    problem, clean = poisson(2.0, 400, gain=0.05, offset=0.1)
+    pair = CountSplit(share).start(problem, streams()).draw(0, [0])
+    one, two, variance = pair.input - clean, pair.target - clean, 0.05 * (clean - 0.1)
+    assert abs(float(one.mean())) < 4 * (0.1**2 / (1 - share) / 400**2) ** 0.5
+    assert abs(float(two.mean())) < 4 * (0.1**2 / share / 400**2) ** 0.5
+    assert abs(float((one * two).mean())) < 0.02 * float(variance.mean()) / (share * (1 - share)) ** 0.5
+    # Independent, not only uncorrelated: squares do not know of each other. A Gaussian split fails here.
+    squares = [part.square() - part.square().mean() for part in (one / variance.sqrt(), two / variance.sqrt())]
+    assert abs(float((squares[0] * squares[1]).mean())) < 0.04 * float(squares[0].std() * squares[1].std())
+    assert float(one.var()) == pytest.approx(float(variance.mean()) / (1 - share), rel=0.03)
+    assert float(two.var()) == pytest.approx(float(variance.mean()) / share, rel=0.03)
+    assert torch.allclose((1 - share) * pair.input + share * pair.target, problem.observed, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "noise", [Noise(read_std=0.2), Noise(gain=0.02, read_std=0.015), Noise(gain=0.01, read_std=0.1)]
+)
+def test_other_noise_is_split_into_uncorrelated_parts(noise):
+    clean = 0.3 + 0.5 * image(1, 1, 400, 400)
+    observed = clean if not noise.gain else noise.gain * torch.poisson(clean / noise.gain)
+    problem = Problem(observed=observed + noise.read_std * normal(*clean.shape), noise=(noise,))
+    pair = CountSplit(0.15).start(problem, streams()).draw(0, [0])
+    one, two, variance = pair.input - clean, pair.target - clean, float(noise.variance(clean).mean())
+    assert abs(float((one * two).mean())) < 0.03 * variance / (0.15 * 0.85) ** 0.5
+    assert float(one.var()) == pytest.approx(variance / 0.85, rel=0.03)
+
+
+def test_a_split_refuses_noise_it_does_not_know():
+    assert "noise model" in complaints("gr2r", Problem(observed=image(1, 1, 32, 32)))
+    stripes = Problem(observed=image(1, 1, 32, 32), noise=(Noise(gain=0.1, correlation="row"),))
+    assert "its correlation" in complaints("gr2r", stripes)
+
+
+def test_an_averaged_image_is_the_mean_over_draws():
+    problem = Problem(observed=image(1, 1, 64, 64), noise=(Noise(read_std=0.5),))
+
+    def left(draws):
+        live = AveragedDraws(Recorruption(0.5), draws).start(problem, streams())
+        return float((live.image(lambda seen, rows: seen, problem, [0]) - problem.observed).var())
+
+    assert left(0) == 0
+    assert left(1) == pytest.approx(0.25**2, rel=0.1)
+    assert left(16) == pytest.approx(0.25**2 / 16, rel=0.1)
+
+
+def test_planes_are_paired_with_their_neighbours_alone():
+    stack = torch.arange(6.0).reshape(1, 1, 6, 1, 1).expand(1, 1, 6, 8, 8)
+    live = AdjacentPlanes(neighbours=2, planes=200).start(Problem(observed=stack), streams())
+    pair = live.draw(0, [0])
+    here, near, far = pair.input[..., 0, 0].T
+    there = pair.target[:, 0, 0, 0]
+    assert set(zip(here.tolist(), there.tolist(), strict=True)) == {
+        (z, z + side) for z in range(6) for side in (-1, 1) if 0 <= z + side < 6
+    }
+    side = here - there
+    assert torch.equal(near, (here + side).clamp(0, 5))
+    assert torch.equal(far, (here + 2 * side).clamp(0, 5))
+    assert not ((near == there) | (far == there)).any()
+    seen_first = live.image(lambda seen, rows: seen[:, 1:2], live.problem, [0])[0, 0, :, 0, 0]
+    assert seen_first.tolist() == [0.5, 1.0, 2.0, 3.0, 4.0, 4.5]
+
+
+@pytest.mark.parametrize("lags", [(0.0, 0.0), (0.7, 0.7)])
+def test_planes_that_show_different_things_teach_each_other_less(lags):
+    noise = Noise(read_std=0.1, correlation="isotropic" if lags[0] else "white", lags=lags)
+    problem = Problem(observed=torch.zeros(1, 1, 4, 40, 40), noise=(noise,))
+    observed = 0.1 * unit_noise(problem, streams())
+    observed[:, :, 2:, 15:25, 15:25] += 1.0
+    weights = trust(observed, replace(problem, observed=observed))
+    assert weights.shape == (1, 1, 3, 40, 40)
+    assert float(weights[:, :, [0, 2]].mean()) > 0.98
+    assert float(weights[:, :, 1, 17:23, 17:23].max()) < 0.4
+    assert float(weights[:, :, 1, :10].mean()) > 0.95
+    assert (trust(observed, Problem(observed=observed)) == 1).all()
+
+
+def test_frame_pairs_refuse_single_planes_and_networks_of_three_axes():
+    assert "use 3-D tiles" in complaints("frame_pairs", Problem(observed=image(1, 1, 16, 16)))
+    assert "use 3-D tiles" in complaints("frame_pairs", Problem(observed=image(1, 1, 1, 16, 16)))
+    stack = Problem(observed=image(1, 1, 4, 16, 16))
+    assert not complaints("frame_pairs", stack)
+    assert "use ByPlane" in complaints("frame_pairs", stack, network=Plain())
+    assert "set network.reach" in complaints("frame_pairs", stack, views=AdjacentPlanes(neighbours=2))
+
+
+def test_a_network_by_plane_restores_each_plane_alone():
+    problem = Problem(observed=image(2, 1, 3, 12, 12))
+    model = ByPlane(inner=Plain(width=4, residual=False)).build(problem, 1, streams(2))
+    whole = model(problem.observed, [0, 1])
+    assert torch.allclose(whole[:, :, 1], model(problem.observed[:, :, 1], [0, 1]))
+    assert not torch.allclose(model(problem.observed[:, :, 1], [1, 0]), whole[:, :, 1])

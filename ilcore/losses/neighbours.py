@@ -1,0 +1,51 @@
+"""How far neighbouring pixels of the image itself may differ."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.fills import shown
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveLoss, Loss
+from ilcore.grammar.trial import Trial
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NeighbourDifference(Loss):
+    """Mean of (f(g1 y) - g2 y - (g1 f(y) - g2 f(y)))^2: neighbours may differ as much as those of the restored image.
+
+    Args:
+        gamma: Weight at the end.
+        ramp: Steps over which it grows from zero; 0 begins with all of it.
+
+    Reference:
+        Huang et al., "Neighbor2Neighbor", CVPR 2021, eq. 12; no gradient through f(y).
+    """
+
+    gamma: float = 2.0
+    ramp: int = 0
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        if self.gamma < 0 or self.ramp < 0:
+            yield f"{self} needs gamma >= 0 and ramp >= 0"
+        if not recipe.views.sees_observation:
+            yield f"{self} restores the observation itself, but {recipe.views} never shows it to the network"
+
+    def start(self, problem: Problem, streams: Streams) -> LiveLoss:
+        seen = shown(problem)
+
+        def loss(trial: Trial) -> PerTile:
+            if trial.pair.shrink is None:
+                raise TypeError("NeighbourDifference needs views that pick neighbours; pair it with NeighbourHalves")
+            with torch.no_grad():
+                rows = list(trial.rows)
+                one, two = trial.pair.shrink(trial.model(seen[rows], rows)).chunk(2)
+            gamma = self.gamma * min(1.0, trial.step / self.ramp if self.ramp else 1.0)
+            return gamma * per_tile_mean((trial.output - trial.pair.target - (one - two)).square(), trial.pair.trusted)
+
+        return loss

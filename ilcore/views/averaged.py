@@ -1,0 +1,65 @@
+"""An image averaged over several inputs, drawn as in training."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
+from ilcore.grammar.trial import Pair
+
+
+@final
+@dataclass(frozen=True)
+class AveragedDraws(Views):
+    """Train as `inner` does; the image is the mean of the outputs on inputs that are drawn the same way.
+
+    A network that has learnt on noisier copies is best at copies as noisy.
+
+    Args:
+        inner: Whose draws are inputs of the size of the image, with the noise of their problem.
+        draws: How many are averaged for an image; 0 shows the observation itself, once.
+
+    Reference:
+        Pang et al., "Recorrupted-to-Recorrupted", CVPR 2021, eq. 11 (50); Monroy et al., "Generalized R2R", 2025 (5).
+    """
+
+    draws_whole_images = True
+    inner: Views
+    draws: int = 5
+
+    def input_channels(self, problem: Problem) -> int:
+        return self.inner.input_channels(problem)
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        if self.draws < 0 or not self.inner.draws_whole_images:
+            yield f"{self} needs draws >= 0 of whole images"
+        yield from self.inner.complaints(recipe, problem)
+
+    def start(self, problem: Problem, streams: Streams) -> LiveViews:
+        return _AveragedDraws(self, problem, streams)
+
+
+class _AveragedDraws(LiveViews):
+    def __init__(self, spec: AveragedDraws, problem: Problem, streams: Streams) -> None:
+        self.spec, self.problem, self.streams = spec, problem, streams
+        self.live = spec.inner.start(problem, streams)
+
+    def draw(self, step: int, rows: Sequence[int]) -> Pair:
+        return self.live.draw(step, rows)
+
+    def look(self, problem: Problem, rows: Sequence[int]) -> Tensor:
+        return self.live.look(problem, rows)
+
+    def image(self, model: LiveNetwork, problem: Problem, rows: Sequence[int]) -> Tiles:
+        if not self.spec.draws:
+            return self.live.image(model, problem, rows)
+        live = self.live if problem is self.problem else self.spec.inner.start(problem, self.streams)
+        total: Tiles = model(live.draw(0, rows).input, rows)
+        for _ in range(self.spec.draws - 1):
+            total = total + model(live.draw(0, rows).input, rows)
+        return total / self.spec.draws
