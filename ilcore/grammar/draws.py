@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ def unit_noise(problem: Problem, streams: Streams, rows: Sequence[int] | None = 
     """Return normal noise of unit variance with the correlation of each channel's noise.
 
     Correlated noise is modelled as white noise through a Gaussian filter whose width reproduces the measured
-    correlation of neighbours, rho = exp(-1 / (4 width^2)).
+    correlation of neighbours.
 
     Shape:
         -> [row, channel, *space], on the device of the problem.
@@ -59,11 +60,20 @@ def lags_of(noise: Noise) -> tuple[float, float]:
     return noise.lags if noise.correlation in _CORRELATED else (0.0, 0.0)
 
 
+@lru_cache(maxsize=64)
 def _line(lag: float) -> Tensor:
-    """Return a filter of unit energy after which neighbours are correlated by `lag`."""
+    """Return a Gaussian filter of unit energy after which neighbours are correlated by `lag`."""
     if lag <= 0.01:
         return torch.ones(1)
-    width = math.sqrt(-1 / (4 * math.log(min(lag, 0.97))))
+    narrow, wide = 0.1, 6.0
+    for _ in range(40):
+        width = (narrow + wide) / 2
+        line = _gaussian(width)
+        narrow, wide = (width, wide) if float(line[1:] @ line[:-1]) < lag else (narrow, width)
+    return line
+
+
+def _gaussian(width: float) -> Tensor:
     reach = math.ceil(4 * width)
     line = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * width**2))
     return line / line.square().sum().sqrt()

@@ -1,0 +1,90 @@
+"""Groups of alike patches."""
+
+import numpy as np
+import pytest
+import torch
+
+from ilcore import fit
+from ilcore.grammar.arrays import Streams
+from ilcore.grammar.errors import RecipeError
+from ilcore.grammar.problem import Noise, Problem
+from ilcore.methods.non_local import NonLocalRidge, _alike, _pixels_of, _reference_places
+from tests.scenes import scene
+
+
+def restored(observed, noise, **knobs):
+    problem = Problem(observed=observed, noise=(noise,) * observed.shape[1])
+    return fit.restore(NonLocalRidge(**knobs), problem, Streams.of(0, "n", [(n,) for n in range(len(observed))])).image
+
+
+def decibels(a, b):
+    return -10 * float((a - b).square().mean().log10())
+
+
+def noisy(clean, std, seed=0):
+    return clean + std * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_periodic_texture_finds_its_own_period():
+    texture = torch.rand(8, 8, generator=torch.Generator().manual_seed(0)).repeat(8, 8)[None, None]
+    settings = NonLocalRidge(patch=8, window=33)
+    places = _reference_places((64, 64), 8, 8)
+    found = _alike(texture, 0, places, settings, 9)
+    columns = 64 - 8 + 1
+    moves = torch.stack([found // columns, found % columns], -1) - places[:, None]
+    assert bool((moves % 8 == 0).all())
+    assert bool((moves[:, 0] == 0).all())
+
+
+def test_reference_patches_reach_every_pixel_of_odd_sizes():
+    places = _reference_places((21, 34), 7, 4)
+    covered = torch.zeros(21, 34)
+    for y, x in places.tolist():
+        covered[y : y + 7, x : x + 7] += 1
+    assert bool((covered > 0).all())
+
+
+def test_patch_values_know_their_pixels():
+    shape = torch.Size((1, 2, 6, 5))
+    values = torch.rand(shape)
+    unfolded = torch.nn.functional.unfold(values, 3)[0].T
+    assert torch.equal(values.flatten()[_pixels_of(shape, 3)], unfolded)
+
+
+@pytest.mark.parametrize("std", [0.05, 0.1, 0.2])
+def test_it_beats_non_local_means_by_far(std):
+    from skimage.restoration import denoise_nl_means
+
+    clean = torch.from_numpy(scene("filaments", (96, 96), 1))[None, None]
+    observed = noisy(clean, std)
+    plain = denoise_nl_means(observed[0, 0].numpy(), patch_size=5, patch_distance=6, h=0.8 * std, sigma=std)
+    plain = torch.from_numpy(plain.astype(np.float32))[None, None]
+    assert decibels(restored(observed, Noise(read_std=std)), clean) > decibels(plain, clean) + 0.5
+
+
+def test_neighbouring_planes_help():
+    plane = torch.from_numpy(scene("cells", (64, 64), 4))
+    clean = plane.expand(1, 1, 3, 64, 64)
+    observed = noisy(clean, 0.15)
+    alone, helped = (restored(observed, Noise(read_std=0.15), planes=planes)[:, :, 1] for planes in (0, 1))
+    assert decibels(helped, clean[:, :, 1]) > decibels(alone, clean[:, :, 1]) + 0.5
+
+
+def test_signal_dependent_noise_is_weighed_pixel_by_pixel():
+    clean = torch.from_numpy(scene("cells", (96, 96), 2))[None, None] * 0.8 + 0.02
+    noise = Noise(gain=0.05, read_std=0.01)
+    generator = torch.Generator().manual_seed(0)
+    observed = noise.gain * torch.poisson(clean / noise.gain, generator=generator)
+    observed = observed + 0.01 * torch.randn(clean.shape, generator=generator)
+    flat = Noise(read_std=float(noise.variance(clean).mean().sqrt()))
+    assert decibels(restored(observed, noise), clean) > decibels(restored(observed, flat), clean) + 0.3
+
+
+def test_without_noise_nothing_changes():
+    clean = torch.from_numpy(scene("coast", (48, 48), 0))[None, None]
+    assert (restored(clean, Noise(read_std=0.0)) - clean).abs().max() < 1e-2
+
+
+def test_it_says_that_it_needs_the_noise():
+    with pytest.raises(RecipeError, match="pass noise_std"):
+        fit.restore(NonLocalRidge(), Problem(observed=torch.zeros(1, 1, 9, 9)), Streams.of(0, "n", [(0,)]))

@@ -1,0 +1,150 @@
+"""Stopping rules on outputs whose history is known: first the image is learnt, then the noise."""
+
+import math
+
+import pytest
+import torch
+
+from ilcore import fit
+from ilcore.grammar.arrays import Streams
+from ilcore.grammar.errors import RecipeError
+from ilcore.grammar.problem import Noise, Problem
+from ilcore.grammar.trial import Pair, Trial
+from ilcore.methods.catalogue import METHODS
+from ilcore.methods.entry import configure
+from ilcore.methods.stopping import RULES
+from ilcore.stops.calm import CalmAverage, CalmWindow
+from ilcore.stops.discrepancy import Discrepancy
+from ilcore.stops.held_out_pixels import HeldOutPixels
+from ilcore.stops.self_validation import SelfValidation
+from ilcore.stops.vote import Vote
+from ilcore.stops.zero_crossing import ZeroCrossing
+
+STD, SIDE, STEPS = 0.1, 48, 500
+
+
+def streams(count=1):
+    return Streams.of(0, "stops", [(n,) for n in range(count)])
+
+
+def scene_and_noise():
+    generator = torch.Generator().manual_seed(0)
+    clean = 0.5 + 0.3 * torch.sin(torch.arange(SIDE) / 4.0).expand(1, 1, SIDE, SIDE)
+    return clean, STD * torch.randn(clean.shape, generator=generator)
+
+
+def history(step, clean, noise, generator):
+    """Return what a network would show: the image comes fast, its noise late and slowly, and every step wobbles."""
+    image = clean * (1 - math.exp(-step / 30)) + 0.5 * math.exp(-step / 30)
+    fitted = 1 - math.exp(-(max(step - 150, 0) / 200))
+    wobble = 0.004 + 0.02 * math.exp(-step / 40) + 0.01 * fitted
+    return image + fitted * noise + wobble * torch.randn(clean.shape, generator=generator)
+
+
+def kept_and_ended(stop, *, held_out_of_noise=False, loss=lambda step: 1.0):
+    """Return the step a rule likes best at last, and the one at which it ends."""
+    clean, noise = scene_and_noise()
+    problem = Problem(observed=clean + noise, noise=(Noise(read_std=STD),))
+    live, best = stop.start(problem, streams()), 0
+    trusted = live.training_problem().trusted
+    learnable = noise if trusted is None else noise * trusted
+    generator = torch.Generator().manual_seed(1)
+    for step in range(STEPS + 1):
+        output = history(step, clean, learnable, generator)
+        trial = Trial(step, [0], problem, Pair(output, output), output, None, None, torch.tensor([loss(step)]))
+        judged = live.judge(trial)
+        best = step if judged.best[0] else best
+        if judged.reasons[0]:
+            return best, step, judged.reasons[0]
+    raise AssertionError("a rule must end at its budget")
+
+
+@pytest.mark.parametrize(
+    ("stop", "least", "most"),
+    [
+        (CalmWindow(steps=STEPS, window=20, patience=100, warm_up=50), 100, 230),
+        (CalmAverage(steps=STEPS, patience=100, warm_up=50), 60, 230),
+        (HeldOutPixels(steps=STEPS, patience=100, memory=0.9), 80, 260),
+        (SelfValidation(steps=STEPS, memory=24, code=4, every=2, patience=100), 60, 260),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_rule_keeps_an_iterate_between_image_and_noise(stop, least, most):
+    best, ended, reason = kept_and_ended(stop)
+    assert least <= best <= most
+    assert ended < STEPS
+    assert "budget" not in reason
+
+
+def test_discrepancy_ends_where_the_residual_is_the_noise():
+    best, ended, reason = kept_and_ended(Discrepancy(steps=STEPS, memory=0.5))
+    # By then the image is learnt (150 steps) and little of the noise.
+    assert ended == best + 1 < 260
+    assert "noise level" in reason
+
+
+def test_zero_crossing_ends_when_the_running_risk_is_negative():
+    best, ended, reason = kept_and_ended(ZeroCrossing(steps=STEPS), loss=lambda step: 1.0 if step < 100 else -1.0)
+    assert best < ended < 110
+    assert "below zero" in reason
+
+
+def test_every_rule_ends_at_its_budget():
+    for name, rule in RULES.items():
+        views = METHODS["sure" if name in ("zero_crossing", "held_out_risk") else "dip"].method.views
+        assert "3" in repr(rule(3, views)), name
+
+
+def test_withheld_pixels_are_not_asked_for_and_are_a_small_share():
+    problem = Problem(observed=torch.rand(1, 2, SIDE, SIDE))
+    live = HeldOutPixels(steps=3, share=0.05).start(problem, streams())
+    withheld = ~live.training_problem().trusted
+    assert 0.03 < withheld.float().mean() < 0.07
+    # A pixel is withheld in all channels: noise that channels share must not leak.
+    assert torch.equal(withheld[:, 0], withheld[:, 1])
+
+
+def test_in_a_vote_the_first_rule_has_a_veto_and_no_rule_alone_decides():
+    late, early = Discrepancy(steps=STEPS, factor=0.3, memory=0.5), ZeroCrossing(steps=STEPS, memory=0.0)
+    held = HeldOutPixels(steps=STEPS, patience=60, memory=0.9)
+
+    def falls(step):
+        return 1.0 if step < 100 else -1.0
+
+    both_late, _, _ = kept_and_ended(Vote(rules=(held, late, late), steps=STEPS), loss=falls)
+    alone, _, _ = kept_and_ended(held)
+    assert abs(both_late - alone) <= 20
+    outvoted, ended, reason = kept_and_ended(Vote(rules=(held, early, early), steps=STEPS), loss=falls)
+    assert outvoted < 125
+    assert ended < STEPS
+    assert reason.startswith("vote: ")
+
+
+def test_a_vote_goes_without_those_who_need_the_noise():
+    recipe = configure(METHODS["dip"], {"stop": "vote", "steps": 3}).method
+    problem = Problem(observed=torch.rand(1, 1, 16, 16))
+    assert not list(recipe.complaints(problem))
+    assert len(recipe.stop.start(problem, streams()).rules) == 2
+
+
+@pytest.mark.parametrize("name", sorted(set(RULES) - {"zero_crossing", "held_out_risk"}))
+def test_any_rule_can_end_deep_image_prior(name):
+    entry = configure(METHODS["dip"], {"stop": name, "steps": 4, "network.width": 4, "network.scales": 2})
+    clean, noise = scene_and_noise()
+    problem = Problem(observed=clean + noise, noise=(Noise(read_std=STD),))
+    done = fit.restore(entry.method, problem, streams())
+    assert done.steps == (4,)
+    assert torch.isfinite(done.image).all()
+    learnt = fit.learn(entry.method, problem, streams())
+    assert learnt.steps == (4,)
+
+
+def test_a_rule_that_cannot_serve_says_why():
+    problem = Problem(observed=torch.rand(1, 1, 16, 16), noise=(Noise(read_std=STD),))
+    halves = configure(METHODS["zs_n2n"], {"stop": "es_wmv"})
+    with pytest.raises(RecipeError, match="watches whole images"):
+        fit.restore(halves.method, problem, streams())
+    with pytest.raises(RecipeError, match="stop must be one of"):
+        configure(METHODS["dip"], {"stop": "oracle"})
+    with pytest.raises(RecipeError, match="makes steps"):
+        configure(METHODS["nl_ridge"], {"stop": "vote"})
