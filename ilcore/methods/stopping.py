@@ -12,6 +12,7 @@ from ilcore.stops.calm import CalmAverage, CalmWindow
 from ilcore.stops.discrepancy import Discrepancy
 from ilcore.stops.held_out import HeldOut
 from ilcore.stops.held_out_pixels import HeldOutPixels
+from ilcore.stops.self_referenced import SelfReferenced
 from ilcore.stops.self_validation import SelfValidation
 from ilcore.stops.vote import Vote
 from ilcore.stops.zero_crossing import ZeroCrossing
@@ -24,9 +25,13 @@ def _held_out_pixels(steps: int, views: Views) -> Stop:
 
 
 def vote(steps: int) -> Vote:
-    """Return the vote for methods that fit a network to a code: what is withheld, the noise level, the quiet time."""
+    """Return the vote for methods that fit a network to a code; two withheld shares are drawn independently."""
+    withheld, level = HeldOutPixels(steps=steps), Discrepancy(steps=steps)
+    calm = CalmWindow(steps=steps, warm_up=300)
     return Vote(
-        rules=(HeldOutPixels(steps=steps), Discrepancy(steps=steps), CalmWindow(steps=steps, warm_up=200)),
+        white=(withheld, withheld, level),
+        correlated=(SelfReferenced(steps=steps), level, calm),
+        unknown=(withheld, withheld, calm),
         steps=steps,
     )
 
@@ -40,6 +45,7 @@ RULES: Mapping[str, Callable[[int, Views], Stop]] = {
     "held_out_pixels": _held_out_pixels,
     "held_out_risk": lambda steps, views: HeldOut(steps=steps),
     "zero_crossing": lambda steps, views: ZeroCrossing(steps=steps),
+    "self_referenced": lambda steps, views: SelfReferenced(steps=steps),
     "self_validation": lambda steps, views: SelfValidation(steps=steps),
     "vote": lambda steps, views: vote(steps),
 }

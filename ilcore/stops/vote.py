@@ -1,10 +1,11 @@
-"""Several rules that know nothing of each other: the majority decides, the first may forbid."""
+"""Several rules that know nothing of each other; the majority decides."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.draws import is_white
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
@@ -14,30 +15,39 @@ from ilcore.grammar.trial import Judgement, Trial
 @final
 @dataclass(frozen=True, kw_only=True)
 class Vote(Stop):
-    """Keep the last iterate that the first rule and most of all rules still called better than all before it.
+    """Keep the last iterate that most rules still called better than all before it: the median of their choices.
 
-    A rule speaks for an iterate if it called one of the last `grace` iterates its best. The first rule is the one that
-    estimates the risk itself and has a veto (tried without: at strong noise two rules that react late outvoted it, and
-    the image lost 0.9 dB). Where rules contradict each other, the earliest iterate that is safe by these terms comes
-    out. A rule that needs the noise model abstains where nobody knows it.
+    Who may vote depends on what is known of the noise, because rules fail differently: withheld pixels betray noise
+    that neighbours share, the discrepancy needs a level, the variance of the outputs has false dips. A rule speaks for an
+    iterate if it called one of the last `grace` iterates its best. Where rules contradict each other no majority forms
+    after the earlier ones, so that the earliest iterate that is safe by most of them comes out.
 
     Args:
-        rules: Each with a budget of its own; the first has the veto and needs no noise model.
+        white: Rules for noise that is known, or taken, to be white.
+        correlated: Rules for noise of known correlation.
+        unknown: Rules where nobody knows the noise.
         steps: Updates at most.
         grace: Steps for which an approval holds.
     """
 
-    rules: tuple[Stop, ...]
+    white: tuple[Stop, ...]
+    correlated: tuple[Stop, ...]
+    unknown: tuple[Stop, ...]
     steps: int
     grace: int = 20
+
+    def voters(self, problem: Problem) -> tuple[Stop, ...]:
+        """Return the rules for what is known of the noise."""
+        if problem.noise is None:
+            return self.unknown
+        return self.white if is_white(problem) else self.correlated
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.grace < 1 or self.steps < 0:
             yield f"{self} needs grace >= 1 and steps >= 0"
-        able = [rule for rule in self.rules if not (rule.needs_noise and problem.noise is None)]
-        if len(able) < 2:
-            yield f"{self} needs two rules that can judge, got {able}"
-        for rule in able:
+        if len(self.voters(problem)) < 2:
+            yield f"{self} needs two rules that can judge, got {self.voters(problem)}"
+        for rule in self.voters(problem):
             yield from rule.complaints(recipe, problem)
 
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
@@ -48,11 +58,10 @@ class _Vote:
     def __init__(self, spec: Vote, problem: Problem, streams: Streams, shared: bool) -> None:
         self.spec, self.problem = spec, problem
         self.rules: list[LiveStop] = []
-        for rule in spec.rules:
-            if not (rule.needs_noise and problem.noise is None):
-                self.rules.append(rule.start(self.problem, streams, shared=shared))
-                # What one rule withholds none may see.
-                self.problem = self.rules[-1].training_problem()
+        for rule in spec.voters(problem):
+            self.rules.append(rule.start(self.problem, streams, shared=shared))
+            # What one rule withholds none may see.
+            self.problem = self.rules[-1].training_problem()
         self.needed = len(self.rules) // 2 + 1
         self.approved: dict[tuple[int, int], int] = {}
         self.ended: dict[int, dict[int, str]] = {}
@@ -80,10 +89,10 @@ class _Vote:
             number not in ended and step - self.approved.get((number, row), -self.spec.grace) < self.spec.grace
             for number in range(len(self.rules))
         ]
-        return still[0] and sum(still) >= self.needed
+        return sum(still) >= self.needed
 
     def _reason(self, row: int, step: int) -> str | None:
         ended = self.ended.get(row, {})
-        if 0 in ended or len(ended) > len(self.rules) - self.needed:
+        if len(ended) > len(self.rules) - self.needed:
             return "vote: " + " and ".join(dict.fromkeys(ended.values()))
         return f"budget of {self.spec.steps} steps" if step >= self.spec.steps else None

@@ -7,6 +7,7 @@ import torch
 
 from ilcore import fit
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.trial import Pair, Trial
@@ -16,6 +17,7 @@ from ilcore.methods.stopping import RULES
 from ilcore.stops.calm import CalmAverage, CalmWindow
 from ilcore.stops.discrepancy import Discrepancy
 from ilcore.stops.held_out_pixels import HeldOutPixels
+from ilcore.stops.self_referenced import SelfReferenced
 from ilcore.stops.self_validation import SelfValidation
 from ilcore.stops.vote import Vote
 from ilcore.stops.zero_crossing import ZeroCrossing
@@ -104,27 +106,47 @@ def test_withheld_pixels_are_not_asked_for_and_are_a_small_share():
     assert torch.equal(withheld[:, 0], withheld[:, 1])
 
 
-def test_in_a_vote_the_first_rule_has_a_veto_and_no_rule_alone_decides():
+def of_three(*rules):
+    return Vote(white=rules, correlated=rules, unknown=rules, steps=STEPS)
+
+
+def falling(at):
+    return lambda step: 1.0 if step < at else -1.0
+
+
+def test_a_vote_keeps_the_median_of_three_choices():
     late, early = Discrepancy(steps=STEPS, factor=0.3, memory=0.5), ZeroCrossing(steps=STEPS, memory=0.0)
     held = HeldOutPixels(steps=STEPS, patience=60, memory=0.9)
-
-    def falls(step):
-        return 1.0 if step < 100 else -1.0
-
-    both_late, _, _ = kept_and_ended(Vote(rules=(held, late, late), steps=STEPS), loss=falls)
     alone, _, _ = kept_and_ended(held)
-    assert abs(both_late - alone) <= 20
-    outvoted, ended, reason = kept_and_ended(Vote(rules=(held, early, early), steps=STEPS), loss=falls)
-    assert outvoted < 125
+    between, _, _ = kept_and_ended(of_three(held, late, early), loss=falling(60))
+    assert abs(between - alone) <= 20
+    outvoted, ended, reason = kept_and_ended(of_three(held, early, early), loss=falling(60))
+    assert outvoted < 85
     assert ended < STEPS
     assert reason.startswith("vote: ")
 
 
-def test_a_vote_goes_without_those_who_need_the_noise():
-    recipe = configure(METHODS["dip"], {"stop": "vote", "steps": 3}).method
-    problem = Problem(observed=torch.rand(1, 1, 16, 16))
-    assert not list(recipe.complaints(problem))
-    assert len(recipe.stop.start(problem, streams()).rules) == 2
+def test_who_may_vote_depends_on_what_is_known_of_the_noise():
+    vote = configure(METHODS["dip"], {"stop": "vote", "steps": 3}).method.stop
+    image = torch.rand(1, 1, 16, 16)
+    white = Problem(observed=image, noise=(Noise(read_std=STD),))
+    correlated = Problem(observed=image, noise=(Noise(read_std=STD, correlation="row", lags=(0.0, 0.5)),))
+    kinds = {type(rule).__name__ for rule in vote.voters(correlated)}
+    assert "HeldOutPixels" not in kinds
+    assert "SelfReferenced" in kinds
+    assert not any(rule.needs_noise for rule in vote.voters(Problem(observed=image)))
+    assert len(vote.voters(white)) == 3
+
+
+def test_the_copy_to_learn_from_and_its_counterpart_are_uncorrelated():
+    noise = Noise(read_std=STD, correlation="isotropic", lags=(0.5, 0.5))
+    clean = torch.full((1, 1, 256, 256), 0.5)
+    posed = Problem(observed=clean, noise=(noise,))
+    problem = Problem(observed=clean + STD * unit_noise(posed, Streams.of(4, "n", [(0,)])), noise=(noise,))
+    live = SelfReferenced(steps=1).start(problem, streams())
+    learnt, counterpart = live.training_problem().observed - clean, live.problem.observed - clean
+    assert abs(float((learnt * counterpart).mean())) < 0.15 * STD**2
+    assert float(learnt.var()) == pytest.approx(STD**2 * (1 + 0.35**2), rel=0.1)
 
 
 @pytest.mark.parametrize("name", sorted(set(RULES) - {"zero_crossing", "held_out_risk"}))

@@ -1,0 +1,78 @@
+"""End when the image comes no nearer to the observation."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveStop, Stop
+from ilcore.grammar.trial import Judgement, Trial
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NearestObservation(Stop):
+    """End when mean (f(y) - y)^2 has reached no new minimum for so many rounds.
+
+    It falls while the network learns the image; one that cannot learn the noise of its input stays there.
+
+    Args:
+        steps: Updates at most.
+        every: Steps of a round.
+        patience: Rounds without a new minimum before the end.
+
+    Reference:
+        Lequyer et al., "A fast blind zero-shot denoiser", Nature Machine Intelligence 2022, methods.
+    """
+
+    steps: int
+    every: int = 4
+    patience: int = 100
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        if self.steps < 0 or self.every < 1 or self.patience < 1:
+            yield f"{self} needs steps >= 0, every >= 1 and patience >= 1"
+        if not recipe.views.sees_observation:
+            yield f"{self} compares the restored observation with itself, but {recipe.views} never shows it"
+        if recipe.network.can_copy_input:
+            yield f"{self} takes a copy of the noise for the best image, and {recipe.network} can copy; see residual"
+
+    def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
+        return _NearestObservation(self, problem, shared)
+
+
+class _NearestObservation:
+    def __init__(self, spec: NearestObservation, problem: Problem, shared: bool) -> None:
+        self.spec, self.problem, self.shared = spec, problem, shared
+        self.lowest: dict[int, float] = {}
+        self.misses: dict[int, int] = {}
+
+    def training_problem(self) -> Problem:
+        return self.problem
+
+    def judge(self, trial: Trial) -> Judgement:
+        count = len(trial.rows)
+        budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
+        if trial.step % self.spec.every:
+            return Judgement((budget,) * count, (True,) * count)
+        distances = self._distances(trial)
+        if self.shared:
+            reasons = [self._reason(0, float(distances.mean()))] * count
+        else:
+            reasons = [self._reason(row, one) for row, one in zip(trial.rows, distances.tolist(), strict=True)]
+        return Judgement(tuple(reason or budget for reason in reasons), (True,) * count)
+
+    def _distances(self, trial: Trial) -> PerTile:
+        rows: Sequence[int] = list(trial.rows)
+        weight = None if self.problem.trusted is None else self.problem.trusted[rows]
+        return per_tile_mean((trial.predict(rows) - self.problem.observed[rows]).square(), weight)
+
+    def _reason(self, key: int, distance: float) -> str | None:
+        if distance < self.lowest.get(key, float("inf")):
+            self.lowest[key], self.misses[key] = distance, 0
+            return None
+        self.misses[key] = self.misses.get(key, 0) + 1
+        done = self.misses[key] >= self.spec.patience
+        return f"no nearer to the observation for {self.spec.patience} rounds" if done else None
