@@ -18,7 +18,7 @@ class Vote(Stop):
     """Keep the last iterate that most rules still called better than all before it: the median of their choices.
 
     Who may vote depends on what is known of the noise, because rules fail differently: withheld pixels betray noise
-    that neighbours share, the discrepancy needs a level, the variance of the outputs has false dips. A rule speaks for an
+    that neighbours share, the discrepancy needs a level, the variance of outputs has false dips. A rule speaks for an
     iterate if it called one of the last `grace` iterates its best. Where rules contradict each other no majority forms
     after the earlier ones, so that the earliest iterate that is safe by most of them comes out.
 
