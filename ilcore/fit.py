@@ -16,7 +16,7 @@ from ilcore.grammar.arrays import PerTile, Streams, Tiles
 from ilcore.grammar.errors import BadWeights, RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import ByHand, Change, Method, Recipe, Then, Within
-from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews
+from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews, Spreading
 from ilcore.grammar.trial import Judgement, Pair, Predict, Restoration, Trial
 
 Strategy = Literal["sequential", "grouped", "vmap"]
@@ -170,6 +170,7 @@ class _Ending:
     image: Tensor
     step: int
     reason: str
+    spread: Tensor | None
 
 
 class _Book:
@@ -210,16 +211,19 @@ class _Book:
             return
         for row in ended if self.wants_best else ():
             self._copy(self.best, self.live, row)
-        for row, image in zip(ended, readout.result(list(ended), predict), strict=True):
-            self.endings[row] = self._ending(row, image, ended[row])
+        rows = list(ended)
+        spreads = readout.spread(rows) if isinstance(readout, Spreading) else [None] * len(rows)
+        for row, image, spread in zip(rows, readout.result(rows, predict), spreads, strict=True):
+            self.endings[row] = self._ending(row, image, ended[row], spread)
             self._copy(self.live, self.final, row)
         self.rows = [row for row in self.rows if row not in ended]
 
-    def _ending(self, row: int, image: Tensor, reason: str) -> _Ending:
+    def _ending(self, row: int, image: Tensor, reason: str, spread: Tensor | None) -> _Ending:
         if bool(torch.isfinite(image).all()) and not reason.startswith("diverged"):
-            return _Ending(image, self.step, reason)
+            return _Ending(image, self.step, reason, spread)
         spoilt = reason if reason.startswith("diverged") else f"diverged by step {self.step}"
-        return _Ending(self.problem.observed[row], self.step, spoilt)
+        nothing = None if spread is None else torch.full_like(spread, torch.nan)
+        return _Ending(self.problem.observed[row], self.step, spoilt, nothing)
 
     def _copy(self, source: Weights, target: Weights, row: int) -> None:
         for name in source:
@@ -228,6 +232,7 @@ class _Book:
 
     def restoration(self) -> Restoration:
         ends = [self.endings[row] for row in range(len(self.problem.observed))]
+        spreads = [end.spread for end in ends if end.spread is not None]
         return Restoration(
             image=torch.stack([end.image for end in ends]),
             steps=tuple(end.step for end in ends),
@@ -235,6 +240,7 @@ class _Book:
             curves=tuple(curve.points() for curve in self.curves),
             risk=tuple(self.risks.get(row) for row in range(len(ends))),
             risk_before=tuple(self.first_risks.get(row) for row in range(len(ends))),
+            spread=torch.stack(spreads) if spreads else None,
             weights=self.final,
         )
 
@@ -300,9 +306,9 @@ def _look(model: LiveNetwork, views: LiveViews, problem: Problem, rows: Sequence
 
 
 def _changed_back(change: Change, done: Restoration, problem: Problem) -> Restoration:
-    # A risk in other units says nothing in these.
+    # A risk or a spread in other units says nothing in these.
     nothing = (None,) * len(done.steps)
-    return replace(done, image=change.backward(done.image, problem), risk=nothing, risk_before=nothing)
+    return replace(done, image=change.backward(done.image, problem), risk=nothing, risk_before=nothing, spread=None)
 
 
 def _in_turn(
@@ -321,6 +327,7 @@ def _alone(recipe: Recipe, problem: Problem, streams: Streams, start: Weights | 
 
 def _merged(parts: Sequence[Restoration]) -> Restoration:
     weights = [part.weights or {} for part in parts]
+    spreads = [part.spread for part in parts if part.spread is not None]
     return Restoration(
         image=torch.cat([part.image for part in parts]),
         steps=sum((part.steps for part in parts), ()),
@@ -328,5 +335,6 @@ def _merged(parts: Sequence[Restoration]) -> Restoration:
         curves=sum((part.curves for part in parts), ()),
         risk=sum((part.risk for part in parts), ()),
         risk_before=sum((part.risk_before for part in parts), ()),
+        spread=torch.cat(spreads) if spreads else None,
         weights={name: torch.cat([own[name] for own in weights]) for name in weights[0]},
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence, Set
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -174,6 +174,14 @@ class LiveReadout(Protocol):
 
     def result(self, rows: Sequence[int], predict: Predict) -> Tiles:
         """Return the final image of some rows."""
+
+
+@runtime_checkable
+class Spreading(Protocol):
+    """A readout that can say how far its images lie apart."""
+
+    def spread(self, rows: Sequence[int]) -> Tiles:
+        """Return the standard deviation of the images behind some rows, NaN for rows with fewer than two."""
 
 
 class Readout(Part):

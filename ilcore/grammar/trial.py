@@ -77,6 +77,7 @@ class Restoration:
         curves: A thinned list of (step, loss).
         risk: Estimated mean squared error of the image, if the stop measures one; unbiased, so it may be below 0.
         risk_before: The same of the untouched start.
+        spread: Standard deviation of the images that were averaged, like image; None where nobody averaged any.
         weights: Name -> stacked tensor [tile or 1, ...] of the fitted network, None for methods without one.
     """
 
@@ -86,6 +87,7 @@ class Restoration:
     curves: tuple[tuple[tuple[int, float], ...], ...] = ()
     risk: tuple[float | None, ...] = ()
     risk_before: tuple[float | None, ...] = ()
+    spread: Tiles | None = None
     weights: dict[str, Tensor] | None = field(default=None, repr=False)
 
 

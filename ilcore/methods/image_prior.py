@@ -6,16 +6,29 @@ Deep image prior:
             average <- 0.99 average + 0.01 x                                (section 3.1)
     return the average
 
-A mask in the problem turns the same recipe into inpainting (section 3.3): what is not trusted is not asked for.
+DIP-TV: the same with mean |gradient of x| added to what is descended on             (Liu et al. 2019, eq. 5)
+
+Deep decoder: the same with a network without convolutions in space, and no jitter   (Heckel & Hand 2019, eq. 1)
+
+DIP-SGLD: the same; after each step the weights wander,
+    w <- Adam step + N(0, (2 rate)^2); return the mean of late outputs               (Cheng et al. 2019, eq. 7)
+
+A mask in the problem turns the same recipes into inpainting (section 3.3): what is not trusted is not asked for.
 """
+
+from dataclasses import replace
 
 from ilcore.descents.adam import Adam
 from ilcore.descents.guard import SteppingBack
+from ilcore.descents.langevin import Langevin
 from ilcore.grammar.recipe import Recipe
 from ilcore.losses.fidelity import SquaredError
+from ilcore.losses.smoothness import TotalVariation
 from ilcore.methods.entry import Entry
+from ilcore.networks.deep_decoder import DeepDecoder
 from ilcore.networks.skip import SkipNet
 from ilcore.readouts.means import MovingAverage
+from ilcore.readouts.samples import MeanAfter
 from ilcore.stops.budget import After
 from ilcore.views.noise_code import NoiseCode
 
@@ -27,6 +40,28 @@ dip = Recipe(
     descent=SteppingBack(Adam(1e-2), drop_db=5.0),
     stop=After(3000),
     readout=MovingAverage(0.99),
+)
+
+#: Liu, Sun, Xu & Kamilov, ICASSP 2019. The paper chooses the weight by the truth; this one suits noise of a tenth of
+#: the range.
+dip_tv = replace(dip, loss=SquaredError() + 0.02 * TotalVariation())
+
+#: Heckel & Hand, "Deep Decoder", ICLR 2019. The paper keeps the weights of the least loss; here outputs are averaged.
+deep_decoder = Recipe(
+    views=NoiseCode(channels=128, amplitude=0.1, jitter=0.0, halvings=5),
+    network=DeepDecoder(width=128, scales=5),
+    loss=SquaredError(),
+    descent=Adam(1e-2),
+    stop=After(1900),
+    readout=MovingAverage(0.99),
+)
+
+#: Cheng, Gadelha, Maji & Sheldon, "A Bayesian perspective on the deep image prior", CVPR 2019.
+dip_sgld = replace(
+    dip,
+    descent=Langevin(1e-2, noise=2.0, weight_decay=5e-8),
+    stop=After(20_000),
+    readout=MeanAfter(burn_in=7000, every=50),
 )
 
 ENTRIES = (
@@ -41,5 +76,38 @@ ENTRIES = (
         copes_with=frozenset({"white", "row", "column", "isotropic", "unknown"}),
         tasks=frozenset({"denoise", "inpaint"}),
         tile_steps=500,
+    ),
+    Entry(
+        name="dip_tv",
+        method=dip_tv,
+        summary="Deep Image Prior with few and short edges; overfits later, may flatten smooth shading.",
+        question="Which image of short edges that a network makes easily is nearest to the observation?",
+        when="Wherever dip would do and edges matter more than faint shading. Slow.",
+        reference="Liu, Sun, Xu & Kamilov, Image restoration using TV regularized deep image prior, ICASSP 2019",
+        cost=3,
+        tasks=frozenset({"denoise", "inpaint"}),
+        tile_steps=500,
+    ),
+    Entry(
+        name="deep_decoder",
+        method=deep_decoder,
+        summary="A network too small to hold the noise, fitted to the image; fast for its kind, loses fine texture.",
+        question="Which image of few coefficients is nearest to the observation?",
+        when="Strong noise on tiles of 256 pixels and more; smaller tiles have hardly more pixels than it has weights.",
+        reference="Heckel & Hand, Deep Decoder, ICLR 2019",
+        cost=2,
+        tasks=frozenset({"denoise", "inpaint"}),
+        scopes=frozenset({"tile"}),
+    ),
+    Entry(
+        name="dip_sgld",
+        method=dip_sgld,
+        summary="Mean of many networks that explain the image, with their spread; needs no stop. The slowest of all.",
+        question="Which images that a network makes easily agree with the observation, on average?",
+        when="One precious tile, a whole night, and the wish to see where the image is uncertain (not calibrated).",
+        reference="Cheng, Gadelha, Maji & Sheldon, A Bayesian perspective on the deep image prior, CVPR 2019",
+        cost=3,
+        tasks=frozenset({"denoise", "inpaint"}),
+        scopes=frozenset({"tile"}),
     ),
 )

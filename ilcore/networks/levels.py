@@ -11,17 +11,6 @@ _LARGEST = {2: F.max_pool2d, 3: F.max_pool3d}
 _LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
-def strides(space: Sequence[int], scales: int) -> list[tuple[int, ...]]:
-    """Return the stride of each level; an axis shorter than four voxels is not halved any further."""
-    found: list[tuple[int, ...]] = []
-    sides = list(space)
-    while len(found) < scales and max(sides) >= 4:
-        stride = tuple(2 if side >= 4 else 1 for side in sides)
-        sides = [-(-side // step) for side, step in zip(sides, stride, strict=True)]
-        found.append(stride)
-    return found
-
-
 def largest(seen: Tensor, stride: Sequence[int]) -> Tensor:
     """Return the largest value of every cell; cells at the far end may be incomplete."""
     cells = _LARGEST[len(stride)](seen.flatten(0, 1), tuple(stride), ceil_mode=True)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.sizes import strides
 from ilcore.grammar.slots import LiveNetwork, Network
-from ilcore.networks.levels import enlarged, strides
+from ilcore.networks.levels import enlarged
 from ilcore.networks.per_tile import ConvSpec, TileConv, TileNorm
 
 

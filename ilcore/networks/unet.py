@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.sizes import strides
 from ilcore.grammar.slots import LiveNetwork, Network
-from ilcore.networks.levels import blurred_largest, enlarged, largest, strides
+from ilcore.networks.levels import blurred_largest, enlarged, largest
 from ilcore.networks.per_tile import ConvSpec, TileConv, TileNorm
 
 #: Context beyond which more halo is not worth its cost; blending does the rest.

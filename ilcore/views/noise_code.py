@@ -10,6 +10,7 @@ from torch import Tensor
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.sizes import halved
 from ilcore.grammar.slots import LiveViews, Views
 from ilcore.grammar.trial import Pair
 
@@ -23,9 +24,10 @@ class NoiseCode(Views):
         channels: Channels of the code.
         amplitude: The code is uniform in [0, amplitude].
         jitter: Standard deviation of the fresh Gaussian noise added to the code every step.
+        halvings: How often the sides of the code are halved, for networks that enlarge it again.
 
     Shape:
-        observed [tile, channel, *space] -> input [tile, code channel, *space].
+        observed [tile, channel, *space] -> input [tile, code channel, *space of the code].
 
     Reference:
         Ulyanov, Vedaldi & Lempitsky, "Deep image prior", CVPR 2018, section 2 and supplement.
@@ -36,13 +38,14 @@ class NoiseCode(Views):
     channels: int = 32
     amplitude: float = 0.1
     jitter: float = 1 / 30
+    halvings: int = 0
 
     def input_channels(self, problem: Problem) -> int:
         return self.channels
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if self.channels < 1 or self.amplitude <= 0 or self.jitter < 0:
-            yield f"{self} needs channels >= 1, amplitude > 0 and jitter >= 0"
+        if self.channels < 1 or self.amplitude <= 0 or min(self.jitter, self.halvings) < 0:
+            yield f"{self} needs channels >= 1, amplitude > 0, jitter >= 0 and halvings >= 0"
 
     def start(self, problem: Problem, streams: Streams) -> LiveViews:
         return _NoiseCode(self, problem, streams)
@@ -51,7 +54,7 @@ class NoiseCode(Views):
 class _NoiseCode(LiveViews):
     def __init__(self, spec: NoiseCode, problem: Problem, streams: Streams) -> None:
         self.problem, self.streams, self.jitter = problem, streams, spec.jitter
-        self.shape = (spec.channels, *problem.space)
+        self.shape = (spec.channels, *halved(problem.space, spec.halvings)[-1])
         self.code = (spec.amplitude * streams.uniform(self.shape)).to(problem.observed.device)
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:

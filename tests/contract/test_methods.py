@@ -17,6 +17,7 @@ from ilcore.methods.entry import Entry, apply, configure, knobs
 from tests.scenes import scene
 
 NOISE_STD = 0.1
+_HOURGLASS = {"steps": 300, "network.width": 16, "network.scales": 3}
 _BLIND = {"steps": 60, "network.width": 8, "descent.learning_rate": 5e-3}
 _PAIRS = {"steps": 60, "network.width": 12, "network.depth": 5, "stop.every": 10, "descent.learning_rate": 3e-3}
 #: Small enough for seconds, large enough to learn something.
@@ -41,6 +42,9 @@ QUICK = {
     "n2v2": _BLIND | {"views.percent": 6.0, "stop.every": 10},
     "struct_n2v": _BLIND | {"views.percent": 6.0},
     "noise2self": _BLIND | {"stop.every": 10},
+    "dip_tv": _HOURGLASS,
+    "deep_decoder": {"steps": 250, "network.width": 24, "network.scales": 3, "views.halvings": 3},
+    "dip_sgld": _HOURGLASS | {"readout.burn_in": 150, "readout.every": 2, "descent.learning_rate": 1e-3},
     "noise2same": _BLIND | {"views.percent": 6.0, "stop.every": 10},
     "neighbor2neighbor": _BLIND | {"network.depth": 2},
     "r2r": _PAIRS | {"views.draws": 4},

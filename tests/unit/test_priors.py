@@ -1,13 +1,24 @@
 """Networks, losses and views of untrained priors and blind spots, each against what its paper says."""
 
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ilcore.grammar.arrays import Streams
+from ilcore import fit
+from ilcore.descents.langevin import Langevin
+from ilcore.grammar.arrays import Streams, per_tile_mean
+from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
+from ilcore.grammar.trial import Pair, Trial
+from ilcore.losses.smoothness import TotalVariation, total_variation
+from ilcore.methods.catalogue import METHODS
+from ilcore.methods.entry import configure
+from ilcore.networks.deep_decoder import DeepDecoder
 from ilcore.networks.levels import blurred_largest, enlarged, largest
 from ilcore.networks.unet import UNet
+from ilcore.readouts.samples import MeanAfter
+from ilcore.views.noise_code import NoiseCode
 
 
 def streams(count: int = 1) -> Streams:
@@ -75,3 +86,91 @@ def test_blurred_pooling_is_the_maximum_of_two_then_1_2_1():
     line = torch.zeros(1, 1, 1, 1, 8)
     line[..., 4] = 4.0
     assert blurred_largest(line, (1, 2)).flatten().tolist() == [0, 1, 3, 0]
+
+
+def trial_of(output: torch.Tensor, step: int = 0, rows: tuple[int, ...] = (0,)) -> Trial:
+    problem = Problem(observed=torch.zeros_like(output))
+    return Trial(
+        step, rows, problem, Pair(output, output), output, torch.nn.Identity(), lambda rows: output[list(rows)]
+    )
+
+
+def test_the_total_variation_of_a_ramp_is_its_slope():
+    down, across = torch.meshgrid(torch.arange(8.0), torch.arange(9.0), indexing="ij")
+    ramp = (0.3 * down + 0.4 * across)[None, None]
+    assert torch.allclose(total_variation(ramp)[..., :-1, :-1], torch.tensor(0.5))
+    assert torch.allclose(total_variation(ramp, isotropic=False)[..., :-1, :-1], torch.tensor(0.7))
+    deep = torch.arange(5.0).reshape(1, 1, 5, 1, 1).expand(1, 1, 5, 4, 4)
+    assert torch.allclose(total_variation(deep)[:, :, :-1], torch.tensor(1.0))
+
+
+def test_the_total_variation_of_a_constant_is_nothing_and_has_a_slope():
+    flat = torch.full((1, 1, 8, 8), 0.5, requires_grad=True)
+    loss = TotalVariation().start(Problem(observed=flat), streams())(trial_of(flat))
+    assert loss.item() < 2e-5
+    loss.sum().backward()
+    assert torch.isfinite(flat.grad).all()
+
+
+def test_total_variation_is_one_number_a_tile():
+    rough = image(2, 1, 8, 8)
+    rough[1] = 0
+    loss = TotalVariation().start(Problem(observed=rough), streams(2))(trial_of(rough, rows=(0, 1)))
+    assert loss[0] > 0.1
+    assert loss[1] < 2e-5
+
+
+def test_the_deep_decoder_has_the_size_of_the_paper():
+    problem = Problem(observed=image(1, 3, 512, 512))
+    assert NoiseCode(channels=128, halvings=5).start(problem, streams()).draw(0, [0]).input.shape == (1, 128, 16, 16)
+    model = DeepDecoder().build(problem, 128, streams())
+    assert sum(value.numel() for value in model.parameters()) == 100_224
+
+
+def test_the_deep_decoder_mixes_channels_and_nothing_else_at_the_finest_scale():
+    """One voxel of a code as large as the image reaches its own column of channels, and all others by norms alone."""
+    model = DeepDecoder(width=4, scales=0).build(Problem(observed=image(1, 1, 8, 8)), 4, streams())
+    code = image(1, 4, 8, 8)
+    swapped = code.flip(-1)
+    assert torch.allclose(model(swapped, [0]), model(code, [0]).flip(-1), atol=1e-6)
+
+
+def test_the_deep_decoder_refuses_a_code_of_the_size_of_the_image():
+    recipe = replace(METHODS["deep_decoder"].method, views=NoiseCode(channels=128))
+    with pytest.raises(RecipeError, match="halvings=5"):
+        recipe.check(Problem(observed=image(1, 1, 32, 32)))
+
+
+def test_langevin_steps_shake_kernels_alone_each_tile_from_its_own_stream():
+    problem = Problem(observed=image(2, 1, 8, 8))
+    model = UNet(width=8, depth=0, norm=True).build(problem, 1, streams(2))
+    start = {name: value.detach().clone() for name, value in model.named_parameters()}
+    # At a rate of almost nothing Adam stands still; the noise is as large as in the paper.
+    descent = Langevin(1e-9, noise=2e7).start(model, streams(2))
+    descent.step(per_tile_mean(model(problem.observed, [0, 1]))[:1], [0])
+    moved = {name: (value - start[name]).detach() for name, value in model.named_parameters()}
+    kernel = moved["bottom.convs.1.weight"]
+    assert kernel[0].std() == pytest.approx(0.02, rel=0.1)
+    assert kernel[1].abs().max() < 1e-6
+    assert all(value.abs().max() < 1e-6 for name, value in moved.items() if "bias" in name or "norms" in name)
+
+
+def test_the_mean_after_the_burn_in_counts_every_other_output_and_knows_their_spread():
+    live = MeanAfter(burn_in=2, every=2).start(Problem(observed=torch.zeros(1, 1, 2, 2)))
+    for step, value in enumerate([100.0, 100.0, 1.0, 100.0, 3.0, 100.0, 5.0]):
+        live.observe(trial_of(torch.full((1, 1, 2, 2), value), step), set())
+    assert torch.equal(live.result([0], lambda rows: torch.zeros(1)), torch.full((1, 1, 2, 2), 3.0))
+    assert torch.allclose(live.spread([0]), torch.tensor(2.0))
+
+
+def test_the_spread_of_samples_comes_with_the_restoration():
+    entry = configure(METHODS["dip_sgld"], {"network.width": 4, "network.scales": 2, "steps": 12})
+    entry = configure(entry, {"readout.burn_in": 4, "readout.every": 2})
+    problem = Problem(observed=image(2, 1, 16, 16))
+    for strategy in ("sequential", "grouped"):
+        done = fit.restore(entry.method, problem, streams(2), strategy=strategy)
+        assert done.spread.shape == problem.observed.shape
+        assert (done.spread > 0).all()
+    assert fit.restore(entry.with_steps(3).method, problem, streams(2)).spread.isnan().all()
+    plain = configure(METHODS["zs_n2n"], {"steps": 2, "network.width": 4})
+    assert fit.restore(plain.method, problem, streams(2)).spread is None
