@@ -37,7 +37,8 @@ up: .venv/ready ## a Prefect server, the deployments and one worker on this mach
 down: ## stop what `make up` started
 	bash deploy/down.sh
 
-docs: .venv/ready ## the examples of the documentation run as tests
-	$(PY) -m pytest ilcore --doctest-modules -q
+docs: .venv/ready ## the cards of all methods are written anew, and the examples of the documentation run as tests
+	.venv/bin/il methods --markdown docs/methods.md
+	$(PY) -m pytest ilcore tests/unit/test_docs.py --doctest-modules -q
 
 ci: check test ## exactly what CI runs

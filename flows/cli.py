@@ -209,15 +209,24 @@ def report(
 
 
 @app.command()
-def methods(name: Annotated[str | None, typer.Argument(help="one method, with its knobs")] = None) -> None:
-    """List the methods, or one of them with every knob that --set can turn.
+def methods(
+    name: Annotated[str | None, typer.Argument(help="one method, with its knobs")] = None,
+    markdown: Annotated[str | None, typer.Option(metavar="FILE", help="write the cards of all methods there")] = None,
+    scores: Annotated[str, typer.Option(help="what `il bench` measured, for the cards")] = "docs/benchmarks.jsonl",
+) -> None:
+    """List the methods, or show the card of one with every knob that --set can turn.
 
     Example: `il methods zs_n2n`
     """
     with answering():
-        from flows.pages import show_method, show_methods
+        from flows.pages import methods_page, show_method, show_methods
 
-        show_method(name) if name else show_methods()
+        if markdown is not None:
+            from pathlib import Path
+
+            Path(markdown).write_text(methods_page(scores))
+            return
+        show_method(name, scores) if name else show_methods()
 
 
 @app.command()

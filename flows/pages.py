@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -47,15 +48,33 @@ def show_methods() -> None:
     out.print("\nil methods NAME shows the knobs that --set can turn", markup=False)
 
 
-def show_method(name: str) -> None:
-    """Show one method and its knobs."""
+def show_method(name: str, scores: str) -> None:
+    """Show the card of one method and its knobs."""
+    from ilcore.methods.card import facts
     from ilcore.methods.catalogue import find
     from ilcore.methods.entry import knobs
 
     entry = find(name)
-    out.print(_facts({"method": entry.name, "what it does": entry.summary, "reference": entry.reference}))
+    out.print(_facts({"method": entry.name, **facts(entry, _measured(scores).get(entry.name))}))
     out.print()
     out.print(_grid(("knob", "default"), knobs(entry).items()))
+
+
+def methods_page(scores: str) -> str:
+    """Return the cards of all methods in Markdown, with what the file of scores says of them."""
+    from ilcore.methods.card import page
+    from ilcore.methods.catalogue import METHODS
+
+    return page(METHODS.values(), _measured(scores))
+
+
+def _measured(scores: str) -> dict[str, dict[str, str]]:
+    if not Path(scores).exists():
+        return {}
+    from ilcore.benchmark.score import ScoreFile
+    from ilcore.benchmark.table import measured
+
+    return measured(ScoreFile(Path(scores)).scores().values())
 
 
 def show_status(found: Mapping[str, Any], *, as_json: bool) -> None:
@@ -74,7 +93,7 @@ def show_verdict(found: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def show_scores(scores: "Sequence[Score]") -> None:
-    """Show mean PSNR and SSIM of every method on every set, and how many images a method refused."""
+    """Show the mean PSNR of every method on every set in dB, and how many images a method refused."""
     from ilcore.benchmark.table import cells
 
     found, sets = cells(scores), list(dict.fromkeys(score.set for score in scores))
@@ -82,7 +101,7 @@ def show_scores(scores: "Sequence[Score]") -> None:
     for method in dict.fromkeys(score.method for score in scores):
         shown = [found.get((method, name)) for name in sets]
         refused = sum(score.method == method and score.psnr is None for score in scores)
-        rows.append((method, *(f"{c.psnr:.2f} / {c.ssim:.3f}" if c else "-" for c in shown), refused or ""))
+        rows.append((method, *(f"{c.psnr:.2f}" if c else "-" for c in shown), refused or ""))
     out.print(_grid(("method", *sets, "refused"), rows))
 
 

@@ -11,6 +11,8 @@ from ilcore.benchmark.runs import Settings, blank_score, measure
 from ilcore.benchmark.score import Score, ScoreFile
 from ilcore.benchmark.sets import Picture
 
+_GRACE_SECONDS = 20.0
+
 
 def race(
     contenders: Sequence[Contender],
@@ -85,6 +87,8 @@ def _of_one_process(contender: Contender, pictures: Sequence[Picture], settings:
                 died = f"its process died with exit code {process.exitcode}"
                 yield replace(blank_score(contender, picture, settings), refused=died, is_final=False)
                 return
+        # It has said all it has to say; only its own end tidies up what it holds.
+        process.join(_GRACE_SECONDS)
     finally:
         receiving.close()
         process.terminate()

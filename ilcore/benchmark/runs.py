@@ -50,6 +50,16 @@ class Settings:
     crop: int | None = None
     is_told: bool = True
 
+    def difference(self) -> str:
+        """Return in words what differs from the published setting; nothing where nothing does."""
+        words = [
+            f"{self.steps} steps" if self.steps is not None else "",
+            f"crop {self.crop}" if self.crop is not None else "",
+            f"seed {self.seed}" if self.seed else "",
+            "" if self.is_told else "noise estimated",
+        ]
+        return ", ".join(filter(None, words))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -69,7 +79,8 @@ def blank_score(contender: Contender, picture: Picture, settings: Settings) -> S
     asked = {
         "contender": asdict(contender), "recipe": recipe, "settings": asdict(settings), "picture": picture.identity(),
     }  # fmt: skip
-    return Score(key=key_of(asked), method=contender.name, set=picture.set, image=picture.name)
+    key, setting = key_of(asked), settings.difference()
+    return Score(key=key, method=contender.name, set=picture.set, image=picture.name, setting=setting)
 
 
 def measure(contender: Contender, picture: Picture, settings: Settings) -> Score:

@@ -27,6 +27,7 @@ class Score:
         steps: Updates made.
         stop_reason: Why it ended, in the method's own words.
         refused: Why there is no result; None where there is one.
+        setting: What differs from the published setting, such as "3 steps, crop 64"; empty where nothing does.
         is_final: False where it failed for a reason that another attempt may not meet.
     """
 
@@ -43,6 +44,7 @@ class Score:
     steps: int | None = None
     stop_reason: str | None = None
     refused: str | None = None
+    setting: str = ""
     is_final: bool = True
 
 

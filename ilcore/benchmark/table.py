@@ -48,6 +48,18 @@ def cells(scores: Iterable[Score]) -> dict[tuple[str, str], Cell]:
     return {pair: cell for pair, group in groups.items() if (cell := _cell(group)) is not None}
 
 
+def measured(scores: Iterable[Score]) -> dict[str, dict[str, str]]:
+    """Return method -> set -> words for its card, from scores in the published setting only."""
+    found: dict[str, dict[str, str]] = {}
+    for (name, where), cell in cells(score for score in scores if not score.setting).items():
+        method, _, scope = name.partition("@")
+        if ":" not in name:
+            place = f"{where} (one model per {scope})" if scope else where
+            missing = "" if cell.is_complete else f" on {cell.done} of {cell.asked}"
+            found.setdefault(method, {})[place] = f"{cell.psnr:.2f} dB / {cell.ssim:.3f}{missing}"
+    return found
+
+
 def markdown(scores: Sequence[Score], settings: Settings, command: str) -> str:
     """Return everything that belongs between the markers.
 
