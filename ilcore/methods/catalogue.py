@@ -3,10 +3,20 @@
 import difflib
 
 from ilcore.grammar.errors import UnknownMethod
-from ilcore.methods import blind_spots, classical, image_prior, non_local, pairs, pretrained, stein, zero_shot
+from ilcore.methods import (
+    blind_spots,
+    calibrated,
+    classical,
+    image_prior,
+    non_local,
+    pairs,
+    pretrained,
+    stein,
+    zero_shot,
+)
 from ilcore.methods.entry import Entry
 
-_FAMILIES = (blind_spots, pairs, non_local, stein, zero_shot, image_prior, pretrained, classical)
+_FAMILIES = (blind_spots, pairs, non_local, stein, zero_shot, image_prior, pretrained, classical, calibrated)
 
 METHODS: dict[str, Entry] = {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 

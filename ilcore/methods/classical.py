@@ -1,21 +1,14 @@
 """The classical denoisers, under the same interface: what every learnt method has to beat.
 
-    nlm, tv, wavelet, bm3d         told the noise level, at the median grey level of each channel
-    nlm_j, tv_j, wavelet_j         told nothing: the level that predicts hidden pixels best is taken (Noise2Self)
-
-J-invariant calibration, for a denoiser g with one parameter:
-    for every level s of a grid, for some phases of the grid of hidden pixels:
-        replace the hidden pixels by the mean of their neighbours, denoise with g(s), compare with what was hidden
-    return g(s*) of the untouched image, s* with the least mean squared difference
-Where the noise of neighbours is independent, that difference is the error plus a constant: its minimiser is the best s.
+nlm, tv, wavelet, bm3d are told the noise level, at the median grey level of each channel; `calibrated` needs no level.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from itertools import islice, product
+from itertools import product
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -59,7 +52,7 @@ class Classical(ByHand):
 
     def restore(self, problem: Problem, streams: Streams) -> Restoration:
         noise = problem.noise or (Noise(),) * problem.channels
-        return _each_channel(problem, lambda image, _, number: self._leveled(image, noise[number]), "one pass")
+        return each_channel(problem, lambda image, _, number: self._leveled(image, noise[number]), "one pass")
 
     def channel(self, image: Image, noise_std: float) -> Image:
         """Return one channel without noise, plane by plane where the method knows planes only."""
@@ -193,61 +186,6 @@ class Bm3d(Classical):
         return result[tuple(map(slice, image.shape))]
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Calibrated(ByHand):
-    """A classical denoiser at the level that predicts hidden pixels best: nobody needs to know the noise.
-
-    Args:
-        inner: The denoiser.
-        lowest: Least level tried, in normalised units.
-        highest: Largest.
-        levels: How many are tried, equal ratios apart.
-        stride: One pixel in stride^axes is hidden at a time.
-        phases: Grids of hidden pixels that are looked at.
-
-    Reference:
-        Batson & Royer, "Noise2Self: blind denoising by self-supervision", ICML 2019, section 3.1.
-    """
-
-    inner: Classical
-    lowest: float = 0.01
-    highest: float = 0.5
-    levels: int = 13
-    stride: int = 3
-    phases: int = 2
-
-    def complaints(self, problem: Problem) -> Iterator[str]:
-        known = replace(problem, noise=problem.noise or (Noise(),) * problem.channels)
-        yield from self.inner.complaints(known)
-        if not (0 < self.lowest <= self.highest and self.levels >= 1 and self.stride >= 2 and self.phases >= 1):
-            yield f"{self} needs 0 < lowest <= highest, levels >= 1, stride >= 2 and phases >= 1"
-
-    def halo(self, space: int) -> tuple[int, ...]:
-        return self.inner.halo(space)
-
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
-        return _each_channel(problem, lambda image, trusted, _: self._best(image, trusted), "calibrated")
-
-    def level(self, image: Image, trusted: NDArray[np.bool_]) -> float:
-        """Return the level whose result predicts hidden pixels of one channel best."""
-        levels = np.geomspace(self.lowest, self.highest, self.levels)
-        return float(levels[int(np.argmin([self._loss(image, trusted, level) for level in levels]))])
-
-    def _best(self, image: Image, trusted: NDArray[np.bool_]) -> Image:
-        return self.inner.channel(image, self.level(image, trusted))
-
-    def _loss(self, image: Image, trusted: NDArray[np.bool_], level: float) -> float:
-        around, losses = _mean_of_neighbours(image), []
-        for place in islice(_grids(image.shape, self.stride), self.phases):
-            hidden = np.zeros(image.shape, bool)
-            hidden[place] = True
-            guessed = self.inner.channel(np.where(hidden, around, image), level)
-            losses.append(np.square(guessed - image)[hidden & trusted])
-        measured = np.concatenate(losses)
-        return float(measured.mean()) if measured.size else 0.0
-
-
 def nearest_data(seen: NDArray[np.float32], trusted: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return an image [*space] in which every hole has the value of the nearest voxel that is data."""
     if trusted.all() or not trusted.any():
@@ -256,7 +194,7 @@ def nearest_data(seen: NDArray[np.float32], trusted: NDArray[np.bool_]) -> NDArr
     return seen[tuple(place)]
 
 
-def _each_channel(problem: Problem, work: Any, reason: str) -> Restoration:
+def each_channel(problem: Problem, work: Any, reason: str) -> Restoration:
     """Return every channel of every tile through `work(image, trusted, number of the channel)`."""
     tiles = problem.observed.detach().cpu().numpy()
     trusted = problem.weight.cpu().numpy() > 0
@@ -289,31 +227,17 @@ def _mean_over_shifts(work: Any, image: Image, shifts: int) -> Image:
     return total / shifts**2
 
 
-def _mean_of_neighbours(image: Image) -> Image:
-    cross = ndimage.generate_binary_structure(image.ndim, 1).astype(float)
-    cross[(1,) * image.ndim] = 0
-    return np.asarray(ndimage.convolve(image, cross / cross.sum(), mode="mirror"))
-
-
-def _grids(shape: tuple[int, ...], stride: int) -> Iterator[tuple[slice, ...]]:
-    """Yield the grids of hidden pixels, far apart first, each with at least one pixel of `shape`."""
-    steps = [min(stride, n) for n in shape]
-    phases = list(product(*(range(step) for step in steps)))
-    for number in np.random.default_rng(0).permutation(len(phases)):
-        yield tuple(slice(start, None, step) for start, step in zip(phases[number], steps, strict=True))
-
-
 _TOLD = frozenset({"noise"})
-_BUADES = "Buades, Coll & Morel, A non-local algorithm for image denoising, CVPR 2005"
-_ROF = "Rudin, Osher & Fatemi, Physica D 1992; Chambolle, JMIV 2004"
-_BAYES = "Chang, Yu & Vetterli, Adaptive wavelet thresholding (BayesShrink), TIP 2000"
+BUADES = "Buades, Coll & Morel, A non-local algorithm for image denoising, CVPR 2005"
+ROF = "Rudin, Osher & Fatemi, Physica D 1992; Chambolle, JMIV 2004"
+BAYES = "Chang, Yu & Vetterli, Adaptive wavelet thresholding (BayesShrink), TIP 2000"
 _DABOV = "Dabov, Foi, Katkovnik & Egiazarian, TIP 2007; Mäkinen, Azzari & Foi, TIP 2020"
-_SELF = "Batson & Royer, Noise2Self, ICML 2019"
 
 
-def _entry(
+def baseline(
     name: str, method: ByHand, summary: str, reference: str, when: str, needs: frozenset[str] = _TOLD, cost: int = 1
 ) -> Entry:
+    """Return the entry of a method that learns nothing."""
     return Entry(
         name=name, method=method, summary=summary, reference=reference, when=when, needs=needs, cost=cost,
         question=f"None: nothing is learnt{'' if needs else ', one level is chosen by predicting hidden pixels'}.",
@@ -321,23 +245,13 @@ def _entry(
     )  # fmt: skip
 
 
-def _calibrated(name: str, inner: Classical, what: str, reference: str) -> Entry:
-    return _entry(
-        f"{name}_j", Calibrated(inner=inner), f"{what} at the level that predicts hidden pixels best.",
-        f"{reference}; {_SELF}", "A baseline where the level of white noise is not known.", frozenset(),
-    )  # fmt: skip
-
-
 ENTRIES = (
-    _entry("nlm", NonLocalMeans(), "Non-local means: alike patches are averaged.", _BUADES,
+    baseline("nlm", NonLocalMeans(), "Non-local means: alike patches are averaged.", BUADES,
            "A baseline; repeated structure, moderate white noise. The fallback of last resort."),
-    _entry("tv", TotalVariation(), "Total variation: flat areas with sharp edges.", _ROF,
+    baseline("tv", TotalVariation(), "Total variation: flat areas with sharp edges.", ROF,
            "A baseline; piecewise constant images. Textures are flattened."),
-    _entry("wavelet", Wavelet(), "BayesShrink on wavelets, averaged over shifts.", _BAYES,
+    baseline("wavelet", Wavelet(), "BayesShrink on wavelets, averaged over shifts.", BAYES,
            "A baseline; the quickest of all, stacks as a whole."),
-    _entry("bm3d", Bm3d(), "BM3D, the yardstick of classical denoising (optional extra `bm3d`).", _DABOV,
+    baseline("bm3d", Bm3d(), "BM3D, the yardstick of classical denoising (optional extra `bm3d`).", _DABOV,
            "A yardstick for measurements; white noise of known level. Its licence forbids commercial use.", cost=2),
-    _calibrated("nlm", NonLocalMeans(), "Non-local means", _BUADES),
-    _calibrated("tv", TotalVariation(), "Total variation", _ROF),
-    _calibrated("wavelet", Wavelet(), "BayesShrink", _BAYES),
 )  # fmt: skip

@@ -11,8 +11,9 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods import classical
+from ilcore.methods.calibrated import Calibrated
 from ilcore.methods.catalogue import METHODS
-from ilcore.methods.classical import Calibrated, NonLocalMeans, TotalVariation, Wavelet, nearest_data
+from ilcore.methods.classical import NonLocalMeans, TotalVariation, Wavelet, nearest_data
 from tests.scenes import noisy, scene
 
 TOLD = ["nlm", "tv", "wavelet"]
