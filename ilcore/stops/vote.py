@@ -11,6 +11,9 @@ from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
 from ilcore.grammar.trial import Judgement, Trial
 
+#: An approval always holds for so many steps.
+_SOON = 5
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,7 @@ class Vote(Stop):
 
     Who may vote depends on what is known of the noise, because rules fail differently: withheld pixels betray noise
     that neighbours share, the discrepancy needs a level, the variance of outputs has false dips. A rule speaks for an
-    iterate if it called one of the last `grace` iterates its best. Where rules contradict each other no majority forms
+    iterate if its last best lies no further back than a share of all steps: fits slow down, and so do their bests. Where rules contradict each other no majority forms
     after the earlier ones, so that the earliest iterate that is safe by most of them comes out.
 
     Args:
@@ -27,14 +30,14 @@ class Vote(Stop):
         correlated: Rules for noise of known correlation.
         unknown: Rules where nobody knows the noise.
         steps: Updates at most.
-        grace: Steps for which an approval holds.
+        grace: How long an approval holds, as a share of the steps made when it was given.
     """
 
     white: tuple[Stop, ...]
     correlated: tuple[Stop, ...]
     unknown: tuple[Stop, ...]
     steps: int
-    grace: int = 20
+    grace: float = 0.1
 
     def voters(self, problem: Problem) -> tuple[Stop, ...]:
         """Return the rules for what is known of the noise."""
@@ -43,8 +46,8 @@ class Vote(Stop):
         return self.white if is_white(problem) else self.correlated
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if self.grace < 1 or self.steps < 0:
-            yield f"{self} needs grace >= 1 and steps >= 0"
+        if not 0 < self.grace < 1 or self.steps < 0:
+            yield f"{self} needs 0 < grace < 1 and steps >= 0"
         if len(self.voters(problem)) < 2:
             yield f"{self} needs two rules that can judge, got {self.voters(problem)}"
         for rule in self.voters(problem):
@@ -85,11 +88,11 @@ class _Vote:
 
     def _is_best(self, row: int, step: int) -> bool:
         ended = self.ended.get(row, {})
-        still = [
-            number not in ended and step - self.approved.get((number, row), -self.spec.grace) < self.spec.grace
-            for number in range(len(self.rules))
-        ]
-        return sum(still) >= self.needed
+        return sum(n not in ended and self._speaks(n, row, step) for n in range(len(self.rules))) >= self.needed
+
+    def _speaks(self, number: int, row: int, step: int) -> bool:
+        approved = self.approved.get((number, row), -1)
+        return approved >= 0 and step - approved <= max(_SOON, self.spec.grace * approved)
 
     def _reason(self, row: int, step: int) -> str | None:
         ended = self.ended.get(row, {})
