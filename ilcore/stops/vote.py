@@ -22,8 +22,9 @@ class Vote(Stop):
 
     Who may vote depends on what is known of the noise, because rules fail differently: withheld pixels betray noise
     that neighbours share, the discrepancy needs a level, the variance of outputs has false dips. A rule speaks for an
-    iterate if its last best lies no further back than a share of all steps: fits slow down, and so do their bests. Where rules contradict each other no majority forms
-    after the earlier ones, so that the earliest iterate that is safe by most of them comes out.
+    iterate if its last best lies no further back than a share of all steps: fits slow down, and so do their bests.
+    Where rules contradict each other no majority forms after the earlier ones, so that the earliest iterate that is
+    safe by most of them comes out.
 
     Args:
         white: Rules for noise that is known, or taken, to be white.
