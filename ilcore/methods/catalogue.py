@@ -11,12 +11,13 @@ from ilcore.methods import (
     non_local,
     pairs,
     pretrained,
+    scores,
     stein,
     zero_shot,
 )
 from ilcore.methods.entry import Entry
 
-_FAMILIES = (blind_spots, pairs, non_local, stein, zero_shot, image_prior, pretrained, classical, calibrated)
+_FAMILIES = (blind_spots, pairs, scores, non_local, stein, zero_shot, image_prior, pretrained, classical, calibrated)
 
 METHODS: dict[str, Entry] = {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 

@@ -50,6 +50,10 @@ QUICK = {
     "r2r": _PAIRS | {"views.draws": 4},
     "gr2r": _PAIRS | {"views.draws": 4},
     "frame_pairs": {"steps": 40, "network.inner.width": 8, "descent.learning_rate": 3e-3},
+    "zs_hpd": {"steps": 60, "network.width": 12, "network.depth": 5, "descent.learning_rate": 3e-3},
+    "noise2fast": {"steps": 120, "network.inner.width": 12, "network.inner.depth": 5, "descent.learning_rate": 5e-3},
+    "pixel2pixel": {"steps": 60, "network.width": 12, "views.window": 15, "descent.learning_rate": 3e-3},
+    "noise2score": {"steps": 100, "network.width": 12, "network.depth": 5, "descent.learning_rate": 3e-3},
 }
 #: Methods that learn from one plane to the next, and what they say of a tile that has only one.
 STACKS = {"frame_pairs": "use 3-D tiles"}

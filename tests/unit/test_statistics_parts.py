@@ -1,28 +1,41 @@
 """Parts that learn from the statistics of the noise, each against what its paper says."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
+from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.trial import Pair, Trial
+from ilcore.losses.cross_entropy import CrossEntropy
 from ilcore.losses.invariance import InvarianceBound
 from ilcore.losses.neighbours import NeighbourDifference
 from ilcore.methods.catalogue import METHODS
+from ilcore.methods.entry import configure
+from ilcore.networks.bounded import Bounded
 from ilcore.networks.by_plane import ByPlane
 from ilcore.networks.plain import Plain
+from ilcore.readouts.rounds import MeanOfLast
+from ilcore.stops.observation import NearestObservation
 from ilcore.views.adjacent_planes import AdjacentPlanes, trust
 from ilcore.views.averaged import AveragedDraws
+from ilcore.views.checkerboards import Checkerboards, colours
 from ilcore.views.count_split import CountSplit
+from ilcore.views.fading_noise import FadingNoise
 from ilcore.views.hidden_grid import HiddenGrid
 from ilcore.views.hidden_pixels import HiddenPixels
 from ilcore.views.neighbour_halves import NeighbourHalves
+from ilcore.views.pixel_bank import PixelBank, alike
 from ilcore.views.recorruption import Recorruption
+from ilcore.views.sorted_halves import SortedHalves
 from ilcore.views.stitched import Stitched
+
+_BRIEF = {"steps": 80, "network.width": 8, "network.depth": 4, "descent.learning_rate": 3e-3}
 
 
 def streams(count: int = 1) -> Streams:
@@ -320,3 +333,184 @@ def test_a_network_by_plane_restores_each_plane_alone():
     whole = model(problem.observed, [0, 1])
     assert torch.allclose(whole[:, :, 1], model(problem.observed[:, :, 1], [0, 1]))
     assert not torch.allclose(model(problem.observed[:, :, 1], [1, 0]), whole[:, :, 1])
+
+
+def test_chequerboard_halves_hold_every_pixel_once_beside_its_neighbour():
+    places = torch.arange(7 * 10).reshape(7, 10)
+    for along_x in (True, False):
+        one, two = colours(places, along_x=along_x)
+        assert one.shape == two.shape == ((6, 5) if along_x else (3, 10))
+        assert set(one.flatten().tolist()) | set(two.flatten().tolist()) == set(places[:6].flatten().tolist())
+        for half, colour in ((one, 0), (two, 1)):
+            assert ((half // 10 + half % 10) % 2 == colour).all()
+        apart = (two - one).abs()
+        assert set(apart.flatten().tolist()) == ({1} if along_x else {10})
+
+
+def test_the_four_chequerboard_pairs_take_turns():
+    trusted = image(1, 1, 8, 8) < 0.8
+    problem = Problem(observed=image(1, 1, 8, 8), trusted=trusted)
+    live = Checkerboards().start(problem, streams())
+    pairs = [live.draw(step, [0]) for step in range(5)]
+    assert [tuple(pair.input.shape[2:]) for pair in pairs] == [(8, 4), (8, 4), (4, 8), (4, 8), (8, 4)]
+    for first, second in ((0, 1), (2, 3)):
+        assert torch.equal(pairs[first].input, pairs[second].target)
+        assert not torch.equal(pairs[first].input, pairs[first].target)
+    assert torch.equal(pairs[0].input, pairs[4].input)
+    for pair in pairs:
+        assert torch.isin(pair.target[pair.trusted], problem.observed[trusted]).all()
+    assert sum(int(pair.trusted.sum()) for pair in pairs[:2]) == int(trusted.sum())
+
+
+def test_the_least_cross_entropy_is_at_the_mean_of_noisy_targets():
+    problem = Problem(observed=torch.zeros(1, 1, 64, 64), value_range=(-0.5, 1.5))
+    target = 0.9 + 0.5 * normal(1, 1, 64, 64)
+    loss = CrossEntropy().start(problem, streams())
+
+    def at(level):
+        level = torch.full_like(target, level)
+        return loss(Trial(0, [0], problem, Pair(level, target), level, None, None)).item()
+
+    mean = float(target.mean())
+    assert at(mean) < min(at(mean - 0.05), at(mean + 0.05))
+    share = (mean + 0.5) / 2
+    assert at(mean) == pytest.approx(-share * math.log(share) - (1 - share) * math.log(1 - share), rel=1e-4)
+
+
+def test_a_bounded_network_stays_in_range_and_refuses_noise_predictors():
+    problem = Problem(observed=image(1, 1, 16, 16), value_range=(0.2, 0.6))
+    model = Bounded(Plain(width=8, residual=False)).build(problem, 1, streams())
+    out = model(100 * problem.observed, [0]).detach()
+    assert 0.2 <= float(out.min()) < float(out.max()) <= 0.6
+    known = Problem(observed=image(1, 1, 16, 16))
+    assert "set residual=False" in complaints("noise2fast", known, network=Bounded(Plain(residual=True)))
+    assert "see residual" in complaints("noise2fast", known, network=Plain(residual=True))
+
+
+def trial_of(step: int, images: torch.Tensor, rows=(0,)) -> Trial:
+    chosen = list(rows)
+    pair = Pair(images[chosen], images[chosen])
+    return Trial(
+        step, chosen, Problem(observed=images), pair, images[chosen], None, lambda wanted: images[list(wanted)]
+    )
+
+
+def test_a_fit_ends_when_its_image_comes_no_nearer_to_the_observation():
+    problem = Problem(observed=torch.zeros(2, 1, 4, 4))
+    stop = NearestObservation(steps=1000, every=2, patience=3).start(problem, streams(2))
+    reasons = []
+    for step, (one, two) in enumerate([(5, 5), (0, 0), (4, 6), (0, 0), (4, 6), (0, 0), (3, 6)]):
+        distances = torch.tensor([one, two]).float().reshape(2, 1, 1, 1).expand(2, 1, 4, 4)
+        reasons.append(stop.judge(trial_of(step, distances, rows=(0, 1))).reasons)
+    assert reasons[-2] == (None, None)
+    assert reasons[-1][0] is None
+    assert reasons[-1][1] == "no nearer to the observation for 3 rounds"
+    assert all(reason == (None, None) for reason in reasons[:-1])
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 26.0), (7, 20.0), (14, 13.0)])
+def test_the_mean_of_the_last_images_forgets_older_ones(count, expected):
+    readout = MeanOfLast(count=count, every=2).start(Problem(observed=torch.zeros(1, 1, 2, 2)))
+    for step in range(28):
+        readout.observe(trial_of(step, torch.full((1, 1, 2, 2), float(step) if step % 2 == 0 else 999.0)), set())
+    assert float(readout.result([0], lambda rows: torch.zeros(1, 1, 2, 2)).mean()) == expected
+
+
+def test_sorted_halves_agree_on_every_ramp():
+    down, across = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+    for slope in ((1.0, 0.0), (0.0, 1.0), (1.0, 0.4), (0.3, -1.0), (1.0, 1.0)):
+        ramp = (slope[0] * down + slope[1] * across)[None, None]
+        pair = SortedHalves(smoothing=3).start(Problem(observed=ramp), streams()).draw(0, [0])
+        inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+        assert torch.allclose(pair.input[inner], pair.target[inner], atol=1e-4)
+
+
+def test_sorted_halves_use_every_pixel_once_and_shrink_alike():
+    problem = Problem(observed=image(2, 1, 3, 9, 8))
+    pair = SortedHalves().start(problem, streams(2)).draw(0, [1, 0])
+    assert pair.input.shape == (4, 1, 3, 4, 4)
+    cells = problem.observed[[1, 0], ..., :8, :].unfold(-2, 2, 2).unfold(-2, 2, 2).mean((-1, -2))
+    assert torch.allclose((pair.input[:2] + pair.target[:2]) / 2, cells, atol=1e-6)
+    assert torch.equal(pair.input[:2], pair.target[2:])
+    assert torch.equal(pair.shrink(problem.observed[[1, 0]]), pair.input)
+
+
+def test_the_halves_of_white_noise_stay_uncorrelated_although_they_are_sorted():
+    problem = Problem(observed=normal(1, 1, 400, 400))
+    pair = SortedHalves(smoothing=5).start(problem, streams()).draw(0, [0])
+    one, two = pair.input[0], pair.target[0]
+    assert abs(float(((one - one.mean()) * (two - two.mean())).mean())) < 0.03
+
+
+def test_a_pixel_bank_finds_repeated_texture():
+    stripes = (torch.arange(40) % 4 == 0).float().expand(40, 40)[None, None]
+    noisy = stripes + 0.1 * normal(1, 1, 40, 40)
+    spec = PixelBank(size=10, patch=5, window=21)
+    places, count = alike(noisy[0], torch.ones(40, 40, dtype=torch.bool), spec)
+    assert (count == 10).all()
+    same = (places % 40 % 4) == (torch.arange(40) % 4)
+    assert float(same.float().mean()) > 0.99
+    down, across = places // 40 - torch.arange(40)[:, None], places % 40 - torch.arange(40)
+    assert int(down.abs().max()) <= 10
+    assert int(across.abs().max()) <= 10
+    assert torch.equal(places[0], torch.arange(1600).reshape(40, 40).int())
+    live = spec.start(Problem(observed=noisy), streams())
+    pair = live.draw(0, [0])
+    assert not torch.equal(live.draw(1, [0]).input, pair.input)
+    one, two = pair.input - stripes, pair.target - stripes
+    assert float(one.square().mean()) == pytest.approx(0.01, rel=0.15)
+    assert abs(float((one * two).mean())) < 0.001
+    assert not (pair.input == pair.target).any()
+
+
+def test_a_bank_does_not_choose_pixels_for_their_own_noise():
+    noise = normal(1, 64, 64)
+    places, _ = alike(noise, torch.ones(64, 64, dtype=torch.bool), PixelBank(size=5, patch=3, window=15))
+    others = noise.flatten()[places[1:].long()]
+    assert abs(float((others * noise).mean())) < 0.05
+
+
+def test_untrusted_pixels_are_in_no_bank():
+    trusted = image(1, 1, 24, 24) < 0.8
+    observed = torch.where(trusted, image(1, 1, 24, 24, seed=2), 7.0)
+    live = PixelBank(size=6, patch=5, window=11).start(Problem(observed=observed, trusted=trusted), streams())
+    pair = live.draw(0, [0])
+    assert float(pair.input.max()) <= 1
+    assert float(pair.target.max()) <= 1
+    assert not (pair.trusted & ~trusted).any()
+    assert float(pair.trusted.float().mean()) > 0.75
+
+
+def test_fading_noise_joined_with_tweedie_is_equation_6():
+    problem = Problem(observed=image(1, 1, 16, 16), noise=(Noise(read_std=0.2),))
+    views = FadingNoise(largest=0.05, least=0.01, steps=10)
+    assert [round(views.amount(step), 6) for step in (0, 5, 10, 99)] == [0.05, 0.022361, 0.01, 0.01]
+    pair = views.start(problem, streams()).draw(5, [0])
+    amount, variance = views.amount(5), 0.04
+    w = (pair.input - problem.observed) / amount
+    assert float(w.std()) == pytest.approx(1, abs=0.15)
+    denoised = 0.3 * pair.input
+    score = (denoised - pair.input) / variance
+    by_hand = (w + amount * score).square()
+    assert torch.allclose((denoised - pair.target).square() * (amount / variance) ** 2, by_hand, rtol=1e-3, atol=1e-4)
+
+
+def test_noise2score_recovers_the_posterior_mean_of_a_gaussian():
+    """Clean and noise both normal: the best image is y / 2, and no network without the score finds it."""
+    problem = Problem(observed=0.1 * 2**0.5 * normal(1, 1, 40, 40), noise=(Noise(read_std=0.1),))
+    recipe = configure(METHODS["noise2score"], _BRIEF).method
+    image_of = fit.restore(recipe, problem, streams()).image
+    slope = float((image_of * problem.observed).sum() / problem.observed.square().sum())
+    assert slope == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("noise", "text"),
+    [
+        (None, "noise level"),
+        ((Noise(gain=0.1),), "set stabilise=True"),
+        ((Noise(read_std=0.1, correlation="row", lags=(0.0, 0.5)),), "white noise"),
+    ],
+)
+def test_noise2score_refuses_noise_whose_tweedie_formula_it_does_not_know(noise, text):
+    assert text in complaints("noise2score", Problem(observed=image(1, 1, 16, 16), noise=noise))
