@@ -9,10 +9,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ilcore.benchmark.contenders import Contender, line_up
+from ilcore.benchmark.pictures import Picture
 from ilcore.benchmark.race import asked, open_work, race
 from ilcore.benchmark.runs import Settings
 from ilcore.benchmark.score import Score, ScoreFile, key_of
-from ilcore.benchmark.sets import Picture, gather
+from ilcore.benchmark.sets import gather
 from ilcore.benchmark.table import cells, markdown, write_between
 from tasks.progress import Progress
 from tasks.tracking import Sheet, Tracker, VolumeRun

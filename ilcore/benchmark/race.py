@@ -7,9 +7,9 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from ilcore.benchmark.contenders import Contender
+from ilcore.benchmark.pictures import Picture
 from ilcore.benchmark.runs import Settings, blank_score, measure
 from ilcore.benchmark.score import Score, ScoreFile
-from ilcore.benchmark.sets import Picture
 
 _GRACE_SECONDS = 20.0
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.benchmark.contenders import CHOOSE, NOISY, Contender
+from ilcore.benchmark.pictures import Case, Picture
 from ilcore.benchmark.score import Score, key_of
-from ilcore.benchmark.sets import Case, Picture
 from ilcore.grammar.errors import BadInput, ILError
 from ilcore.grammar.region import whole
 from ilcore.methods.catalogue import METHODS, find

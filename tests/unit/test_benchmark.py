@@ -11,10 +11,11 @@ from skimage.io import imsave
 
 from ilcore.benchmark import race as racing
 from ilcore.benchmark.contenders import CHOOSE, NOISY, Contender, line_up
+from ilcore.benchmark.pictures import Law, Picture
 from ilcore.benchmark.race import asked, open_work, race
 from ilcore.benchmark.runs import Settings, measure
 from ilcore.benchmark.score import Score, ScoreFile
-from ilcore.benchmark.sets import CORRELATED, POISSON, WHITE, Law, Picture, gather
+from ilcore.benchmark.sets import CORRELATED, POISSON, WHITE, gather
 from ilcore.benchmark.table import BEGIN, END, cells, costs, markdown, quality, write_between
 from ilcore.grammar.errors import BadInput, UnknownMethod
 from ilcore.methods.catalogue import METHODS
