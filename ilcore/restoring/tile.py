@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ilcore import fit
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.recipe import ByHand
 from ilcore.grammar.region import slices, voxels
 from ilcore.qa.blind import judge_tile
 from ilcore.qa.risk import risk_sure
@@ -28,8 +29,9 @@ from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.assemble import cast
 from ilcore.tiling.grid import Tile
 
-#: Largest part of a tile on which the risk is estimated by Stein's formula, (z, y, x).
-_RISK_PART = (2, 96, 96)
+#: Largest part of a tile on which the risk is estimated by Stein's formula, (z, y, x); of methods that must be carried
+#: out again for it, a smaller one.
+_RISK_PART, _RISK_AGAIN = (2, 96, 96), (1, 64, 64)
 #: Share of it that must be data.
 _RISK_TRUSTED = 0.9
 
@@ -159,19 +161,23 @@ def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:
 def _stein(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> float | None:
     """Return Stein's estimate of the mean squared error on the middle of a tile, where its assumptions hold."""
     weights = {"volume": bench.learnt, "pretrained": bench.start}.get(attempt.used)
-    part = frame.part(_middle(frame.raw.shape[1:]))
+    again = weights is None and attempt.used == "tile" and isinstance(bench.entry.method, ByHand)
+    part = frame.part(_middle(frame.raw.shape[1:], _RISK_AGAIN if again else _RISK_PART))
     is_white = all(channel.verdict == "white" for channel in bench.plan.channels)
-    if weights is None or not is_white or part.trusted.mean() < _RISK_TRUSTED:
+    if (weights is None and not again) or not is_white or part.trusted.mean() < _RISK_TRUSTED:
         return None
     problem = problem_of([part], bench.plan, bench.device)
     streams = Streams.of(bench.plan.seed, f"{bench.plan.method}/risk", [tile.index])
 
     def predict(observed: torch.Tensor) -> torch.Tensor:
-        return fit.predict(bench.entry.method, replace(problem, observed=observed), weights, streams)
+        posed = replace(problem, observed=observed)
+        if weights is None:
+            return fit.restore(bench.entry.method, posed, streams).image
+        return fit.predict(bench.entry.method, posed, weights, streams)
 
     return float(risk_sure(predict, problem.observed, problem.noise or (), streams)[0])
 
 
-def _middle(shape: Sequence[int]) -> tuple[slice, ...]:
-    starts = [max(0, (length - most) // 2) for length, most in zip(shape, _RISK_PART, strict=True)]
-    return (slice(None), *(slice(start, start + most) for start, most in zip(starts, _RISK_PART, strict=True)))
+def _middle(shape: Sequence[int], part: Sequence[int]) -> tuple[slice, ...]:
+    starts = [max(0, (length - most) // 2) for length, most in zip(shape, part, strict=True)]
+    return (slice(None), *(slice(start, start + most) for start, most in zip(starts, part, strict=True)))
