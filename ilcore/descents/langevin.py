@@ -26,7 +26,7 @@ class Langevin(Descent):
         weight_decay: Pull towards zero, the prior on the weights.
 
     Reference:
-        Cheng, Gadelha, Maji & Sheldon, "A Bayesian perspective on the deep image prior", CVPR 2019, eq. 7.
+        Cheng, Gadelha, Maji & Sheldon, "A Bayesian perspective on the deep image prior", CVPR 2019, section 4.
     """
 
     learning_rate: float = 1e-2

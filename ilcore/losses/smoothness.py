@@ -24,7 +24,7 @@ class TotalVariation(Loss):
 
     Reference:
         Rudin, Osher & Fatemi, Physica D 1992; Liu, Sun, Xu & Kamilov, "Image restoration using total variation
-        regularized deep image prior", ICASSP 2019, eq. 5.
+        regularized deep image prior", ICASSP 2019.
     """
 
     isotropic: bool = True

@@ -17,6 +17,14 @@ Noise2Self: a grid of pixels hidden behind the mean of their neighbours; every p
 Noise2Same: nothing has to be hidden from the result:
     descend on mean (f(y) - y)^2 + 2 s sqrt(mean over hidden (f(y) - f(y'))^2)         (eq. 6)
 
+Laine: four half-planes instead of hidden pixels; (mu, v) = f(y), blind for the pixel itself
+    repeat: descend on mean (y - mu)^2 / (v + v_n) + log (v + v_n), v_n the variance of the noise   (section 3)
+    return (y v + mu v_n) / (v + v_n)                                              (section 3)
+
+Self2Self: a network with dropout, b a coin for every value:
+    repeat: descend on |(1 - b)(f(b y) - y)|^2                                     (section 3.1)
+    return the mean of f(b y) over many b and dropouts                             (section 3.3)
+
 All of them are fitted without a residual connection: it lets the network repeat what it sees. Not taken over from the
 published programs: patches and their flips; every step sees the whole tile.
 """
@@ -25,13 +33,18 @@ from ilcore.descents.adam import Adam
 from ilcore.grammar.recipe import Recipe
 from ilcore.losses.fidelity import SquaredError
 from ilcore.losses.invariance import InvarianceBound
+from ilcore.losses.likelihood import GaussianLikelihood
 from ilcore.methods.entry import Entry
+from ilcore.networks.blind_spot import BlindSpot
+from ilcore.networks.masked_unet import MaskedUNet
 from ilcore.networks.unet import UNet
 from ilcore.readouts.last import Best, Last
 from ilcore.stops.budget import After
 from ilcore.stops.held_out_pixels import HeldOutPixels
+from ilcore.views.dropped_pixels import DroppedPixels
 from ilcore.views.hidden_grid import HiddenGrid
 from ilcore.views.hidden_pixels import HiddenPixels
+from ilcore.views.posterior import Posterior
 from ilcore.views.stitched import Stitched
 
 _withheld = HeldOutPixels(steps=2000, hides_input=True, every=25, patience=500, memory=0.0)
@@ -87,6 +100,26 @@ noise2same = Recipe(
     readout=Best(),
 )
 
+#: Laine et al., NeurIPS 2019. There a million crops at a rate of 3e-4; here the tiles at hand.
+laine = Recipe(
+    views=Posterior(),
+    network=BlindSpot(width=48, depth=5),
+    loss=GaussianLikelihood(),
+    descent=Adam(1e-3, halve_every=500),
+    stop=After(1500),
+    readout=Last(),
+)
+
+#: Quan, Chen, Pang & Ji, "Self2Self with dropout", CVPR 2020.
+self2self = Recipe(
+    views=DroppedPixels(keep=0.7, passes=100, flips=True),
+    network=MaskedUNet(width=48, depth=5, dropout=0.3),
+    loss=SquaredError(),
+    descent=Adam(1e-4),
+    stop=After(150_000),
+    readout=Last(),
+)
+
 ENTRIES = (
     Entry(
         name="n2v",
@@ -134,5 +167,26 @@ ENTRIES = (
         when="White noise; weaker noise than n2v needs, as the pixel itself has a say.",
         reference="Xie, Wang & Ji, Noise2Same, NeurIPS 2020",
         cost=1,
+    ),
+    Entry(
+        name="laine",
+        method=laine,
+        summary="Blind-spot network of half-planes that weighs its prediction against the pixel itself.",
+        question="What are mean and spread of a pixel, going by all pixels but itself?",
+        when="White noise of known law and many tiles of one acquisition; keeps more detail than n2v.",
+        reference="Laine, Karras, Lehtinen & Aila, High-quality self-supervised deep image denoising, NeurIPS 2019",
+        cost=2,
+        needs=frozenset({"noise"}),
+    ),
+    Entry(
+        name="self2self",
+        method=self2self,
+        summary="Dropped pixels predicted by a network with dropout; mean of many passes. Hours for one tile.",
+        question="What are the values that a coin took away, going by those it left?",
+        when="White noise of unknown law, a single image that is worth hours; also with missing values.",
+        reference="Quan, Chen, Pang & Ji, Self2Self with dropout, CVPR 2020",
+        cost=3,
+        tasks=frozenset({"denoise", "inpaint"}),
+        scopes=frozenset({"tile"}),
     ),
 )

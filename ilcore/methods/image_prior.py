@@ -6,12 +6,12 @@ Deep image prior:
             average <- 0.99 average + 0.01 x                                (section 3.1)
     return the average
 
-DIP-TV: the same with mean |gradient of x| added to what is descended on             (Liu et al. 2019, eq. 5)
+DIP-TV: the same with mean |gradient of x| added to what is descended on             (Liu et al. 2019)
 
-Deep decoder: the same with a network without convolutions in space, and no jitter   (Heckel & Hand 2019, eq. 1)
+Deep decoder: the same with a network without convolutions in space, and no jitter   (Heckel & Hand 2019)
 
 DIP-SGLD: the same; after each step the weights wander,
-    w <- Adam step + N(0, (2 rate)^2); return the mean of late outputs               (Cheng et al. 2019, eq. 7)
+    w <- Adam step + N(0, (2 rate)^2); return the mean of late outputs               (Cheng et al. 2019)
 
 A mask in the problem turns the same recipes into inpainting (section 3.3): what is not trusted is not asked for.
 """

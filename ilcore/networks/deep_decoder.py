@@ -32,7 +32,7 @@ class DeepDecoder(Network):
 
     Reference:
         Heckel & Hand, "Deep Decoder: concise image representations from untrained non-convolutional networks",
-        ICLR 2019, eq. 1.
+        ICLR 2019, section 2.
     """
 
     width: int = 128

@@ -45,6 +45,9 @@ QUICK = {
     "dip_tv": _HOURGLASS,
     "deep_decoder": {"steps": 250, "network.width": 24, "network.scales": 3, "views.halvings": 3},
     "dip_sgld": _HOURGLASS | {"readout.burn_in": 150, "readout.every": 2, "descent.learning_rate": 1e-3},
+    "laine": {"steps": 60, "network.width": 8, "network.depth": 3, "descent.learning_rate": 3e-3},
+    "self2self": {"steps": 100, "network.width": 12, "network.depth": 2, "views.passes": 8}
+    | {"descent.learning_rate": 5e-3},
     "noise2same": _BLIND | {"views.percent": 6.0, "stop.every": 10},
     "neighbor2neighbor": _BLIND | {"network.depth": 2},
     "r2r": _PAIRS | {"views.draws": 4},

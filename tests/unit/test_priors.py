@@ -1,5 +1,6 @@
 """Networks, losses and views of untrained priors and blind spots, each against what its paper says."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,16 +10,21 @@ from ilcore import fit
 from ilcore.descents.langevin import Langevin
 from ilcore.grammar.arrays import Streams, per_tile_mean
 from ilcore.grammar.errors import RecipeError
-from ilcore.grammar.problem import Problem
+from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.trial import Pair, Trial
+from ilcore.losses.likelihood import GaussianLikelihood
 from ilcore.losses.smoothness import TotalVariation, total_variation
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
+from ilcore.networks.blind_spot import BlindSpot
 from ilcore.networks.deep_decoder import DeepDecoder
 from ilcore.networks.levels import blurred_largest, enlarged, largest
+from ilcore.networks.masked_unet import MaskedUNet, _Partial
 from ilcore.networks.unet import UNet
 from ilcore.readouts.samples import MeanAfter
+from ilcore.views.dropped_pixels import DroppedPixels
 from ilcore.views.noise_code import NoiseCode
+from ilcore.views.posterior import Posterior
 
 
 def streams(count: int = 1) -> Streams:
@@ -174,3 +180,105 @@ def test_the_spread_of_samples_comes_with_the_restoration():
     assert fit.restore(entry.with_steps(3).method, problem, streams(2)).spread.isnan().all()
     plain = configure(METHODS["zs_n2n"], {"steps": 2, "network.width": 4})
     assert fit.restore(plain.method, problem, streams(2)).spread is None
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 17, 14), (1, 1, 5, 7), (1, 1, 3, 12, 9)])
+def test_a_blind_spot_sees_every_pixel_of_the_plane_but_its_own(shape):
+    observed = image(*shape)
+    model = BlindSpot(width=4, depth=2).build(Problem(observed=observed), shape[1], streams())
+    centre = tuple(side // 2 for side in shape[2:])
+    seen = observed.clone().requires_grad_()
+    model(seen, [0])[(0, slice(None), *centre)].square().sum().backward()
+    touched = seen.grad[0, 0] != 0
+    assert not touched[centre]
+    plane = touched[centre[0]] if len(centre) == 3 else touched
+    y, x = centre[-2:]
+    around = plane[y - 1 : y + 2, x - 1 : x + 2]
+    assert int(around.sum()) == 8
+    if len(centre) == 3:
+        assert not touched[[0, 2]].any()
+
+
+def test_a_changed_pixel_changes_no_prediction_of_itself():
+    observed = image(1, 1, 20, 23)
+    model = BlindSpot(width=4, depth=3).build(Problem(observed=observed), 1, streams())
+    before = model(observed, [0])
+    for place in [(0, 0), (7, 8), (19, 22), (12, 0), (10, 15)]:
+        changed = observed.clone()
+        changed[(0, 0, *place)] += 5
+        after = model(changed, [0])
+        assert torch.equal(after[(0, slice(None), *place)], before[(0, slice(None), *place)])
+        assert not torch.equal(after, before)
+
+
+def test_the_likelihood_is_that_of_a_normal_law():
+    problem = Problem(observed=image(1, 1, 6, 6), noise=(Noise(read_std=0.2),))
+    mean, spread = image(1, 1, 6, 6, seed=1), image(1, 1, 6, 6, seed=2)
+    output = torch.cat([mean, spread], 1)
+    trial = replace(trial_of(output), problem=problem, pair=Pair(problem.observed, problem.observed))
+    law = torch.distributions.Normal(mean, (spread.square() + 0.04).sqrt())
+    expected = -2 * law.log_prob(problem.observed).mean() - math.log(2 * math.pi)
+    assert GaussianLikelihood().start(problem, streams())(trial).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_posterior_mean_weighs_the_pixel_with_the_doubt_of_the_prediction():
+    trusted = torch.ones(1, 1, 2, 2, dtype=torch.bool)
+    trusted[..., 1, 1] = False
+    problem = Problem(observed=torch.ones(1, 1, 2, 2), noise=(Noise(read_std=0.1),), trusted=trusted)
+    live = Posterior().start(problem, streams())
+    for spread, expected in [(0.0, 0.0), (0.1, 0.5), (0.2, 0.8), (100.0, 1.0)]:
+
+        def said(seen, rows, spread=spread):
+            return torch.cat([torch.zeros_like(seen), torch.full_like(seen, spread)], 1)
+
+        image_of = live.image(said, problem, [0])[0, 0]
+        assert image_of[0, 0].item() == pytest.approx(expected, abs=1e-5)
+        assert image_of[1, 1].item() == 0
+
+
+def test_dropped_pixels_are_those_that_are_asked_for_and_never_shown():
+    trusted = torch.ones(1, 1, 64, 64, dtype=torch.bool)
+    trusted[..., :8, :] = False
+    problem = Problem(observed=image(1, 1, 64, 64) + 1, trusted=trusted)
+    pair = DroppedPixels(keep=0.7, flips=False).start(problem, streams()).draw(0, [0])
+    values, mask = pair.input.chunk(2, 1)
+    assert torch.equal(values != 0, mask == 1)
+    assert not (pair.trusted & (mask == 1)).any()
+    assert torch.equal(pair.trusted | (mask == 1), trusted)
+    assert mask[trusted].mean().item() == pytest.approx(0.7, abs=0.03)
+
+
+def test_flips_mirror_everything_alike():
+    trusted = image(1, 1, 8, 8, seed=1) < 0.8
+    problem = Problem(observed=image(1, 1, 8, 8), trusted=trusted)
+    live = DroppedPixels(keep=0.5).start(problem, streams())
+    seen = set()
+    for step in range(20):
+        pair = live.draw(step, [0])
+        axes = [axes for axes in ((), (2,), (3,), (2, 3)) if torch.equal(pair.target, problem.observed.flip(axes))]
+        assert not (pair.trusted & ~trusted.flip(axes[0])).any()
+        seen.add(axes[0])
+    assert len(seen) == 4
+
+
+def test_a_partial_convolution_of_a_constant_ignores_what_is_missing():
+    layer = _Partial(1, 1, 2, streams())
+    mask = (image(1, 1, 1, 32, 32) < 0.5).float()
+    with torch.no_grad():
+        layer.conv.weight.fill_(1 / 9)
+    out, known = layer(2.0 * mask, mask, [0])
+    assert torch.allclose(out[known > 0], torch.tensor(2.0))
+    lone = torch.zeros(1, 1, 1, 7, 7)
+    lone[..., 3, 3] = 1
+    assert int(layer(lone, lone, [0])[1].sum()) == 9
+
+
+def test_two_passes_of_self2self_differ_and_their_mean_is_the_image():
+    problem = Problem(observed=image(1, 1, 16, 16))
+    network = MaskedUNet(width=6, depth=2)
+    one, other = (network.build(problem, 2, streams()) for _ in range(2))
+    live = DroppedPixels(passes=1).start(problem, streams())
+    passes = [live.image(one, problem, [0]) for _ in range(3)]
+    assert not torch.equal(passes[0], passes[1])
+    mean = DroppedPixels(passes=3).start(problem, streams()).image(other, problem, [0])
+    assert torch.allclose(mean, torch.stack(passes).mean(0), atol=1e-6)

@@ -1,0 +1,51 @@
+"""How likely the observation is, given mean and spread of every clean value."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveLoss, Loss
+from ilcore.grammar.trial import Trial
+
+#: Least variance, so that noise-free constants stay finite.
+_LEAST = 1e-8
+
+
+@final
+@dataclass(frozen=True)
+class GaussianLikelihood(Loss):
+    """Mean of (y - mu)^2 / S + log S over what is trusted, with S the variance of the clean value plus the noise.
+
+    The variance of the noise is taken at mu, which has not seen the noise of its pixel.
+
+    Reference:
+        Laine et al., "High-quality self-supervised deep image denoising", NeurIPS 2019, section 3.
+    """
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        if not getattr(recipe.network, "is_blind", False):
+            yield f"{self} needs a network of mean and spread that is blind for its pixel, got {recipe.network}"
+        if problem.noise is None:
+            yield f"{self} needs the noise model; estimate it or pass noise_std"
+        if problem.operator is not None:
+            yield f"{self} knows denoising only, got an operator"
+
+    def start(self, problem: Problem, streams: Streams) -> LiveLoss:
+        return _gaussian_likelihood
+
+
+def _gaussian_likelihood(trial: Trial) -> PerTile:
+    mean, spread = trial.output.chunk(2, 1)
+    noise = noise_variance(trial.problem, mean)
+    variance = spread.square() + noise
+    return per_tile_mean((trial.pair.target - mean).square() / variance + variance.log(), trial.pair.trusted)
+
+
+def noise_variance(problem: Problem, mean: Tensor) -> Tensor:
+    """Return the variance of the noise where the clean value is about `mean`, without gradient."""
+    return problem.noise_std(mean.detach()).square().clamp_min(_LEAST)
