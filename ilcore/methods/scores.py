@@ -15,8 +15,8 @@ from ilcore.grammar.recipe import Recipe
 from ilcore.losses.fidelity import SquaredError
 from ilcore.methods.entry import Entry
 from ilcore.networks.plain import Plain
-from ilcore.readouts.last import Last
-from ilcore.stops.budget import After
+from ilcore.readouts.last import Best
+from ilcore.stops.held_out import HeldOut
 from ilcore.views.fading_noise import FadingNoise
 
 #: Kim & Ye, "Noise2Score", NeurIPS 2021; a tenth of its steps, as one tile has less to teach than a data base.
@@ -27,8 +27,8 @@ noise2score = Recipe(
     network=Plain(width=64, depth=8, residual=True, pointwise_end=False, slope=0.0),
     loss=SquaredError(),
     descent=Adam(2e-4),
-    stop=After(2000),
-    readout=Last(),
+    stop=HeldOut(steps=2000, every=25, patience=16),
+    readout=Best(),
 )
 
 ENTRIES = (

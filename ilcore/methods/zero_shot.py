@@ -34,9 +34,10 @@ from ilcore.losses.fidelity import SquaredError
 from ilcore.methods.entry import Entry
 from ilcore.networks.bounded import Bounded
 from ilcore.networks.plain import Plain
-from ilcore.readouts.last import Last
+from ilcore.readouts.last import Best, Last
 from ilcore.readouts.rounds import MeanOfLast
 from ilcore.stops.budget import After
+from ilcore.stops.held_out_pixels import HeldOutPixels
 from ilcore.stops.observation import NearestObservation
 from ilcore.views.checkerboards import Checkerboards
 from ilcore.views.diagonal_halves import DiagonalHalves
@@ -53,14 +54,16 @@ zs_n2n = Recipe(
     readout=Last(),
 )
 
-#: ZS-HPD, CVPR 2026: halves, network and schedule of grey images with synthetic noise.
+#: ZS-HPD, CVPR 2026: halves, network and schedule of grey images with synthetic noise. Without the sampler the eight
+#: layers learn the noise of the two halves: the error left of 64 pixels square was 17 % after 120 steps and 74 % after
+#: 250. Withheld pixels end the fit.
 zs_hpd = Recipe(
     views=SortedHalves(),
     network=Plain(width=48, depth=8, residual=True, pointwise_end=True, slope=0.2),
     loss=SquaredError() + HalvesConsistency(),
     descent=Adam(1e-3, halve_every=500),
-    stop=After(1500),
-    readout=Last(),
+    stop=HeldOutPixels(steps=1500, hides_input=True, every=10, patience=200, memory=0.0),
+    readout=Best(),
 )
 
 #: Lequyer et al., "A fast blind zero-shot denoiser", Nature Machine Intelligence 2022.
