@@ -211,10 +211,11 @@ class _Book:
             return
         for row in ended if self.wants_best else ():
             self._copy(self.best, self.live, row)
-        rows = list(ended)
+        rows, chosen = list(ended), dict(zip(self.rows, judged.images, strict=False))
         spreads = readout.spread(rows) if isinstance(readout, Spreading) else [None] * len(rows)
         for row, image, spread in zip(rows, readout.result(rows, predict), spreads, strict=True):
-            self.endings[row] = self._ending(row, image, ended[row], spread)
+            kept = chosen.get(row)
+            self.endings[row] = self._ending(row, image if kept is None else kept, ended[row], spread)
             self._copy(self.live, self.final, row)
         self.rows = [row for row in self.rows if row not in ended]
 

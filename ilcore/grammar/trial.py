@@ -59,11 +59,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a stop says of each row: a reason to end, and whether this is the best iterate so far."""
+    """What a stop says of each row: a reason to end, and whether this is the best iterate so far.
+
+    A stop that keeps images itself hands over the one it chose, [channel, *space], with its reason.
+    """
 
     reasons: tuple[str | None, ...]
     best: tuple[bool, ...]
     risks: tuple[float | None, ...] = ()
+    images: tuple[Tensor | None, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def vote(steps: int) -> Vote:
     withheld, level = HeldOutPixels(steps=steps), Discrepancy(steps=steps)
     calm = CalmWindow(steps=steps, warm_up=300)
     return Vote(
-        white=(withheld, withheld, level),
+        white=(withheld, withheld, calm),
         correlated=(SelfReferenced(steps=steps), level, calm),
         unknown=(withheld, withheld, calm),
         steps=steps,

@@ -39,7 +39,7 @@ class HeldOutPixels(Stop):
     """
 
     steps: int
-    share: float = 0.05
+    share: float = 0.08
     hides_input: bool = False
     every: int = 1
     patience: int = 500

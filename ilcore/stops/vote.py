@@ -1,8 +1,10 @@
 """Several rules that know nothing of each other; the majority decides."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
+
+from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import is_white
@@ -11,34 +13,29 @@ from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
 from ilcore.grammar.trial import Judgement, Trial
 
-#: An approval always holds for so many steps.
-_SOON = 5
-
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Vote(Stop):
-    """Keep the last iterate that most rules still called better than all before it: the median of their choices.
+    """Ask several rules which iterate was best, and take the median of their choices.
 
     Who may vote depends on what is known of the noise, because rules fail differently: withheld pixels betray noise
-    that neighbours share, the discrepancy needs a level, the variance of outputs has false dips. A rule speaks for an
-    iterate if its last best lies no further back than a share of all steps: fits slow down, and so do their bests.
-    Where rules contradict each other no majority forms after the earlier ones, so that the earliest iterate that is
-    safe by most of them comes out.
+    that neighbours share, the discrepancy needs a level, the variance of outputs has false dips. The median lies
+    between two rules that agree, whatever the third says; of an even number the earlier one is taken.
 
     Args:
-        white: Rules for noise that is known, or taken, to be white.
+        white: Rules for noise that is known to be white.
         correlated: Rules for noise of known correlation.
         unknown: Rules where nobody knows the noise.
         steps: Updates at most.
-        grace: How long an approval holds, as a share of the steps made when it was given.
+        memory: Weight of the past in the running mean of outputs that is kept, as in `MovingAverage`.
     """
 
     white: tuple[Stop, ...]
     correlated: tuple[Stop, ...]
     unknown: tuple[Stop, ...]
     steps: int
-    grace: float = 0.1
+    memory: float = 0.99
 
     def voters(self, problem: Problem) -> tuple[Stop, ...]:
         """Return the rules for what is known of the noise."""
@@ -47,10 +44,12 @@ class Vote(Stop):
         return self.white if is_white(problem) else self.correlated
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if not 0 < self.grace < 1 or self.steps < 0:
-            yield f"{self} needs 0 < grace < 1 and steps >= 0"
+        if not 0 <= self.memory < 1 or self.steps < 0:
+            yield f"{self} needs 0 <= memory < 1 and steps >= 0"
         if len(self.voters(problem)) < 2:
             yield f"{self} needs two rules that can judge, got {self.voters(problem)}"
+        if not recipe.views.draws_whole_images:
+            yield f"{self} keeps whole images, but {recipe.views} draws other things; use After or HeldOutPixels"
         for rule in self.voters(problem):
             yield from rule.complaints(recipe, problem)
 
@@ -60,43 +59,61 @@ class Vote(Stop):
 
 class _Vote:
     def __init__(self, spec: Vote, problem: Problem, streams: Streams, shared: bool) -> None:
-        self.spec, self.problem = spec, problem
+        self.spec, self.problem, self.shared = spec, problem, shared
         self.rules: list[LiveStop] = []
         for rule in spec.voters(problem):
             self.rules.append(rule.start(self.problem, streams, shared=shared))
             # What one rule withholds none may see.
             self.problem = self.rules[-1].training_problem()
-        self.needed = len(self.rules) // 2 + 1
-        self.approved: dict[tuple[int, int], int] = {}
-        self.ended: dict[int, dict[int, str]] = {}
+        self.means: dict[int, Tensor] = {}
+        self.ballots: dict[int, dict[int, _Ballot]] = {}
 
     def training_problem(self) -> Problem:
         return self.problem
 
     def judge(self, trial: Trial) -> Judgement:
+        budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
+        if self.shared:
+            # A model of all tiles is never seen whole.
+            return Judgement((budget,) * len(trial.rows), (True,) * len(trial.rows))
         judged = [rule.judge(trial) for rule in self.rules]
-        for number, one in enumerate(judged):
-            for row, best, reason in zip(trial.rows, one.best, one.reasons, strict=True):
-                if best:
-                    self.approved[number, row] = trial.step
-                if reason is not None:
-                    self.ended.setdefault(row, {}).setdefault(number, reason)
-        bests = tuple(self._is_best(row, trial.step) for row in trial.rows)
-        reasons = tuple(self._reason(row, trial.step) for row in trial.rows)
-        risks = tuple(next((one.risks[n] for one in judged if one.risks and one.risks[n] is not None), None)
-                      for n in range(len(trial.rows)))  # fmt: skip
-        return Judgement(reasons, bests, risks)
+        for position, row in enumerate(trial.rows):
+            self._vote(
+                row, trial.step, trial.output[position], [(j.best[position], j.reasons[position]) for j in judged]
+            )
+        reasons = tuple(self._reason(row) or budget for row in trial.rows)
+        images = tuple(self._chosen(row) if reason else None for row, reason in zip(trial.rows, reasons, strict=True))
+        return Judgement(reasons, (True,) * len(reasons), _risks(judged, len(trial.rows)), images)
 
-    def _is_best(self, row: int, step: int) -> bool:
-        ended = self.ended.get(row, {})
-        return sum(n not in ended and self._speaks(n, row, step) for n in range(len(self.rules))) >= self.needed
+    def _vote(self, row: int, step: int, output: Tensor, said: list[tuple[bool, str | None]]) -> None:
+        before = self.means.get(row)
+        mean = self.means[row] = output if before is None else before.lerp(output, 1 - self.spec.memory)
+        ballots = self.ballots.setdefault(row, {number: _Ballot(step, mean) for number in range(len(said))})
+        for number, (is_best, reason) in enumerate(said):
+            ballot = ballots[number]
+            if is_best and ballot.reason is None:
+                ballots[number] = _Ballot(step, mean)
+            if reason is not None and ballot.reason is None:
+                ballots[number] = replace(ballots[number], reason=reason)
 
-    def _speaks(self, number: int, row: int, step: int) -> bool:
-        approved = self.approved.get((number, row), -1)
-        return approved >= 0 and step - approved <= max(_SOON, self.spec.grace * approved)
+    def _reason(self, row: int) -> str | None:
+        reasons = [ballot.reason for ballot in self.ballots[row].values() if ballot.reason is not None]
+        if 2 * len(reasons) <= len(self.rules):
+            return None
+        return "vote: " + " and ".join(dict.fromkeys(reasons))
 
-    def _reason(self, row: int, step: int) -> str | None:
-        ended = self.ended.get(row, {})
-        if len(ended) > len(self.rules) - self.needed:
-            return "vote: " + " and ".join(dict.fromkeys(ended.values()))
-        return f"budget of {self.spec.steps} steps" if step >= self.spec.steps else None
+    def _chosen(self, row: int) -> Tensor:
+        ballots = sorted(self.ballots[row].values(), key=lambda ballot: ballot.step)
+        return ballots[(len(ballots) - 1) // 2].image
+
+
+@dataclass(frozen=True)
+class _Ballot:
+    step: int
+    image: Tensor
+    reason: str | None = None
+
+
+def _risks(judged: list[Judgement], count: int) -> tuple[float | None, ...]:
+    told = [one.risks for one in judged if one.risks]
+    return tuple(next((risks[n] for risks in told if risks[n] is not None), None) for n in range(count))

@@ -75,7 +75,7 @@ class Onwards(Stop):
 
 class _Onwards:
     def __init__(self, spec, inner):
-        self.spec, self.inner, self.ended = spec, inner, None
+        self.spec, self.inner, self.ended, self.images = spec, inner, None, ()
 
     def training_problem(self):
         return self.inner.training_problem()
@@ -85,8 +85,8 @@ class _Onwards:
         if self.ended is not None:
             judged = replace(judged, best=(False,))
         elif judged.reasons[0]:
-            self.ended = f"{trial.step}: {judged.reasons[0]}"
-        return replace(judged, reasons=(self.ended if trial.step >= self.spec.steps else None,))
+            self.ended, self.images = f"{trial.step}: {judged.reasons[0]}", judged.images
+        return replace(judged, reasons=(self.ended if trial.step >= self.spec.steps else None,), images=self.images)
 
 
 def crops(data: Path | None, count: int):
