@@ -23,6 +23,7 @@ def benchmark(
     steps: int | None = None,
     crop: int | None = None,
     limit: int | None = None,
+    only: Sequence[str] = (),
     seed: int = 0,
     is_told: bool = True,
     scores: str | None = None,
@@ -43,6 +44,7 @@ def benchmark(
         steps: Updates of methods that make some.
         crop: Side of a cut from the middle.
         limit: Images of each set at most.
+        only: Names of images; none for all.
         seed: Of the methods.
         is_told: Whether methods are told the level of white noise.
         scores: The file of scores; beside the page if left out.
@@ -50,8 +52,8 @@ def benchmark(
     """
     event = Event(
         out=out, data=data, images=images, noise=noise, sets=tuple(sets), methods=tuple(methods),
-        programs=tuple(programs), scope=scope, is_quick=is_quick, steps=steps, crop=crop, limit=limit, seed=seed,
-        is_told=is_told, scores=scores,
+        programs=tuple(programs), scope=scope, is_quick=is_quick, steps=steps, crop=crop, limit=limit, only=tuple(only),
+        seed=seed, is_told=is_told, scores=scores,
     )  # fmt: skip
     found = measure_all(event)
     text = write_table(event, found)

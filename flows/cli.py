@@ -294,6 +294,7 @@ def bench(
     steps: Annotated[int | None, typer.Option(min=0, help="updates of methods that make some")] = None,
     crop: Annotated[int | None, typer.Option(min=16, help="side of a cut from the middle of each image")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="images of each set at most")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="a named image of the sets; repeatable. All")] = None,
     estimate_noise: Annotated[bool, typer.Option("--estimate-noise", help="tell methods no noise level")] = False,
     out_file: Annotated[str, typer.Option("--out", help="Markdown page; only its marked part is written")] = (
         "docs/benchmarks.md"
@@ -316,7 +317,7 @@ def bench(
         event = Event(
             data=data, images=images, noise=noise, sets=tuple(sets or ()), methods=tuple(methods or ()),
             programs=tuple(external or ()), scope=scope, is_quick=quick, steps=steps, crop=crop, limit=limit,
-            seed=seed, is_told=not estimate_noise, out=out_file, scores=scores,
+            only=tuple(image or ()), seed=seed, is_told=not estimate_noise, out=out_file, scores=scores,
         )  # fmt: skip
         run_bench(event, tracking_uri)
 

@@ -38,6 +38,7 @@ class Event:
         steps: Updates of methods that make some.
         crop: Side of a cut from the middle.
         limit: Images of each set at most.
+        only: Names of images; none for all.
         seed: Of the methods.
         is_told: Whether methods are told the level of white noise.
         out: The Markdown page.
@@ -55,6 +56,7 @@ class Event:
     steps: int | None = None
     crop: int | None = None
     limit: int | None = None
+    only: tuple[str, ...] = ()
     seed: int = 0
     is_told: bool = True
     out: str = "docs/benchmarks.md"
@@ -84,7 +86,7 @@ class Event:
         sets = QUICK_SETS if self.is_quick and not self.sets and not has_folder else self.sets
         limit = QUICK_LIMIT if self.is_quick and self.limit is None else self.limit
         data, images = (None if place is None else Path(place) for place in (self.data, self.images))
-        return gather(sets, data=data, images=images, noise=self.noise, limit=limit)
+        return gather(sets, data=data, images=images, noise=self.noise, limit=limit, only=self.only)
 
     def file(self) -> ScoreFile:
         """Return the file of scores."""
@@ -100,7 +102,8 @@ class Event:
             if (value := getattr(self, name)) not in (None, 0)
         ]
         words += [f"--scope {self.scope}"] if self.scope != "tile" and not self.methods else []
-        words += [f"--set {name}" for name in self.sets] + [f"--method {name}" for name in self.methods]
+        words += [f"--set {name}" for name in self.sets] + [f"--image {name}" for name in self.only]
+        words += [f"--method {name}" for name in self.methods]
         words += [f'--external {name.partition("=")[0]}="..."' for name in self.programs]
         return " ".join(words + ([] if self.is_told else ["--estimate-noise"]))
 

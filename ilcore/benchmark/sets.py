@@ -34,6 +34,7 @@ def gather(
     images: Path | None = None,
     noise: float | None = None,
     limit: int | None = None,
+    only: Sequence[str] = (),
 ) -> list[Picture]:
     """Return the pictures of sets.
 
@@ -43,24 +44,31 @@ def gather(
         images: A folder of the user's own: clean images, or two folders `noisy` and `clean` with equal file names.
         noise: Standard deviation that is added to the user's clean images, of 255.
         limit: Images of each set at most.
+        only: Names of images; none for all.
 
     Raises:
-        BadInput: For an unknown set, or one whose folder is not there.
+        BadInput: For an unknown set, one whose folder is not there, or names that no image has.
     """
     found: list[Picture] = []
     if images is not None:
-        found += _own(images, noise)[:limit]
+        found += _named(_own(images, noise), only)[:limit]
     wanted = list(names) or ([] if images and not data else _default(data))
     for name in wanted:
         if name not in SETS:
             raise BadInput(f"a set must be one of {', '.join(SETS)}; got {name!r}")
-        pictures = SETS[name](data)[:limit]
+        pictures = SETS[name](data)
         if not pictures:
             raise BadInput(
                 f"set {name} needs its images below the data folder, got {data}; name the folder with --data"
             )
-        found += pictures
+        found += _named(pictures, only)[:limit]
+    if only and not found:
+        raise BadInput(f"--image must name an image of the sets, got {', '.join(only)}; leave it out to see all names")
     return found
+
+
+def _named(pictures: list[Picture], only: Sequence[str]) -> list[Picture]:
+    return [picture for picture in pictures if not only or picture.name in only]
 
 
 def _default(data: Path | None) -> list[str]:
