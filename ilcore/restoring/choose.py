@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from ilcore.degradations.estimate import Preflight
 from ilcore.grammar.errors import BadInput
+from ilcore.methods.entry import Entry
 
 #: Below this confidence preflight is not relied on.
 CERTAIN = 0.2
@@ -100,6 +101,14 @@ def _from_scratch(doubt: str | None) -> Choice:
         return Choice(method="dip", scope="tile", overrides=dict(_VOTE), why=why)
     why = "the noise is white and there are no pretrained weights, so alike patches of each tile restore one another"
     return Choice(method="nl_ridge", scope="tile", why=why)
+
+
+def asked_for(entry: Entry, preflight: Preflight) -> str:
+    """Return the reason for a method that the user named, with a warning where the noise is not of its kind."""
+    if not preflight.channels or preflight.verdict in entry.copes_with:
+        return "the user asked for it"
+    kinds = ", ".join(sorted(entry.copes_with))
+    return f"the user asked for it, BUT {_doubt(preflight)}, and {entry.name} copes with {kinds} only: noise may stay"
 
 
 def _doubt(preflight: Preflight) -> str | None:

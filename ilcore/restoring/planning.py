@@ -16,7 +16,7 @@ from ilcore.grammar.region import size
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.restoring.channels import believed, channel_plans, live_channels
-from ilcore.restoring.choose import Choice, choose, is_worth_trying
+from ilcore.restoring.choose import Choice, asked_for, choose, is_worth_trying
 from ilcore.restoring.plan import (
     GridPlan,
     RestorationPlan,
@@ -165,7 +165,7 @@ def _choice(found: Preflight, risks: Mapping[str, float], wishes: Wishes) -> Cho
     choice = choose(found, task=wishes.task, risks=risks)
     if wishes.method is not None and wishes.method != choice.method:
         entry = find(wishes.method)
-        choice = Choice(method=entry.name, scope=entry.usual_scope, why="the user asked for it")
+        choice = Choice(method=entry.name, scope=entry.usual_scope, why=asked_for(entry, found))
     merged = {**choice.overrides, **{_full(name): value for name, value in wishes.overrides.items()}}
     return replace(choice, scope=wishes.scope or choice.scope, overrides=merged)
 

@@ -8,7 +8,7 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
-from ilcore.restoring.choose import choose, is_worth_trying
+from ilcore.restoring.choose import asked_for, choose, is_worth_trying
 from tests.scenes import noisy, scene
 
 
@@ -80,6 +80,17 @@ def test_without_weights_other_noise_needs_an_image_prior(verdict):
 def test_holes_are_filled_by_an_image_prior(has_weights):
     choice = choose(found("white"), task="inpaint", has_weights=has_weights)
     assert (choice.method, choice.scope) == ("dip", "tile")
+
+
+@pytest.mark.parametrize(
+    ("method", "verdict", "warned"),
+    [("n2v", "isotropic", True), ("n2v", "white", False), ("struct_n2v", "row", False), ("dip", "unknown", False)],
+)
+def test_a_method_that_does_not_cope_with_the_noise_is_taken_with_a_warning(method, verdict, warned):
+    why = asked_for(METHODS[method], found(verdict, lag=0.6))
+    assert why.startswith("the user asked for it")
+    assert ("noise may stay" in why) == warned
+    assert ("0.60" in why) == warned
 
 
 def test_other_tasks_are_refused():
