@@ -42,9 +42,11 @@ QUICK = {
     "n2v2": _BLIND | {"views.percent": 6.0, "stop.every": 10},
     "struct_n2v": _BLIND | {"views.percent": 6.0},
     "noise2self": _BLIND | {"stop.every": 10},
-    "dip_tv": _HOURGLASS,
+    "dip_tv": _HOURGLASS | {"steps": 120, "readout.weight": 0.95},
+    "deep_red": _HOURGLASS | {"steps": 120, "loss.every": 30, "readout.weight": 0.95},
+    "double_over": {"steps": 120, "network.inner.width": 16, "network.inner.scales": 3, "readout.weight": 0.95},
     "deep_decoder": {"steps": 250, "network.width": 24, "network.scales": 3, "views.halvings": 3},
-    "dip_sgld": _HOURGLASS | {"readout.burn_in": 150, "readout.every": 2, "descent.learning_rate": 1e-3},
+    "dip_sgld": _HOURGLASS | {"steps": 200, "readout.burn_in": 100, "readout.every": 2, "descent.learning_rate": 1e-3},
     "laine": {"steps": 60, "network.width": 8, "network.depth": 3, "descent.learning_rate": 3e-3},
     "self2self": {"steps": 100, "network.width": 12, "network.depth": 2, "views.passes": 8}
     | {"descent.learning_rate": 5e-3},

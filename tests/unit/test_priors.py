@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from ilcore import fit
+from ilcore.descents.adam import Adam
+from ilcore.descents.discrepant import DiscrepantRates
 from ilcore.descents.langevin import Langevin
 from ilcore.grammar.arrays import Streams, per_tile_mean
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.trial import Pair, Trial
 from ilcore.losses.likelihood import GaussianLikelihood
+from ilcore.losses.red import Red
 from ilcore.losses.smoothness import TotalVariation, total_variation
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
@@ -21,10 +24,12 @@ from ilcore.networks.deep_decoder import DeepDecoder
 from ilcore.networks.levels import blurred_largest, enlarged, largest
 from ilcore.networks.masked_unet import MaskedUNet, _Partial
 from ilcore.networks.unet import UNet
+from ilcore.networks.with_outliers import WithOutliers
 from ilcore.readouts.samples import MeanAfter
 from ilcore.views.dropped_pixels import DroppedPixels
 from ilcore.views.noise_code import NoiseCode
 from ilcore.views.posterior import Posterior
+from tests.scenes import scene
 
 
 def streams(count: int = 1) -> Streams:
@@ -282,3 +287,69 @@ def test_two_passes_of_self2self_differ_and_their_mean_is_the_image():
     assert not torch.equal(passes[0], passes[1])
     mean = DroppedPixels(passes=3).start(problem, streams()).image(other, problem, [0])
     assert torch.allclose(mean, torch.stack(passes).mean(0), atol=1e-6)
+
+
+def test_red_follows_its_two_updates():
+    problem = Problem(observed=image(2, 1, 16, 16))
+    red = Red(strength=0.3, coupling=0.7, every=1)
+    live = red.start(problem, streams(2))
+    auxiliary, memory = problem.observed, torch.zeros_like(problem.observed)
+    for step in range(3):
+        output = image(2, 1, 16, 16, seed=5 + step)
+        trial = replace(trial_of(output, step, (0, 1)), problem=problem, pair=Pair(output, problem.observed))
+        loss = live(trial)
+        denoised = torch.stack([live._without_noise(own) for own in auxiliary])
+        auxiliary = (0.3 * denoised + 0.7 * (output + memory)).clamp(0, 1)
+        memory = memory + output - auxiliary
+        expected = per_tile_mean((output - problem.observed).square() + 0.7 * (output - auxiliary + memory).square())
+        assert torch.allclose(loss, expected, atol=1e-6)
+
+
+def test_the_denoiser_of_red_rests_between_its_turns_and_removes_noise():
+    flat = 0.5 + 3 / 255 * torch.randn(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    live = Red(every=10).start(Problem(observed=flat), streams())
+    live(replace(trial_of(flat, 0), problem=Problem(observed=flat)))
+    first = live.denoised.clone()
+    assert first.std() < 0.8 * flat.std()
+    live(replace(trial_of(flat, 9), problem=Problem(observed=flat)))
+    assert torch.equal(live.denoised, first)
+    live(replace(trial_of(flat, 10), problem=Problem(observed=flat)))
+    assert not torch.equal(live.denoised, first)
+
+
+def test_plain_steps_on_a_square_grow_only_what_is_far_off():
+    problem = Problem(observed=torch.zeros(1, 1, 4, 4))
+    model = WithOutliers(UNet(width=2, depth=0), start=1e-3).build(problem, 1, streams())
+    descent = DiscrepantRates(Adam(1e-12), rate=0.03).start(model, streams())
+    target = torch.full((1, 1, 4, 4), 0.05)
+    target[..., 1, 1], target[..., 2, 2] = 0.5, -0.5
+    for _ in range(150):
+        descent.step(per_tile_mean((model.outliers([0]) - target).square()), [0])
+    found = model.outliers([0])[0, 0].detach()
+    assert found[1, 1].item() == pytest.approx(0.5, abs=0.02)
+    assert found[2, 2].item() == pytest.approx(-0.5, abs=0.02)
+    assert found.abs().sum() - found[1, 1] + found[2, 2] < 1e-3
+
+
+def test_double_over_parameterisation_survives_salt_and_pepper_where_dip_does_not():
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.from_numpy(scene("cells", (32, 32), 0)).float()[None, None]
+    coin = torch.rand(clean.shape, generator=generator)
+    salted = torch.where(coin < 0.07, torch.zeros(()), torch.where(coin > 0.93, torch.ones(()), clean))
+    problem = Problem(observed=salted, value_range=(-0.1, 1.1))
+    errors = []
+    for name, prefix in (("dip", "network"), ("double_over", "network.inner")):
+        entry = configure(
+            METHODS[name], {"steps": 250, f"{prefix}.width": 16, f"{prefix}.scales": 3, "readout.weight": 0.95}
+        )
+        done = fit.restore(entry.method, problem, streams())
+        errors.append(float((done.image - clean).square().mean()))
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_the_weight_of_total_variation_is_a_knob_and_smooths():
+    problem = Problem(observed=image(1, 1, 16, 16))
+    small = {"steps": 60, "network.width": 8, "network.scales": 2, "readout.weight": 0.8}
+    rough, smooth = (configure(METHODS["dip_tv"], {"loss.weight": weight} | small) for weight in (0.0, 1.0))
+    images = [fit.restore(entry.method, problem, streams()).image for entry in (rough, smooth)]
+    assert total_variation(images[1]).mean() < 0.8 * total_variation(images[0]).mean()

@@ -1,0 +1,91 @@
+"""Regularisation by a denoiser."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+import torch
+from skimage.restoration import denoise_nl_means
+from torch import Tensor
+
+from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.masks import without_holes
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Recipe
+from ilcore.grammar.slots import LiveLoss, Loss
+from ilcore.grammar.trial import Trial
+from ilcore.losses.fidelity import SquaredError
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Red(Loss):
+    """fidelity + coupling * mean (f - x + u)^2, where x listens to a denoiser, and u remembers how f and x disagree.
+
+    Before each step, with D non-local means, plane by plane,
+
+        x <- (strength D(x) + coupling (f + u)) / (strength + coupling);   u <- u + f - x.
+
+    Args:
+        fidelity: What is asked of the output otherwise.
+        strength: Of the denoiser's pull on x (beta).
+        coupling: Of f and x (mu).
+        sigma: Noise that non-local means is told, in units of the range of values; its bandwidth is 0.6 of it.
+        patch: Side of its patches.
+        search: How far it looks for similar ones.
+        every: Steps from one call of the denoiser to the next.
+
+    Reference:
+        Mataev, Elad & Milanfar, "DeepRED: deep image prior powered by RED", ICCV-W 2019, section 3.
+    """
+
+    fidelity: Loss = field(default_factory=SquaredError)
+    strength: float = 0.5
+    coupling: float = 0.5
+    sigma: float = 3 / 255
+    patch: int = 5
+    search: int = 6
+    every: int = 10
+
+    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
+        yield from self.fidelity.complaints(recipe, problem)
+        if min(self.strength, self.coupling, self.sigma) <= 0 or min(self.patch, self.search, self.every) < 1:
+            yield f"{self} needs strength, coupling and sigma > 0, and patch, search and every >= 1"
+        if not recipe.views.draws_whole_images:
+            yield f"{self} denoises outputs as images, but {recipe.views} draws other things"
+
+    def start(self, problem: Problem, streams: Streams) -> LiveLoss:
+        return _Red(self, problem, streams)
+
+
+class _Red:
+    def __init__(self, spec: Red, problem: Problem, streams: Streams) -> None:
+        self.spec, self.fidelity, self.range = spec, spec.fidelity.start(problem, streams), problem.value_range
+        self.image = without_holes(problem).clone()
+        self.memory = torch.zeros_like(self.image)
+        self.denoised = self.image.clone()
+
+    def __call__(self, trial: Trial) -> PerTile:
+        rows, output = list(trial.rows), trial.output.detach()
+        for row in rows if trial.step % self.spec.every == 0 else ():
+            self.denoised[row] = self._without_noise(self.image[row])
+        self._update(rows, output)
+        gap = trial.output - self.image[rows] + self.memory[rows]
+        return self.fidelity(trial) + self.spec.coupling * per_tile_mean(gap.square())
+
+    def _update(self, rows: list[int], output: Tensor) -> None:
+        pull, tie = self.spec.strength, self.spec.coupling
+        mixed = (pull * self.denoised[rows] + tie * (output + self.memory[rows])) / (pull + tie)
+        self.image[rows] = mixed.clamp(*self.range)
+        self.memory[rows] += output - self.image[rows]
+
+    def _without_noise(self, image: Tensor) -> Tensor:
+        planes = image.reshape(-1, *image.shape[-2:]).cpu().numpy()
+        return torch.from_numpy(np.stack([self._plane(plane) for plane in planes])).reshape(image.shape).to(image)
+
+    def _plane(self, plane: Any) -> Any:
+        sigma = self.spec.sigma * (self.range[1] - self.range[0])
+        return denoise_nl_means(
+            plane, self.spec.patch, self.spec.search, h=0.6 * sigma, sigma=sigma, fast_mode=True
+        ).astype(np.float32)
