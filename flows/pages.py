@@ -53,11 +53,14 @@ def show_method(name: str, scores: str) -> None:
     from ilcore.methods.card import facts
     from ilcore.methods.catalogue import find
     from ilcore.methods.entry import knobs
+    from ilcore.methods.stopping import RULES
 
     entry = find(name)
     out.print(_facts({"method": entry.name, **facts(entry, _measured(scores).get(entry.name))}))
     out.print()
     out.print(_grid(("knob", "default"), knobs(entry).items()))
+    rules = f"; stop=RULE ({', '.join(RULES)})" if entry.method.budget else ""
+    out.print(f"\nworks on every method: stabilise=true (variance stabilisation){rules}", markup=False)
 
 
 def methods_page(scores: str) -> str:

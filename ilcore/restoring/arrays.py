@@ -62,7 +62,7 @@ def restore(
     problem = Problem(
         observed=scale.filled(batch, trusted),
         trusted=None if bool(trusted.all()) else trusted,
-        noise=_noise(batch, trusted, scale, noise_std) if noise_std or "noise" in entry.needs else None,
+        noise=_noise(batch, trusted, scale, noise_std) if noise_std or _asks_noise(entry, overrides or {}) else None,
         value_range=scale.value_range(batch, trusted),
     )
     streams = Streams.of(seed, method, [(row,) for row in range(len(batch))])
@@ -74,6 +74,11 @@ def restore(
     if "inpaint" not in entry.tasks:
         image = torch.where(trusted, image, batch)
     return _with_image(done, image.reshape(values.shape), noisy)
+
+
+def _asks_noise(entry: Entry, overrides: Mapping[str, Scalar]) -> bool:
+    """Tell whether the method must know the noise, or a stopping rule or a change of units that was asked for."""
+    return "noise" in entry.needs or bool({"stop", "stabilise"} & set(overrides))
 
 
 def _noise(batch: Tensor, trusted: Tensor, scale: "_Scale", noise_std: float | None) -> tuple[Noise, ...]:

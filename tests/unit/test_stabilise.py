@@ -1,5 +1,6 @@
 """The generalised Anscombe transform against simulated counts."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Within
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure, knobs
+from ilcore.restoring.arrays import restore
 
 
 def draws(counts, noise, number=400_000):
@@ -76,3 +78,11 @@ def test_unknown_noise_cannot_be_stabilised():
     entry = configure(METHODS["zs_n2n"], {"stabilise": True})
     with pytest.raises(RecipeError, match="needs the noise model"):
         fit.restore(entry.method, Problem(observed=torch.zeros(1, 1, 8, 8)), Streams.of(0, "s", [(0,)]))
+
+
+def test_arrays_are_stabilised_with_noise_that_is_measured_where_a_knob_asks_for_it():
+    rng = np.random.default_rng(0)
+    clean = 20 + 15 * np.sin(np.arange(96) / 9.0) * np.ones((96, 1))
+    done = restore(rng.poisson(clean).astype(np.float32), "zs_n2n", overrides={"stabilise": True, "steps": 100})
+    assert np.mean((done.image - clean) ** 2) < 0.6 * clean.mean()
+    assert abs(float(np.mean(done.image - clean))) < 0.5
