@@ -156,7 +156,6 @@ ENTRIES = (
         when="Outliers of unknown place and number, cosmic rays, salt and pepper. Slow; weak noise besides.",
         reference="You, Zhu, Qu & Ma, Robust recovery via implicit bias of discrepant learning rates, NeurIPS 2020",
         cost=3,
-        copes_with=frozenset({"white", "unknown"}),
         tasks=frozenset({"denoise", "inpaint"}),
         scopes=frozenset({"tile"}),
     ),
