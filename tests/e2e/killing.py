@@ -79,7 +79,10 @@ SMOOTHING = Entry(
     name="smoothing",
     method=Recipe(HiddenGrid(), Smoothing(), SquaredError(), Adam(1e-1), After(6), Last()),
     summary="stand-in",
+    question="?",
+    when="in tests",
     reference="tests",
+    cost=0,
 )
 
 
