@@ -8,7 +8,7 @@
     denoise  no        correlated or uncertain  dip, tile by tile, ended by a vote
 
 Where the noise is known, its correlation included, the cheap candidates are tried on samples of the volume first, and
-nl_ridge takes the place of the pretrained model wherever its estimated risk is clearly lower.
+the best of them takes the place of the pretrained model wherever its estimated risk is clearly lower.
 
 Methods that learn by predicting voxels from their neighbours reproduce noise that neighbours share, so they are
 allowed only where the noise is white for certain.
@@ -28,6 +28,32 @@ _CLEARLY = 0.93
 
 _APPLY_ONLY: Mapping[str, bool | int | float | str] = {"stop.steps": 0}
 _VOTE: Mapping[str, bool | int | float | str] = {"stop": "vote"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A method that restores a sample within a second, so that trying it costs next to nothing.
+
+    Args:
+        method: Name in the catalogue.
+        words: What it is, for people.
+        overrides: Knobs.
+    """
+
+    method: str
+    words: str
+    overrides: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+
+
+#: Tried on samples of a volume; the pretrained model is taken as it is, since fine-tuning can only lower its risk.
+CANDIDATES: Mapping[str, Candidate] = {
+    "adapted": Candidate(method="adapted", words="the pretrained model"),
+    "nl_ridge": Candidate(method="nl_ridge", words="the mixing of alike patches"),
+    "nl_ridge stabilised": Candidate(
+        method="nl_ridge", words="the mixing of alike patches on stabilised noise", overrides={"stabilise": True}
+    ),
+    "nlm": Candidate(method="nlm", words="the mean of alike patches"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +104,14 @@ def is_worth_trying(preflight: Preflight) -> bool:
 
 
 def _by_risk(risks: Mapping[str, float]) -> Choice | None:
-    own, pretrained = risks["nl_ridge"], risks["adapted"]
+    pretrained = risks["adapted"]
+    name, own = min(((name, risk) for name, risk in risks.items() if name != "adapted"), key=lambda pair: pair[1])
     if own >= _CLEARLY * pretrained:
         return None
-    why = (
-        f"tried on samples, groups of alike patches have {max(own, 0) / pretrained:.0%} of the pretrained model's risk"
-    )
-    return Choice(method="nl_ridge", scope="tile", why=why)
+    candidate = CANDIDATES[name]
+    share = f"{max(own, 0) / pretrained:.0%} of" if pretrained > 0 else "less than"
+    why = f"tried on samples, {candidate.words} has {share} the pretrained model's risk"
+    return Choice(method=candidate.method, scope="tile", overrides=dict(candidate.overrides), why=why)
 
 
 def _pretrained(doubt: str | None) -> Choice:

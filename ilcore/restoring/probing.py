@@ -1,6 +1,7 @@
 """Candidates tried on a few samples of a volume before one is chosen: the estimated risk of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method
 from ilcore.methods.catalogue import find
+from ilcore.methods.entry import configure
 from ilcore.qa.risk import risk_sure
+from ilcore.restoring.choose import CANDIDATES, Candidate
 from ilcore.restoring.plan import ChannelPlan
 
-#: Methods that restore a sample within a second, so that trying them costs nothing.
-CANDIDATES = ("adapted", "nl_ridge")
 #: Samples tried, and their side.
 _SAMPLES, _SIDE = 6, 96
 
@@ -27,8 +28,6 @@ def estimated_risks(
     samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], missing: float | None, *, space: int, seed: int
 ) -> Mapping[str, float]:
     """Return Stein's estimate of the mean squared error of each candidate, in squared normalised units.
-
-    The pretrained model is taken as it is: fine-tuning can only lower its risk.
 
     Args:
         samples: [channel, z, y, x] each, as stored.
@@ -40,7 +39,14 @@ def estimated_risks(
     problems = list(_problems(samples, channels, missing, space))
     if not problems:
         return {}
-    return {name: float(np.median([_risk(name, problem, seed) for problem in problems])) for name in CANDIDATES}
+    able = {name: candidate for name, candidate in CANDIDATES.items() if _is_worth_it(candidate, problems[0])}
+    return {name: float(np.median([_risk(one, problem, seed) for problem in problems])) for name, one in able.items()}
+
+
+def _is_worth_it(candidate: Candidate, problem: Problem) -> bool:
+    """Tell whether trying differs from the others: there is nothing to stabilise in noise of one level."""
+    depends = any(noise.gain > 0 for noise in problem.noise or ())
+    return depends or not candidate.overrides.get("stabilise", False)
 
 
 def _problems(
@@ -55,7 +61,12 @@ def _problems(
         low = np.array([channels[n].low for n in live])[:, None, None, None]
         high = np.array([channels[n].high for n in live])[:, None, None, None]
         seen = torch.from_numpy(((part - low) / (high - low)).astype(np.float32))[None]
-        yield Problem(observed=seen if space == 3 else seen[:, :, 0], noise=noise)
+        observed = seen if space == 3 else seen[:, :, 0]
+        yield Problem(observed=observed, noise=noise, value_range=_range(observed))
+
+
+def _range(observed: Tiles) -> tuple[float, float]:
+    return float(observed.min()) - 0.05, float(observed.max()) + 0.05
 
 
 def _middle(sample: NDArray[Any]) -> NDArray[Any]:
@@ -63,9 +74,10 @@ def _middle(sample: NDArray[Any]) -> NDArray[Any]:
     return sample[:, :, starts[0] : starts[0] + _SIDE, starts[1] : starts[1] + _SIDE]
 
 
-def _risk(name: str, problem: Problem, seed: int) -> float:
+def _risk(candidate: Candidate, problem: Problem, seed: int) -> float:
     """Return the risk of one candidate on one sample."""
-    method, weights = find(name).method, load_denoiser(SHIPPED)[1] if "weights" in find(name).needs else None
+    entry = configure(find(candidate.method), candidate.overrides)
+    method, weights = entry.method, load_denoiser(SHIPPED)[1] if "weights" in entry.needs else None
     return float(
         risk_sure(_restorer(method, weights, problem), problem.observed, problem.noise or (), _streams(seed))[0]
     )
@@ -73,7 +85,7 @@ def _risk(name: str, problem: Problem, seed: int) -> float:
 
 def _restorer(method: Method, weights: Weights | None, problem: Problem) -> Any:
     def restored(observed: Tiles) -> Tiles:
-        posed = Problem(observed=observed, noise=problem.noise)
+        posed = replace(problem, observed=observed)
         if weights is None:
             return fit.restore(method, posed, _streams(0)).image
         return fit.predict(method, posed, weights, _streams(0))

@@ -63,6 +63,13 @@ def test_a_clearly_lower_risk_on_samples_decides(verdict, own, method):
     assert ("%" in choice.why) == (method == "nl_ridge")
 
 
+def test_the_best_of_the_candidates_brings_its_knobs():
+    risks = {"adapted": 1.0, "nl_ridge": 0.6, "nl_ridge stabilised": 0.5, "nlm": 0.9}
+    choice = choose(found("white"), risks=risks)
+    assert (choice.method, dict(choice.overrides)) == ("nl_ridge", {"stabilise": True})
+    assert "stabilised" in choice.why
+
+
 @pytest.mark.parametrize(("verdict", "confidence"), [("unknown", 0.9), ("white", 0.1)])
 def test_nothing_is_tried_where_the_noise_is_not_known(verdict, confidence):
     assert not is_worth_trying(found(verdict, confidence=confidence))
