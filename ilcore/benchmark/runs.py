@@ -230,7 +230,7 @@ def _filled(word: str, places: dict[str, str]) -> str:
 
 
 def _run(words: list[str], log: Path) -> tuple[int, str, float]:
-    """Return exit code, the last line said, and the peak memory of that process in MB, which is never less than ours."""
+    """Return exit code, the last line said, and the peak memory of that process in MB, no less than ours."""
     try:
         with log.open("wb") as said:
             process = Popen(words, stdout=said, stderr=STDOUT)
