@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import final
 
 from torch import Tensor
@@ -18,11 +17,12 @@ from ilcore.grammar.trial import Judgement, Trial
 @final
 @dataclass(frozen=True, kw_only=True)
 class Vote(Stop):
-    """Ask several rules which iterate was best; average the images of the two that agree best.
+    """Ask several rules which iterate was best, and take the median of their choices.
 
     Who may vote depends on what is known of the noise, because rules fail differently: withheld pixels betray noise
-    that neighbours share, the discrepancy needs a level, the variance of outputs has false dips. A rule that
-    errs stands alone. Steps are compared by their ratio, because fits slow down.
+    that neighbours share, the discrepancy needs a level, the variance of outputs has false dips. The median lies
+    between two rules that agree, whatever the third says; of an even number the earlier one is taken. (Tried: the mean
+    of the two images that lie closest together. A false dip close to one good choice spoils it: up to 0.8 dB behind.)
 
     Args:
         white: Rules for noise that is known to be white.
@@ -105,8 +105,7 @@ class _Vote:
 
     def _chosen(self, row: int) -> Tensor:
         ballots = sorted(self.ballots[row].values(), key=lambda ballot: ballot.step)
-        earlier, later = min(pairwise(ballots), key=lambda pair: (pair[1].step + 1) / (pair[0].step + 1))
-        return (earlier.image + later.image) / 2
+        return ballots[(len(ballots) - 1) // 2].image
 
 
 @dataclass(frozen=True)
