@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 export PYTHON
+# Tests run in as many processes as there are cores, so each keeps to one thread.
+TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses=4 --dist worksteal
 .DEFAULT_GOAL := help
 .PHONY: help setup demo fix check test e2e bench up down docs ci
 
@@ -23,10 +25,10 @@ check: .venv/ready ## style, types and who may import whom, in under a minute
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 
 test: .venv/ready ## all tests
-	$(PY) -m pytest tests ilcore --doctest-modules
+	$(TESTS) tests ilcore --doctest-modules
 
 e2e: .venv/ready ## only the stories and the tests with real servers
-	$(PY) -m pytest tests/integration tests/e2e
+	$(TESTS) tests/integration tests/e2e
 
 bench: .venv/ready ## measurements, with timing
 	$(PY) -m pytest tests/bench -s
