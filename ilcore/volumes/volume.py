@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData
+from ilcore.volumes.about import NOTHING, About
 from ilcore.volumes.axes import source_index, spread, to_five
 from ilcore.volumes.region import Five, Region, blocks, five, inside, size, voxels, words
 
@@ -58,6 +59,7 @@ class Facts:
     display: str | None = None
     level: int = 0
     levels: int = 1
+    about: About = NOTHING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,7 @@ class Volume:
         display: Display settings of the source (`omero` of OME-Zarr) as JSON, copied to results.
         level: Level of the pyramid.
         levels: How many levels the source has.
+        about: Georeference, meaning of the values and time.
     """
 
     uri: str
@@ -95,6 +98,7 @@ class Volume:
     display: str | None = None
     level: int = 0
     levels: int = 1
+    about: About = NOTHING
     source: Source = field(repr=False, compare=False)
 
     @property
@@ -152,7 +156,8 @@ class Volume:
     def digest(self) -> str:
         """Return a SHA-256 of what the volume means and holds; the place it lies at does not count."""
         facts = {key: value for key, value in self.__dict__.items() if key not in ("uri", "source", "dtype", "levels")}
-        total = hashlib.sha256(json.dumps({**facts, "dtype": self.dtype.name}, sort_keys=True).encode())
+        told = {**facts, "about": asdict(self.about), "dtype": self.dtype.name}
+        total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for _, block in self.stream():
             total.update(block.astype(self.dtype.newbyteorder("<"), copy=False).tobytes())
         return total.hexdigest()
@@ -168,7 +173,7 @@ def make_volume(uri: str, source: Source, facts: Facts) -> Volume:
     shape = five(spread(facts.shape, facts.axes, 1))
     chunks = five(spread([min(pair) for pair in zip(facts.chunks, facts.shape, strict=True)], facts.axes, 1))
     count = len(facts.axes)
-    keep = {name: value for name, value in asdict(facts).items() if name in ("format", "display", "level", "levels")}
+    keep = {name: getattr(facts, name) for name in ("format", "display", "level", "levels", "about")}
     return Volume(
         uri=uri,
         shape=shape,
