@@ -33,6 +33,7 @@ def vote(steps: int) -> Vote:
         correlated=(SelfReferenced(steps=steps), level, calm),
         unknown=(withheld, withheld, calm),
         steps=steps,
+        no_sooner=level,
     )
 
 

@@ -24,11 +24,16 @@ class Vote(Stop):
     between two rules that agree, whatever the third says; of an even number the earlier one is taken. (Tried: the mean
     of the two images that lie closest together. A false dip close to one good choice spoils it: up to 0.8 dB behind.)
 
+    Withheld pixels cannot tell when fine detail is learnt, because detail cannot be predicted from around it. So where
+    the noise is known and white, nothing is chosen before `no_sooner` has fired: until the residual has come down to
+    the noise, something of the scene is still missing.
+
     Args:
         white: Rules for noise that is known to be white.
         correlated: Rules for noise of known correlation.
         unknown: Rules where nobody knows the noise.
         steps: Updates at most.
+        no_sooner: Rule before which nothing is chosen, for noise that is known to be white.
         memory: Weight of the past in the running mean of outputs that is kept, as in `MovingAverage`.
     """
 
@@ -36,6 +41,7 @@ class Vote(Stop):
     correlated: tuple[Stop, ...]
     unknown: tuple[Stop, ...]
     steps: int
+    no_sooner: Stop | None = None
     memory: float = 0.99
 
     def voters(self, problem: Problem) -> tuple[Stop, ...]:
@@ -66,6 +72,11 @@ class _Vote:
             self.rules.append(rule.start(self.problem, streams, shared=shared))
             # What one rule withholds none may see.
             self.problem = self.rules[-1].training_problem()
+        has_floor = spec.no_sooner is not None and problem.noise is not None and is_white(problem)
+        self.floor = (
+            spec.no_sooner.start(self.problem, streams, shared=shared) if has_floor and spec.no_sooner else None
+        )
+        self.floors: dict[int, _Ballot] = {}
         self.means: dict[int, Tensor] = {}
         self.ballots: dict[int, dict[int, _Ballot]] = {}
 
@@ -78,10 +89,13 @@ class _Vote:
             # A model of all tiles is never seen whole.
             return Judgement((budget,) * len(trial.rows), (True,) * len(trial.rows))
         judged = [rule.judge(trial) for rule in self.rules]
+        above = None if self.floor is None else self.floor.judge(trial)
         for position, row in enumerate(trial.rows):
             self._vote(
                 row, trial.step, trial.output[position], [(j.best[position], j.reasons[position]) for j in judged]
             )
+            if above is not None and (row not in self.floors or self.floors[row].reason is None):
+                self.floors[row] = _Ballot(trial.step, self.means[row], above.reasons[position])
         reasons = tuple(self._reason(row) or budget for row in trial.rows)
         images = tuple(self._chosen(row) if reason else None for row, reason in zip(trial.rows, reasons, strict=True))
         return Judgement(reasons, (True,) * len(reasons), _risks(judged, len(trial.rows)), images)
@@ -99,13 +113,20 @@ class _Vote:
 
     def _reason(self, row: int) -> str | None:
         reasons = [ballot.reason for ballot in self.ballots[row].values() if ballot.reason is not None]
-        if 2 * len(reasons) <= len(self.rules):
+        floor = self.floors.get(row)
+        if 2 * len(reasons) <= len(self.rules) or (floor is not None and floor.reason is None):
             return None
-        return "vote: " + " and ".join(dict.fromkeys(reasons))
+        decisive = [floor.reason] if floor is not None and floor.reason and floor is self._choice(row) else []
+        return "vote: " + " and ".join(dict.fromkeys([*reasons, *decisive]))
+
+    def _choice(self, row: int) -> "_Ballot":
+        ballots = sorted(self.ballots[row].values(), key=lambda ballot: ballot.step)
+        chosen = ballots[(len(ballots) - 1) // 2]
+        floor = self.floors.get(row, chosen)
+        return floor if floor.step > chosen.step else chosen
 
     def _chosen(self, row: int) -> Tensor:
-        ballots = sorted(self.ballots[row].values(), key=lambda ballot: ballot.step)
-        return ballots[(len(ballots) - 1) // 2].image
+        return self._choice(row).image
 
 
 @dataclass(frozen=True)

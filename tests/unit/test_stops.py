@@ -1,6 +1,7 @@
 """Stopping rules on outputs whose history is known: first the image is learnt, then the noise."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -128,6 +129,22 @@ def test_a_vote_keeps_the_median_of_three_choices():
     assert outvoted < 65
     assert ended < STEPS
     assert reason.startswith("vote: ")
+
+
+def test_a_vote_chooses_nothing_before_the_residual_has_come_down_to_the_noise():
+    early, level = ZeroCrossing(steps=STEPS, memory=0.0), Discrepancy(steps=STEPS, memory=0.5)
+    hasty = of_three(early, early, early)
+    fired, _, _ = kept_and_ended(replace(hasty, white=(level, level, level)), loss=falling(40))
+    free, _, _ = kept_and_ended(hasty, loss=falling(40))
+    held_back, ended, _ = kept_and_ended(replace(hasty, no_sooner=level), loss=falling(40))
+    assert free < 45 < fired <= held_back + 1
+    assert held_back <= fired + 1
+    assert ended < STEPS
+    # Where the level of the noise is not reached at all, the last average within the budget is taken.
+    never = replace(hasty, no_sooner=Discrepancy(steps=STEPS, factor=1e-6))
+    best, ended, reason = kept_and_ended(never, loss=falling(40))
+    assert best == ended == STEPS
+    assert "budget" in reason
 
 
 def test_who_may_vote_depends_on_what_is_known_of_the_noise():
