@@ -26,8 +26,9 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
         learnt = learn_volume_model(plan, workspace, device)
         for unit in ledger.open_units():
             restore_unit(plan, workspace, unit.index, device)
-        for number in ledger.open_blocks():
-            stages.assemble_block(plan, workspace, number)
+        with ledger.book() as book:
+            for number in ledger.open_blocks():
+                book.add(stages.assemble_block(plan, workspace, number))
         for unit in plan.tile_grid.units():
             stages.measure_seams(plan, workspace, unit)
         report = stages.verdict_of(plan, workspace)
