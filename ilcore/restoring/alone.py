@@ -9,6 +9,7 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.tile import restore_unit
 from ilcore.restoring.volume_model import learn_volume_model
 from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.pyramid import write_rungs
 
 
 def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = False) -> QAReport:
@@ -33,7 +34,8 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
             stages.measure_seams(plan, workspace, unit)
         report = stages.verdict_of(plan, workspace)
         if report.verdict != "fail":
-            stages.write_levels(plan, workspace, report)
+            write_rungs(stages.coarser_levels(plan, workspace))
+            stages.complete(plan, workspace, report)
         stages.write_record(plan, workspace, report, {"model": asdict(learnt)})
         if report.verdict != "fail":
             stages.publish_result(plan, workspace)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput, BadPlan, BadVolume
-from ilcore.grammar.region import Region, intersect, region_of, size, slices
+from ilcore.grammar.region import Region, intersect, size, slices
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import Finding, QAReport, judge, measures
 from ilcore.restoring.frames import trusted_in
@@ -31,9 +31,9 @@ from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.assemble import blend, cast
 from ilcore.tiling.grid import Tile, Unit
 from ilcore.volumes.destination import check_destination, estimated_bytes
-from ilcore.volumes.ome_zarr import write_root
+from ilcore.volumes.ome_zarr import Level, write_root
 from ilcore.volumes.publish import finish_publishing, publish
-from ilcore.volumes.pyramid import write_pyramid
+from ilcore.volumes.pyramid import Rung, rungs
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
 
@@ -84,7 +84,7 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
     target = _staged(plan, workspace)
     Scratch.of(workspace.scratch, plan).create()
     ledger = Ledger(workspace.ledger, plan.tile_grid)
-    ledger.create(math.prod(_counts(target)))
+    ledger.create(target.count)
     return Standing(False, math.prod(plan.tile_grid.unit_shape), len(ledger.open_places()))
 
 
@@ -153,27 +153,23 @@ def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> 
         CorruptData: When a tile is not what its worker wrote, or the written block is not what was sent.
     """
     target = open_target(str(workspace.staging / "0"))
-    region = _block(target, number)
+    values, clipped = block_of(plan, workspace, target.block(number))
+    target.write(target.block(number), values)
+    return BlockReport(number, clipped, digest_of(values))
+
+
+def block_of(plan: RestorationPlan, workspace: Workspace, region: Region) -> tuple[NDArray[Any], int]:
+    """Return a region of the result from the tiles in scratch, and how many values were clipped.
+
+    Raises:
+        CorruptData: When a tile is not what its worker wrote.
+    """
     source = open_source(plan).read(region)
     blended, kept = _blended(plan, workspace, region)
     if plan.task == "denoise":
         kept |= ~trusted_in(source, plan.source.missing)
     values, clipped = cast(np.where(kept, 0, blended), np.dtype(plan.source.dtype))
-    written = np.where(kept, source, values)
-    target.write(region, written)
-    return BlockReport(number, clipped, digest_of(written))
-
-
-def _counts(target: WriteTarget) -> tuple[int, ...]:
-    """Return how many write units there are along each axis."""
-    return tuple(-(-length // step) for length, step in zip(target.shape, target.unit, strict=True))
-
-
-def _block(target: WriteTarget, number: int) -> Region:
-    places = np.unravel_index(number, _counts(target))
-    starts = [int(at) * step for at, step in zip(places, target.unit, strict=True)]
-    spans = zip(starts, target.unit, target.shape, strict=True)
-    return region_of([(start, min(start + step, length)) for start, step, length in spans])
+    return np.where(kept, source, values), clipped
 
 
 def _blended(
@@ -224,13 +220,18 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
     return judge(measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence))
 
 
-def write_levels(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
-    """Write the pyramid and, last of all, the root metadata that makes staging a readable image."""
+def coarser_levels(plan: RestorationPlan, workspace: Workspace) -> tuple[Rung, ...]:
+    """Return the coarser levels to be written to staging, each once the one before it is complete."""
+    return rungs(str(workspace.staging), open_source(plan))
+
+
+def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
+    """Write the root metadata that makes staging, whose levels are all written, a readable image."""
     for orphan in workspace.staging.rglob("*.partial"):
         # What a killed writer had not given its name yet.
         orphan.unlink()
     volume = open_source(plan)
-    levels = write_pyramid(str(workspace.staging), volume)
+    levels = (Level("0", volume.shape), *(rung.level for rung in coarser_levels(plan, workspace)))
     about = {
         "ilcore": {
             "fingerprint": plan.fingerprint, "method": plan.method, "scope": plan.scope, "verdict": report.verdict,

@@ -42,7 +42,9 @@ def plan(folder: Path, tiles: int) -> None:
             size = tuple(stop - start for start, stop in spans)
             source.write(spans, rng.poisson(100, size).astype("u2"))
     began = time.perf_counter()
-    made = plan_restoration(str(folder / "source.zarr"), str(folder / "out.ome.zarr"), method="nlm", tile=(1, CORE, CORE))
+    made = plan_restoration(
+        str(folder / "source.zarr"), str(folder / "out.ome.zarr"), method="nlm", tile=(1, CORE, CORE)
+    )
     print(f"| plan, source digest included | {time.perf_counter() - began:.1f} | {_peak():.0f} |")
     (folder / "plan.yaml").write_text(made.to_yaml())
 
