@@ -23,6 +23,7 @@ from ilcore.restoring.workspace import Workspace
 from tasks.adapt import adapt
 from tasks.assemble import assemble
 from tasks.cluster import Resources, open_cluster
+from tasks.coarsen import coarsen
 from tasks.judge import judge
 from tasks.load import Asked, load, make_ready
 from tasks.optimise import optimise
@@ -109,6 +110,7 @@ def _carried_out(
             tally = optimise(plan, workspace, cluster)
             assemble(plan, workspace, cluster)
             report = judge(plan, workspace, cluster)
+            coarsen(plan, workspace, cluster, report)
         numbers = numbers_of(plan, workspace, tally, time.monotonic() - began)
         record(plan, workspace, report, learnt, numbers)
         publish(plan, workspace, report)

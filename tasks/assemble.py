@@ -16,10 +16,11 @@ from tasks.progress import Progress
 @task(name="assemble", cache_policy=NO_CACHE)
 def assemble(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> int:
     """Write the blocks that are not written yet, each by one worker alone, and return how many values were clipped."""
-    todo = Ledger(workspace.ledger, plan.tile_grid).open_blocks()
-    clipped = 0
-    with Progress.of("assemble", len(todo), "blocks") as progress:
-        for count in cluster.spread(partial(assemble_block, plan, workspace), todo):
-            clipped += count
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    todo, clipped = ledger.open_blocks(), 0
+    with Progress.of("assemble", len(todo), "blocks") as progress, ledger.book() as book:
+        for report in cluster.spread(partial(assemble_block, plan, workspace), todo):
+            book.add(report)
+            clipped += report.clipped
             progress.step()
     return clipped

@@ -1,6 +1,7 @@
 """Judge the assembled result without knowing the truth, and tell what was found."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from functools import partial
@@ -24,7 +25,7 @@ from tasks.progress import Progress
 def judge(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> QAReport:
     """Measure the seams of every tile, and return all findings with their verdict."""
     grid = plan.tile_grid
-    with Progress.of("judge", sum(1 for _ in grid.units()), "units") as progress:
+    with Progress.of("judge", math.prod(grid.unit_shape), "units") as progress:
         for _ in cluster.spread(partial(measure_seams, plan, workspace), grid.units()):
             progress.step()
     return verdict_of(plan, workspace)

@@ -43,12 +43,12 @@ def optimise(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> T
     A unit commits itself to the ledger, so a lost worker costs at most the units it held.
     """
     ledger = Ledger(workspace.ledger, plan.tile_grid)
-    everything = sum(1 for _ in plan.tile_grid.tiles())
-    todo = [(unit.index, len(unit.tiles)) for unit in ledger.open_units()]
+    status = ledger.read("status")
+    done, todo = int((status != 0).sum()), ledger.open_places(status)
     work = partial(_restore, plan, workspace, cluster.device)
     tally = Tally()
-    with Progress.of("optimise", everything, "tiles", already=everything - sum(n for _, n in todo)) as progress:
-        for report in cluster.spread(work, [index for index, _ in todo]):
+    with Progress.of("optimise", len(plan.tile_grid), "tiles", already=done) as progress:
+        for report in cluster.spread(work, todo):
             tally = tally.plus(report)
             progress.step(_words(tally), by=report.tiles)
     return tally

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.stages import publish_result, read_findings, write_levels, write_record
+from ilcore.restoring.stages import complete, publish_result, read_findings, write_record
 from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace
 from tasks.reporting import write_qa_maps, write_report
@@ -48,11 +48,11 @@ def record(
     learnt: LearntModel,
     numbers: Mapping[str, float | None],
 ) -> None:
-    """Write QA maps, the report, the record of the run, and the levels of a result that may be published."""
+    """Write QA maps, the report, the record of the run, and the root metadata of a result that may be published."""
     write_qa_maps(plan, workspace)
     write_report(plan, workspace, report, curves_of(plan, workspace, learnt), numbers)
     if report.verdict != "fail":
-        write_levels(plan, workspace, report)
+        complete(plan, workspace, report)
     write_record(plan, workspace, report, {"numbers": dict(numbers), "model": asdict(learnt)})
 
 

@@ -18,6 +18,7 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.record import versions
 from ilcore.restoring.volume_model import open_source
 from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.tiling.grid import Index
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, open_target
 
@@ -151,8 +152,7 @@ def _maps(ledger: Ledger) -> dict[str, NDArray[Any]]:
 
 def _worst(pair: _Pair, ledger: Ledger) -> Iterator[WorstTile]:
     """Go through the tiles that somebody should look at, those that failed first."""
-    rows = [row for row in ledger.rows() if row["status"] != "empty"]
-    for row in sorted(rows, key=_badness, reverse=True)[:WORST]:
+    for row in ledger.rows(_worst_places(ledger.table())):
         t, _, z, y, x = row["core"]
         middle = (z[0] + z[1]) // 2
         region = region_of([(t[0], t[0] + 1), (0, 1), (middle, middle + 1), y, x])
@@ -162,10 +162,14 @@ def _worst(pair: _Pair, ledger: Ledger) -> Iterator[WorstTile]:
         )
 
 
-def _badness(row: Mapping[str, Any]) -> tuple[int, float]:
-    order = {"failed": 2, "fell back": 1}.get(row["status"], 0)
-    level = row.get("residual_level") or 1.0
-    return order, (row.get("residual_structure") or 0.0) + abs(np.log(max(level, 1e-6)))
+def _worst_places(table: Mapping[str, NDArray[Any]]) -> list[Index]:
+    status = table["status"]
+    order = 2.0 * (status == STATUS.index("failed")) + (status == STATUS.index("fell back"))
+    level = np.nan_to_num(table["residual_level"], nan=1.0)
+    badness = np.nan_to_num(table["residual_structure"]) + np.abs(np.log(np.maximum(level, 1e-6)))
+    ranked = np.lexsort((-badness.ravel(), -order.ravel()))
+    some = ranked[(status.ravel() != STATUS.index("empty"))[ranked]][:WORST]
+    return [(int(t), int(z), int(y), int(x)) for t, z, y, x in zip(*np.unravel_index(some, status.shape), strict=True)]
 
 
 def _reason(row: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import five, whole
-from ilcore.qa.verdict import tile_verdict
+from ilcore.qa.verdict import tile_verdicts
 from ilcore.tiling.grid import TileGrid
 from ilcore.volumes.ome_zarr import Level, create_array, write_root
 from ilcore.volumes.open import from_array
@@ -24,7 +24,6 @@ from ilcore.volumes.volume import Floats, Volume
 
 #: Name of the map that sums up all others: 0 pass, 1 warn, 2 fail; not a number where nothing was judged.
 VERDICT = "verdict"
-_NUMBER = {"pass": 0.0, "warn": 1.0, "fail": 2.0}
 
 
 def verdict_map(maps: Mapping[str, NDArray[Any]], confidence: float = 1.0) -> NDArray[np.float32]:
@@ -37,14 +36,7 @@ def verdict_map(maps: Mapping[str, NDArray[Any]], confidence: float = 1.0) -> ND
     Shape:
         each map [t, z, y, x] -> the same.
     """
-    columns = {name: np.asarray(values, np.float64) for name, values in maps.items()}
-    shape = next(iter(columns.values())).shape
-    found = np.full(shape, np.nan, np.float32)
-    for place in np.ndindex(shape):
-        known = {name: float(values[place]) for name, values in columns.items() if np.isfinite(values[place])}
-        if "residual_level" in known:
-            found[place] = _NUMBER[tile_verdict({"confidence": confidence} | known)[0]]
-    return found
+    return np.where(np.isfinite(maps["residual_level"]), tile_verdicts(maps, confidence), np.nan).astype(np.float32)
 
 
 def write_maps(

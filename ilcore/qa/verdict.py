@@ -54,6 +54,13 @@ class Limit:
         doubtful = self.warns[0] <= value <= self.warns[1] or (self.needs_noise and confidence < CONFIDENT)
         return "warn" if doubtful and not math.isnan(value) else "fail"
 
+    def judge_all(self, values: NDArray[np.float64], confidence: float = 1.0) -> NDArray[np.uint8]:
+        """Return the verdicts on many values, 0 pass, 1 warn, 2 fail; what is not finite was not asked."""
+        passed = (self.passes[0] <= values) & (values <= self.passes[1])
+        doubtful = (self.warns[0] <= values) & (values <= self.warns[1])
+        doubtful |= self.needs_noise and confidence < CONFIDENT
+        return np.where(passed | ~np.isfinite(values), 0, np.where(doubtful, 1, 2)).astype(np.uint8)
+
     @property
     def allowed(self) -> str:
         """Return both ranges in words."""
@@ -159,38 +166,78 @@ def judge(measured: Mapping[str, float]) -> QAReport:
     return QAReport(tuple(found))
 
 
-def measures(rows: Sequence[Mapping[str, Any]], *, clipped_share: float, confidence: float) -> dict[str, float]:
-    """Return the numbers of a run from its rows of tiles.
+def tile_verdicts(table: Mapping[str, NDArray[Any]], confidence: float = 1.0) -> NDArray[np.uint8]:
+    """Return the verdicts on many tiles: 0 pass, 1 warn, 2 fail.
 
     Args:
-        rows: One mapping per tile, as in the ledger.
+        table: Findings by name, as the ledger holds them, one number a tile; NaN where a finding is not known.
+        confidence: Confidence of the noise estimate.
+
+    Shape:
+        each column of the table [...] -> [...].
+    """
+    numbers = _numbers(table)
+    worst = np.zeros(np.shape(next(iter(table.values()))), np.uint8)
+    for name, values in numbers.items():
+        np.maximum(worst, TILE_LIMITS[name].judge_all(values, confidence), out=worst)
+    return worst
+
+
+def measures(
+    table: Mapping[str, NDArray[Any]], words: Sequence[str], *, clipped_share: float, confidence: float
+) -> dict[str, float]:
+    """Return the numbers of a run from those of its tiles.
+
+    Args:
+        table: One column a finding, one number a tile, as the ledger holds them; NaN where a finding is not known.
+        words: Meaning of the numbers of the column `status`.
         clipped_share: Share of values of the result that were clipped.
         confidence: Confidence of the noise estimate.
     """
-    done = [row for row in rows if row["status"] != "empty"]
+    status = np.asarray(table["status"])
+    failed, fell_back = (status == words.index(word) for word in ("failed", "fell back"))
+    done = status != words.index("empty")
     # What was kept raw is judged by its count; its numbers are those of an attempt that is not in the result.
-    numbers = [_tile_numbers(row) for row in done if row["status"] != "failed"]
-    count = max(len(done), 1)
-    verdicts = [tile_verdict({"confidence": confidence} | dict(row))[0] for row in done if row["status"] != "failed"]
+    judged = {name: values[done & ~failed] for name, values in table.items()}
+    numbers, count = _numbers(judged), max(int(done.sum()), 1)
     found = {
-        "failed tiles": sum(row["status"] == "failed" for row in done) / count,
-        "fallen-back tiles": sum(row["status"] in ("fell back", "failed") for row in done) / count,
-        "doubtful tiles": sum(verdict != "pass" for verdict in verdicts) / count,
+        "failed tiles": float(failed.sum() / count),
+        "fallen-back tiles": float((failed | fell_back).sum() / count),
+        "doubtful tiles": float((tile_verdicts(judged, confidence) > 0).sum() / count),
         "clipped values": clipped_share,
         "noise confidence": confidence,
     }
-    seams, lags = _column(rows, "seam"), _column(done, "residual_lag")
-    _add(found, "residual level", _column(numbers, "residual_level"), np.median)
-    _add(found, "residual structure", _column(numbers, "residual_structure"), _worst_twentieth)
+    seams, lags = _known(table, "seam"), _known({name: values[done] for name, values in table.items()}, "residual_lag")
+    _add(found, "residual level", _known(numbers, "residual_level"), np.median)
+    _add(found, "residual structure", _known(numbers, "residual_structure"), _worst_twentieth)
     _add(found, "residual correlation", lags, np.median)
-    _add(found, "contrast loss", np.abs(_column(numbers, "contrast_loss")), _worst_twentieth)
-    _add(found, "shift", _column(numbers, "shift"), _worst_twentieth)
-    _add(found, "flux change", np.abs(_column(numbers, "flux over noise")), _worst_twentieth)
-    _add(found, "brightness", _column(numbers, "flux over noise"), np.median)
+    _add(found, "contrast loss", np.abs(_known(numbers, "contrast_loss")), _worst_twentieth)
+    _add(found, "shift", _known(numbers, "shift"), _worst_twentieth)
+    _add(found, "flux change", np.abs(_known(numbers, "flux over noise")), _worst_twentieth)
+    _add(found, "brightness", _known(numbers, "flux over noise"), np.median)
     _add(found, "seams", seams, np.median)
     _add(found, "seams, worst tenth", seams, lambda values: np.quantile(values, 0.9))
-    _add(found, "risk over noise", _column(numbers, "risk over noise"), np.median)
+    _add(found, "risk over noise", _known(numbers, "risk over noise"), np.median)
     return found
+
+
+def _numbers(table: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+    """Return the columns under the names of TILE_LIMITS, with flux and risk in terms of the noise."""
+    found = {name: np.asarray(table[name], np.float64) for name in TILE_LIMITS if name in table}
+    if "noise_std" not in table:
+        return found
+    std = np.asarray(table["noise_std"], np.float64)
+    std = np.where(np.isfinite(std) & (std > 0), std, np.nan)
+    if "flux_change" in table:
+        found["flux over noise"] = np.asarray(table["flux_change"], np.float64) / np.maximum(std, FAINT)
+    if "risk" in table:
+        found["risk over noise"] = np.asarray(table["risk"], np.float64) / (std**2 + FAINT**2)
+    return found
+
+
+def _known(table: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64]:
+    values = np.asarray(table.get(name, ()), np.float64)
+    return values[np.isfinite(values)]
 
 
 def _tile_numbers(row: Mapping[str, Any]) -> dict[str, float]:
@@ -209,11 +256,6 @@ def _tile_numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _worst_twentieth(values: NDArray[np.float64]) -> float:
     return float(np.quantile(values, 0.95, method="higher"))
-
-
-def _column(rows: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
-    values = np.asarray([row[name] for row in rows if row.get(name) is not None], np.float64)
-    return values[np.isfinite(values)]
 
 
 def _add(

@@ -9,6 +9,7 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.tile import restore_unit
 from ilcore.restoring.volume_model import learn_volume_model
 from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.pyramid import write_rungs
 
 
 def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = False) -> QAReport:
@@ -26,13 +27,15 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
         learnt = learn_volume_model(plan, workspace, device)
         for unit in ledger.open_units():
             restore_unit(plan, workspace, unit.index, device)
-        for number in ledger.open_blocks():
-            stages.assemble_block(plan, workspace, number)
+        with ledger.book() as book:
+            for number in ledger.open_blocks():
+                book.add(stages.assemble_block(plan, workspace, number))
         for unit in plan.tile_grid.units():
             stages.measure_seams(plan, workspace, unit)
         report = stages.verdict_of(plan, workspace)
         if report.verdict != "fail":
-            stages.write_levels(plan, workspace, report)
+            write_rungs(stages.coarser_levels(plan, workspace))
+            stages.complete(plan, workspace, report)
         stages.write_record(plan, workspace, report, {"model": asdict(learnt)})
         if report.verdict != "fail":
             stages.publish_result(plan, workspace)

@@ -1,11 +1,18 @@
 """What has been done, tile by tile: a Zarr group at tile resolution.
 
-Every array has the shape of the tile grid (t, z, y, x) and one chunk per work unit, so each chunk has one writer.
-`status` is written last and is the commit: 0, its fill value, means that the unit is still to be done.
+    tiles    [t, z, y, x, bytes]   one record a tile; one chunk a work unit, so each chunk has one writer
+    curve    [t, z, y, x, point, step and loss]
+    seam     [t, z, y, x]          known only after assembling
+    blocks   [write unit, bytes]   one record a write unit of the result, written by the driver alone
+
+All that is known of a unit's tiles is one chunk, which a store writes whole or not at all: that write is the commit.
+`status` 0, which is also what an absent chunk holds, means that the tile is still to be done.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +23,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
-from ilcore.tiling.grid import Tile, TileGrid, Unit
+from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
 from ilcore.volumes.write import store_errors
 
 #: Meaning of the numbers in `status`.
@@ -25,14 +32,28 @@ STATUS = ("open", "restored", "fell back", "empty", "failed")
 USED = ("none", "tile", "volume", "pretrained", "classical", "raw")
 #: Meaning of the numbers in `reason`: why its fit ended.
 REASONS = ("none", "applied", "budget", "held-out", "diverged", "empty", "memory", "error", "rule")
+WORDS: Mapping[str, tuple[str, ...]] = {"status": STATUS, "used": USED, "reason": REASONS}
 #: Points kept of a loss curve.
 CURVE = 32
+#: Write units of the result in one chunk of their records, and how many the driver gathers before it writes.
+BLOCKS, GATHERED = 4096, 256
 
-_WHOLE = {"status": "u1", "used": "u1", "reason": "u1", "steps": "i4", "digest": "u8"}
+_WHOLE = {"status": "u1", "used": "u1", "reason": "u1", "steps": "<i4", "digest": "<u8"}
 _MEASURES = (
     "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
-    "risk_before", "noise_std", "trusted_share", "seconds", "seam",
+    "risk_before", "noise_std", "trusted_share", "seconds",
 )  # fmt: skip
+_TILE = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])
+_BLOCK = np.dtype([("assembled", "u1"), ("clipped_values", "<i8"), ("block_digest", "<u8")])
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """A write unit of the result that is complete: how many values were clipped, and the digest of its voxels."""
+
+    number: int
+    clipped: int
+    digest: int
 
 
 @dataclass(frozen=True)
@@ -50,18 +71,19 @@ class Ledger:
         """
         if (self.path / "zarr.json").exists():
             return
-        names = {"status": STATUS, "used": USED, "reason": REASONS}
-        attributes = {name: list(words) for name, words in names.items()} | {"unit": list(self.grid.unit)}
-        chunk = (1, *(min(u, n) for u, n in zip(self.grid.unit, self.grid.grid_shape[1:], strict=True)))
+        attributes = {name: list(words) for name, words in WORDS.items()} | {
+            "unit": list(self.grid.unit),
+            "tile_record": [list(field) for field in _TILE.descr],
+            "block_record": [list(field) for field in _BLOCK.descr],
+        }
+        shape = self.grid.grid_shape
+        chunk = (1, *(min(u, n) for u, n in zip(self.grid.unit, shape[1:], strict=True)))
         partial = self.path.with_name(self.path.name + ".partial")
         group = zarr.create_group(partial, overwrite=True, attributes=attributes)
-        for name, kind in _WHOLE.items():
-            _array(group, name, self.grid.grid_shape, chunk, kind, 0)
-        for name in _MEASURES:
-            _array(group, name, self.grid.grid_shape, chunk, "f4", np.nan)
-        _array(group, "curve", (*self.grid.grid_shape, CURVE, 2), (*chunk, CURVE, 2), "f4", np.nan)
-        _array(group, "assembled", (blocks,), (1,), "u1", 0)
-        _array(group, "clipped_values", (blocks,), (1,), "i8", 0)
+        _array(group, "tiles", (*shape, _TILE.itemsize), (*chunk, _TILE.itemsize), "u1", 0)
+        _array(group, "curve", (*shape, CURVE, 2), (*chunk, CURVE, 2), "f4", np.nan)
+        _array(group, "seam", shape, chunk, "f4", np.nan)
+        _array(group, "blocks", (blocks, _BLOCK.itemsize), (min(blocks, BLOCKS), _BLOCK.itemsize), "u1", 0)
         partial.rename(self.path)
 
     @cached_property
@@ -74,95 +96,194 @@ class Ledger:
     def _named(self, name: str) -> Any:
         return self._group[name]
 
+    def _read(self, name: str, place: Any = ...) -> NDArray[Any]:
+        try:
+            return np.asarray(self._named(name)[place])
+        except (ValueError, RuntimeError) as error:
+            raise CorruptData(
+                f"{name} of {self.path} must be readable; got {error}; run again with --overwrite"
+            ) from error
+
     def read(self, name: str) -> NDArray[Any]:
         """Return one whole map.
 
         Raises:
             CorruptData: When a chunk fails its checksum.
         """
-        try:
-            return np.asarray(self._named(name)[...])
-        except (ValueError, RuntimeError) as error:
-            raise CorruptData(
-                f"map {name} of {self.path} must be readable; got {error}; run again with --overwrite"
-            ) from error
+        if name in ("curve", "seam"):
+            return self._read(name)
+        if name in (_BLOCK.names or ()):
+            return self._blocks()[name].copy()
+        return self.table()[name] if name in _MEASURES else _records(self._read("tiles"))[name].copy()
+
+    def table(self) -> dict[str, NDArray[Any]]:
+        """Return all maps that have one number a tile, each [t, z, y, x]; measures of open tiles are NaN.
+
+        Raises:
+            CorruptData: When a chunk fails its checksum.
+        """
+        return {**_columns(_records(self._read("tiles"))), "seam": self._read("seam")}
 
     def digest_of(self, tile: Tile) -> int:
         """Return the digest of what a tile's worker wrote to scratch."""
-        return int(self._named("digest")[tile.index])
+        return int(self.standing_of([tile])[0][0])
 
     def is_raw(self, tile: Tile) -> bool:
         """Tell whether a tile was left as it is in the source."""
-        return USED[int(self._named("used")[tile.index])] == "raw"
+        return bool(self.standing_of([tile])[0][1])
+
+    def standing_of(self, tiles: Sequence[Tile]) -> list[tuple[int, bool]]:
+        """Return, for each tile, the digest of what its worker wrote, and whether it was left as it is.
+
+        The tiles should lie together: all between the first and the last are read in one go.
+        """
+        places = np.array([tile.index for tile in tiles])
+        low = places.min(axis=0)
+        box = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, places.max(axis=0), strict=True))
+        records = _records(self._read("tiles", box))
+        chosen = [records[tuple(place - low)] for place in places]
+        return [(int(record["digest"]), USED[int(record["used"])] == "raw") for record in chosen]
+
+    def open_places(self, status: NDArray[Any] | None = None) -> list[Index]:
+        """Return the places of the units of which some tile is still to be done, in the order of the grid.
+
+        Args:
+            status: The map of that name, where it was read already.
+        """
+        is_open = np.argwhere((self.read("status") if status is None else status) == 0)
+        places = is_open // np.array([1, *self.grid.unit])
+        return [tuple(place) for place in np.unique(places, axis=0).tolist()]
 
     def open_units(self) -> Iterator[Unit]:
         """Go through the units of which some tile is still to be done."""
-        status = self.read("status")
-        for unit in self.grid.units():
-            if any(status[tile.index] == 0 for tile in unit.tiles):
-                yield unit
+        return (self.grid.unit_of(place) for place in self.open_places())
 
     def commit(self, unit: Unit, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Store the rows of a unit's tiles, status last.
+        """Store the rows of a unit's tiles; the last write is the commit.
 
         Args:
             unit: The unit.
             rows: One mapping per tile, in the order of the unit's tiles; absent measures stay NaN.
         """
-        first, last = unit.tiles[0].index, unit.tiles[-1].index
-        place = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
-        shape = tuple(b - a + 1 for a, b in zip(first, last, strict=True))
+        records = np.array([_record(row) for row in rows], _TILE)
+        curves = np.stack([_thinned(row.get("curve", ())) for row in rows])
+        place, shape = _place(unit)
         with store_errors(str(self.path)):
-            for name in (*_MEASURES, "curve", *(n for n in _WHOLE if n != "status"), "status"):
-                values = np.stack([_value(row, name) for row in rows])
-                self._named(name)[place] = values.reshape(shape + values.shape[1:])
+            if np.isfinite(curves).any():
+                self._named("curve")[place] = curves.reshape(*shape, CURVE, 2)
+            self._named("tiles")[place] = records.view("u1").reshape(*shape, _TILE.itemsize)
+
+    def reopen(self, unit: Unit) -> None:
+        """Forget that a unit was done."""
+        place, shape = _place(unit)
+        with store_errors(str(self.path)):
+            self._named("tiles")[place] = np.zeros((*shape, _TILE.itemsize), "u1")
 
     def set_seams(self, unit: Unit, seams: Sequence[float]) -> None:
         """Store the seam scores of a unit, which are known only after assembling."""
+        place, shape = _place(unit)
         with store_errors(str(self.path)):
-            for tile, seam in zip(unit.tiles, seams, strict=True):
-                self._named("seam")[tile.index] = seam
+            self._named("seam")[place] = np.asarray(seams, "f4").reshape(shape)
 
     def open_blocks(self) -> list[int]:
         """Return the write units that are not assembled yet."""
-        return [int(n) for n in np.flatnonzero(self.read("assembled") == 0)]
+        return [int(n) for n in np.flatnonzero(self._blocks()["assembled"] == 0)]
 
-    def commit_block(self, number: int, clipped: int) -> None:
-        """Store that a write unit of the result is complete."""
+    def _blocks(self) -> NDArray[Any]:
+        return np.ascontiguousarray(self._read("blocks")).view(_BLOCK)[:, 0]
+
+    @contextmanager
+    def book(self) -> "Iterator[Book]":
+        """Gather reports of write units and store them now and then, and in the end. One process at a time."""
+        book = Book(self)
+        try:
+            yield book
+        finally:
+            book.write()
+
+    def commit_blocks(self, reports: Sequence[BlockReport]) -> None:
+        """Store that write units of the result are complete."""
+        self._set_blocks({report.number: (1, report.clipped, report.digest) for report in reports})
+
+    def reopen_blocks(self, numbers: Iterable[int]) -> None:
+        """Forget that write units were complete, but not what was in them."""
+        known = self._blocks()
+        self._set_blocks({n: (0, int(known[n]["clipped_values"]), int(known[n]["block_digest"])) for n in numbers})
+
+    def _set_blocks(self, records: Mapping[int, tuple[int, int, int]]) -> None:
         with store_errors(str(self.path)):
-            self._named("clipped_values")[number] = clipped
-            self._named("assembled")[number] = 1
+            for chunk in sorted({number // BLOCKS for number in records}):
+                place = slice(chunk * BLOCKS, (chunk + 1) * BLOCKS)
+                held = np.ascontiguousarray(self._read("blocks", place)).view(_BLOCK)[:, 0]
+                for number in (n for n in records if n // BLOCKS == chunk):
+                    held[number - place.start] = records[number]
+                self._named("blocks")[place] = held.view("u1").reshape(len(held), _BLOCK.itemsize)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Go through all tiles as plain rows, for tables."""
-        maps = {name: self.read(name) for name in (*_WHOLE, *_MEASURES)}
-        words = {"status": STATUS, "used": USED, "reason": REASONS}
-        for tile in self.grid.tiles():
-            row: dict[str, Any] = {"tile": list(tile.index), "core": [list(span) for span in tile.core]}
+    def rows(self, places: Iterable[Index] | None = None) -> Iterator[dict[str, Any]]:
+        """Go through tiles as plain rows, for tables.
+
+        Args:
+            places: Which tiles; all by default, in the order of the grid.
+        """
+        maps = self.table()
+        for place in np.ndindex(*self.grid.grid_shape) if places is None else places:
+            index: Index = (place[0], place[1], place[2], place[3])
+            row: dict[str, Any] = {"tile": list(index), "core": [list(span) for span in self.grid.tile(index).core]}
             for name, values in maps.items():
-                value = values[tile.index].item()
-                row[name] = words[name][value] if name in words else _plain(value)
+                value = values[index].item()
+                row[name] = WORDS[name][value] if name in WORDS else _plain(value)
             yield row
 
 
+@dataclass
+class Book:
+    """Write units reported since the last write."""
+
+    ledger: Ledger
+    held: list[BlockReport] = field(default_factory=list)
+
+    def add(self, report: BlockReport) -> None:
+        """Take one report down."""
+        self.held.append(report)
+        if len(self.held) >= GATHERED:
+            self.write()
+
+    def write(self) -> None:
+        """Store what was taken down."""
+        if self.held:
+            self.ledger.commit_blocks(self.held)
+            self.held.clear()
+
+
 def _array(group: "zarr.Group", name: str, shape: Sequence[int], chunk: Sequence[int], kind: str, fill: float) -> None:
-    # An all-fill chunk must exist too: a map is read as a whole and its absence would mean nothing.
     group.create_array(
         name, shape=tuple(shape), chunks=tuple(chunk), dtype=kind, fill_value=fill, compressors=(Crc32cCodec(),),
-        config={"write_empty_chunks": True},
     )  # fmt: skip
 
 
-def _value(row: Mapping[str, Any], name: str) -> NDArray[Any]:
-    if name == "curve":
-        return _thinned(row.get("curve", ()))
-    words = {"status": STATUS, "used": USED, "reason": REASONS}
-    value = row.get(name)
-    if name in words:
-        return np.asarray(words[name].index(str(value)), "u1")
-    if name in _WHOLE:
-        return np.asarray(value or 0, _WHOLE[name])
-    return np.asarray(np.nan if value is None else value, "f4")
+def _place(unit: Unit) -> tuple[tuple[slice, ...], tuple[int, ...]]:
+    """Return where a unit's tiles lie in a map, and their arrangement."""
+    first, last = unit.tiles[0].index, unit.tiles[-1].index
+    place = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
+    return place, tuple(b - a + 1 for a, b in zip(first, last, strict=True))
+
+
+def _records(held: NDArray[np.uint8]) -> NDArray[Any]:
+    return np.ascontiguousarray(held).view(_TILE)[..., 0]
+
+
+def _columns(records: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    is_open = records["status"] == 0
+    found = {name: records[name].copy() for name in _TILE.names or ()}
+    for name in _MEASURES:
+        found[name][is_open] = np.nan
+    return found
+
+
+def _record(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    words = [WORDS[name].index(str(row.get(name))) for name in WORDS]
+    measures = [math.nan if row.get(name) is None else row[name] for name in _MEASURES]
+    return (*words, row.get("steps") or 0, row.get("digest") or 0, *measures)
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> NDArray[np.float32]:
@@ -174,4 +295,4 @@ def _thinned(points: Sequence[tuple[int, float]]) -> NDArray[np.float32]:
 
 
 def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

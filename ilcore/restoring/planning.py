@@ -35,8 +35,8 @@ from ilcore.volumes.volume import Volume
 
 __all__ = ["Wishes", "looks", "plan_restoration", "plan_volume"]
 
-#: Tiles of a unit of work where a volume has many.
-_MANY = 64
+#: Tiles up to which each is a unit of work of its own, and units of work that a run has at most.
+_MANY, _UNITS = 64, 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,8 +226,17 @@ def _grid(entry: Entry, volume: Volume, scope: str, core: Three | None) -> GridP
         for reach, side, step in zip((0 if flat else 2, 8, 8), cores, align, strict=True)
     )
     tiles = np.prod([-(-n // side) for n, side in zip(volume.shape[2:], cores, strict=True)])
-    unit = (1, 1, 1) if tiles <= _MANY else (1, 2, 2)
-    return GridPlan(core=cores, overlap=overlap, halo=halo, align=align, unit=unit)
+    return GridPlan(core=cores, overlap=overlap, halo=halo, align=align, unit=_unit(int(tiles) * volume.shape[0]))
+
+
+def _unit(tiles: int) -> Three:
+    """Return the tiles of one unit of work: one by one, until there are so many that keeping books costs."""
+    if tiles <= _MANY:
+        return (1, 1, 1)
+    side = 2
+    while tiles / side**2 > _UNITS:
+        side *= 2
+    return (1, side, side)
 
 
 def _sides(learns: bool, flat: bool) -> tuple[int, int]:

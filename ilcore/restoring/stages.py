@@ -7,6 +7,7 @@ Every stage may be called again after a crash and does only what is missing.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,22 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput, BadPlan, BadVolume
-from ilcore.grammar.region import Region, blocks, intersect, region_of, size, slices
+from ilcore.grammar.region import Region, intersect, size, slices
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import Finding, QAReport, judge, measures
 from ilcore.restoring.frames import trusted_in
-from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.ledger import STATUS, BlockReport, Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.record import versions
-from ilcore.restoring.scratch import Scratch
+from ilcore.restoring.scratch import Scratch, digest_of
 from ilcore.restoring.volume_model import check_start_weights, keep_start_weights, open_source
 from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.assemble import blend, cast
 from ilcore.tiling.grid import Tile, Unit
 from ilcore.volumes.destination import check_destination, estimated_bytes
-from ilcore.volumes.ome_zarr import write_root
+from ilcore.volumes.ome_zarr import Level, write_root
 from ilcore.volumes.publish import finish_publishing, publish
-from ilcore.volumes.pyramid import write_pyramid
+from ilcore.volumes.pyramid import Rung, rungs
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
 
@@ -83,9 +84,8 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
     target = _staged(plan, workspace)
     Scratch.of(workspace.scratch, plan).create()
     ledger = Ledger(workspace.ledger, plan.tile_grid)
-    ledger.create(len(list(blocks(target.shape, target.unit))))
-    still = sum(1 for _ in ledger.open_units())
-    return Standing(False, len(list(plan.tile_grid.units())), still)
+    ledger.create(target.count)
+    return Standing(False, math.prod(plan.tile_grid.unit_shape), len(ledger.open_places()))
 
 
 def _is_published(plan: RestorationPlan, workspace: Workspace) -> bool:
@@ -144,8 +144,8 @@ def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
     return create_array(str(path), shape=plan.source.shape, dtype=plan.source.dtype, axes=plan.source.axes)
 
 
-def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> int:
-    """Blend, cast and write one write unit of the result; return how many values were clipped.
+def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> BlockReport:
+    """Blend, cast and write one write unit of the result; whoever called commits the report to the ledger.
 
     Values that are not data come out as they went in.
 
@@ -153,23 +153,23 @@ def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> 
         CorruptData: When a tile is not what its worker wrote, or the written block is not what was sent.
     """
     target = open_target(str(workspace.staging / "0"))
-    region = _block(target, number)
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    values, clipped = block_of(plan, workspace, target.block(number))
+    target.write(target.block(number), values)
+    return BlockReport(number, clipped, digest_of(values))
+
+
+def block_of(plan: RestorationPlan, workspace: Workspace, region: Region) -> tuple[NDArray[Any], int]:
+    """Return a region of the result from the tiles in scratch, and how many values were clipped.
+
+    Raises:
+        CorruptData: When a tile is not what its worker wrote.
+    """
     source = open_source(plan).read(region)
     blended, kept = _blended(plan, workspace, region)
     if plan.task == "denoise":
         kept |= ~trusted_in(source, plan.source.missing)
     values, clipped = cast(np.where(kept, 0, blended), np.dtype(plan.source.dtype))
-    target.write(region, np.where(kept, source, values))
-    ledger.commit_block(number, clipped)
-    return clipped
-
-
-def _block(target: WriteTarget, number: int) -> Region:
-    counts = [-(-length // step) for length, step in zip(target.shape, target.unit, strict=True)]
-    starts = [int(at) * step for at, step in zip(np.unravel_index(number, counts), target.unit, strict=True)]
-    spans = zip(starts, target.unit, target.shape, strict=True)
-    return region_of([(start, min(start + step, length)) for start, step, length in spans])
+    return np.where(kept, source, values), clipped
 
 
 def _blended(
@@ -181,12 +181,13 @@ def _blended(
     restored, keeps_source = np.zeros(size(region), bool), np.zeros(size(region), bool)
 
     def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
-        for tile in grid.touching(region):
-            piece = scratch.read(tile, ledger.digest_of(tile))
+        tiles = grid.touching(region)
+        for tile, (digest, is_raw) in zip(tiles, ledger.standing_of(tiles), strict=True):
+            piece = scratch.read(tile, digest)
             shared = intersect(region, tile.keep)
             here = slices(shared, [start for start, _ in region])
             keeps_source[here] |= np.isnan(piece[slices(shared, [start for start, _ in tile.keep])])
-            restored[here] |= not ledger.is_raw(tile)
+            restored[here] |= not is_raw
             yield tile, np.nan_to_num(piece)
 
     return blend(region, pieces(), grid), keeps_source | ~restored
@@ -216,16 +217,21 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     values = int(np.prod(plan.source.shape, dtype=np.int64))
     share = float(ledger.read("clipped_values").sum()) / values
-    return judge(measures(list(ledger.rows()), clipped_share=share, confidence=plan.confidence))
+    return judge(measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence))
 
 
-def write_levels(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
-    """Write the pyramid and, last of all, the root metadata that makes staging a readable image."""
+def coarser_levels(plan: RestorationPlan, workspace: Workspace) -> tuple[Rung, ...]:
+    """Return the coarser levels to be written to staging, each once the one before it is complete."""
+    return rungs(str(workspace.staging), open_source(plan))
+
+
+def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
+    """Write the root metadata that makes staging, whose levels are all written, a readable image."""
     for orphan in workspace.staging.rglob("*.partial"):
         # What a killed writer had not given its name yet.
         orphan.unlink()
     volume = open_source(plan)
-    levels = write_pyramid(str(workspace.staging), volume)
+    levels = (Level("0", volume.shape), *(rung.level for rung in coarser_levels(plan, workspace)))
     about = {
         "ilcore": {
             "fingerprint": plan.fingerprint, "method": plan.method, "scope": plan.scope, "verdict": report.verdict,

@@ -1,6 +1,7 @@
 """Coarser levels of a result, each the mean of the one below, block by block."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.volumes.ome_zarr import Level
-from ilcore.volumes.region import Five, Region, blocks, clip, five, region_of
+from ilcore.volumes.region import Five, Region, clip, five, region_of
 from ilcore.volumes.volume import Floats, Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
 
@@ -18,6 +19,67 @@ COARSEST = 256
 SHORTEST_PLANE, SHORTEST_STACK = 64, 32
 #: Planes are averaged only once they are no further apart than this, in pixels of the plane.
 ISOTROPIC = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One coarser level of an image, made of the one below it.
+
+    Args:
+        root: The group.
+        below: Path of the finer level.
+        level: The level itself.
+        step: How many voxels of the finer level become one, t c z y x.
+        missing: Value that is no data.
+    """
+
+    root: str
+    below: str
+    level: Level
+    step: Five
+    missing: float | None
+
+    @property
+    def finer(self) -> WriteTarget:
+        """The level below."""
+        return open_target(f"{self.root}/{self.below}")
+
+    @property
+    def target(self) -> WriteTarget:
+        """The level."""
+        return open_target(f"{self.root}/{self.level.path}")
+
+    def create(self) -> int:
+        """Make the array of the level anew, and return how many write units it has."""
+        below, path = self.finer, f"{self.root}/{self.level.path}"
+        return create_array(path, shape=self.level.shape, dtype=below.dtype, axes=below.axes, overwrite=True).count
+
+    def wanted(self, number: int) -> NDArray[Any]:
+        """Return what a write unit must hold."""
+        return shrink_block(self.finer, self.target.block(number), self.step, self.missing)
+
+    def write(self, number: int) -> None:
+        """Write one write unit."""
+        target = self.target
+        target.write(target.block(number), self.wanted(number))
+
+
+def rungs(root: str, volume: Volume, first: str = "0") -> tuple[Rung, ...]:
+    """Return the coarser levels of an image, the finest first.
+
+    Args:
+        root: The group; its array `first` is the finest level.
+        volume: The source, for its size, the size of its voxels and the value that means "no data".
+        first: Path of the finest level; the others are called "1", "2" ...
+    """
+    found: list[Rung] = []
+    below = Level(first, volume.shape)
+    for number, factors in enumerate(level_factors(volume.shape, volume.scale), start=1):
+        step = five([factor // before for factor, before in zip(factors, below.factors, strict=True)])
+        level = Level(str(number), shrunk(below.shape, step), factors)
+        found.append(Rung(root=root.rstrip("/"), below=below.path, level=level, step=step, missing=volume.missing))
+        below = level
+    return tuple(found)
 
 
 def write_pyramid(root: str, volume: Volume, first: str = "0") -> tuple[Level, ...]:
@@ -31,19 +93,16 @@ def write_pyramid(root: str, volume: Volume, first: str = "0") -> tuple[Level, .
     Returns:
         All levels, finest first.
     """
-    below = open_target(f"{root.rstrip('/')}/{first}")
-    levels = [Level(first, below.shape)]
-    for number, factors in enumerate(level_factors(below.shape, volume.scale), start=1):
-        step = five([factor // before for factor, before in zip(factors, levels[-1].factors, strict=True)])
-        shape = shrunk(below.shape, step)
-        target = create_array(
-            f"{root.rstrip('/')}/{number}", shape=shape, dtype=below.dtype, axes=below.axes, overwrite=True
-        )
-        for region in blocks(shape, target.unit):
-            target.write(region, shrink_block(below, region, step, volume.missing))
-        levels.append(Level(str(number), shape, factors))
-        below = target
-    return tuple(levels)
+    steps = rungs(root, volume, first)
+    write_rungs(steps)
+    return (Level(first, volume.shape), *(rung.level for rung in steps))
+
+
+def write_rungs(steps: Iterable[Rung]) -> None:
+    """Write levels, each once the one below it is complete."""
+    for rung in steps:
+        for number in range(rung.create()):
+            rung.write(number)
 
 
 def level_factors(shape: Five, scale: Floats) -> Iterator[Five]:

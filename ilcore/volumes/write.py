@@ -1,11 +1,13 @@
 """Writing arrays: one writer a unit, every written region read back."""
 
 import errno
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from ilcore.grammar.errors import BadInput, CorruptData, DestinationError
 from ilcore.volumes.axes import canonical, from_five, pick, read_axes, source_index, spread, to_five
 from ilcore.volumes.layout import Layout, layout_for
-from ilcore.volumes.region import Five, Region, aligned, five, inside, size, words
+from ilcore.volumes.region import Five, Region, aligned, five, inside, region_of, size, words
 from ilcore.volumes.volume import Reopened
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
@@ -46,6 +48,26 @@ class WriteTarget(Reopened):
     def array(self) -> "zarr.Array[Any]":
         """The open array."""
         return zarr.open_array(store=self.path, mode="r+")
+
+    @property
+    def count(self) -> int:
+        """How many write units there are."""
+        return math.prod(self._counts)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return tuple(-(-length // step) for length, step in zip(self.shape, self.unit, strict=True))
+
+    def block(self, number: int) -> Region:
+        """Return the region of a write unit, counted with x fastest."""
+        starts = [int(at) * step for at, step in zip(np.unravel_index(number, self._counts), self.unit, strict=True)]
+        spans = zip(starts, self.unit, self.shape, strict=True)
+        return region_of([(start, min(start + step, length)) for start, step, length in spans])
+
+    def blocks_of(self, region: Region) -> list[int]:
+        """Return the numbers of the write units that a region meets."""
+        ranges = [range(a // step, -(-b // step)) for (a, b), step in zip(region, self.unit, strict=True)]
+        return [int(np.ravel_multi_index(place, self._counts)) for place in product(*ranges)]
 
     def write(self, region: Region, block: NDArray[Any]) -> None:
         """Write one region, read it back and compare.

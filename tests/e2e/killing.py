@@ -38,8 +38,8 @@ from ilcore.views.hidden_grid import HiddenGrid
 #: Places where a run is killed: before the n-th file whose path holds these words gets its name.
 PLACES = (
     ("weights/volume.safetensors", 1), ("weights/volume.json", 1), ("ledger.zarr", 1), ("scratch.zarr/c/", 2),
-    ("ledger.zarr/used/c/", 2), ("ledger.zarr/status/c/", 3), ("staging.ome.zarr/0/c/", 2),
-    ("ledger.zarr/assembled/c/", 1), ("record.json", 1), ("staging.ome.zarr/zarr.json", 1), ("publish.json", 1),
+    ("ledger.zarr/tiles/c/", 2), ("ledger.zarr/tiles/c/", 3), ("staging.ome.zarr/0/c/", 2),
+    ("ledger.zarr/blocks/c/", 1), ("record.json", 1), ("staging.ome.zarr/zarr.json", 1), ("publish.json", 1),
     ("/out.ome.zarr", 1), ("publish.json", 2), ("record.json", 2),
 )  # fmt: skip
 #: Updates of the model of the volume after which it is killed.

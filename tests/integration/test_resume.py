@@ -219,7 +219,7 @@ def test_a_moved_source_is_still_the_source(tmp_path, restored, monkeypatch):
 def test_what_a_killed_writer_left_is_not_published(tmp_path, monkeypatch):
     plan, assemble = box(tmp_path), stages.assemble_block
 
-    def leaving(plan: Any, workspace: Workspace, number: int) -> int:
+    def leaving(plan: Any, workspace: Workspace, number: int) -> Any:
         (workspace.staging / "0" / "c" / "0.3f2a.partial").parent.mkdir(exist_ok=True)
         (workspace.staging / "0" / "c" / "0.3f2a.partial").write_bytes(b"half")
         return assemble(plan, workspace, number)
@@ -282,8 +282,9 @@ def begun(plan: RestorationPlan) -> tuple[Workspace, Ledger]:
 
 
 def ended(plan: RestorationPlan, workspace: Workspace, ledger: Ledger) -> Any:
-    for number in reversed(ledger.open_blocks()):
-        stages.assemble_block(plan, workspace, number)
+    with ledger.book() as book:
+        for number in reversed(ledger.open_blocks()):
+            book.add(stages.assemble_block(plan, workspace, number))
     return assembled(plan)
 
 

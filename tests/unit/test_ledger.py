@@ -1,12 +1,13 @@
 """The ledger: one writer a chunk, `status` last, and what is in it can be relied on."""
 
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from ilcore.grammar.errors import CorruptData
-from ilcore.restoring.ledger import REASONS, STATUS, USED, Ledger
+from ilcore.restoring.ledger import REASONS, STATUS, USED, BlockReport, Ledger
 from ilcore.tiling.grid import TileGrid
 
 #: 3 x 5 tiles in units of 2 x 2: the last units of each row and column are short.
@@ -83,24 +84,35 @@ def test_a_kill_between_any_two_arrays_leaves_the_unit_open(ledger, monkeypatch)
 
         return fail_later
 
-    ends = 0
-    while True:
+    for ends in (0, 1):
         written.clear()
         monkeypatch.setattr(Ledger, "_named", until(ends))
-        try:
-            Ledger(ledger.path, GRID).commit(unit, rows_of(unit))
-        except KeyboardInterrupt:
-            monkeypatch.setattr(Ledger, "_named", named)
-            assert unit.index in [each.index for each in Ledger(ledger.path, GRID).open_units()]
-            ends += 1
-        else:
-            break
+        with pytest.raises(KeyboardInterrupt):
+            Ledger(ledger.path, GRID).commit(unit, rows_of(unit, curve=[(0, 1.0)]))
+        monkeypatch.setattr(Ledger, "_named", named)
+        assert unit.index in [each.index for each in Ledger(ledger.path, GRID).open_units()]
+    written.clear()
+    monkeypatch.setattr(Ledger, "_named", until(9))
+    Ledger(ledger.path, GRID).commit(unit, rows_of(unit, curve=[(0, 1.0)]))
     monkeypatch.setattr(Ledger, "_named", named)
-    assert written[-1] == "status"
-    assert written.count("status") == 1
-    assert ends == len(written) > 15
+    assert written == ["curve", "tiles"]
     assert unit.index not in [each.index for each in ledger.open_units()]
     assert len(list(ledger.open_units())) == len(list(GRID.units())) - 1
+
+
+def test_a_unit_is_one_file(ledger):
+    unit = GRID.unit_of((0, 0, 1, 1))
+    ledger.commit(unit, rows_of(unit))
+    assert [path.name for path in (ledger.path / "tiles" / "c").rglob("*") if path.is_file()] == ["0"]
+
+
+def test_a_unit_can_be_opened_again(ledger):
+    for unit in GRID.units():
+        ledger.commit(unit, rows_of(unit))
+    again = GRID.unit_of((1, 0, 0, 1))
+    ledger.reopen(again)
+    assert ledger.open_places() == [(1, 0, 0, 1)]
+    assert np.isnan(ledger.read("risk")[1, 0, 0, 2])
 
 
 def test_the_fill_value_is_never_a_result(ledger):
@@ -139,26 +151,50 @@ def test_half_a_creation_is_begun_anew(tmp_path):
 
 
 def test_one_chunk_for_each_unit_and_checksums(ledger):
-    array = ledger._group["status"]
-    assert array.chunks == (1, 1, 2, 2)
+    array = ledger._group["tiles"]
+    assert array.chunks[:4] == (1, 1, 2, 2)
     assert [type(codec).__name__ for codec in array.compressors] == ["Crc32cCodec"]
 
 
 def test_a_damaged_chunk_is_noticed(ledger):
     unit = GRID.unit_of((0, 0, 0, 0))
     ledger.commit(unit, rows_of(unit))
-    chunk = ledger.path / "status" / "c" / "0" / "0" / "0" / "0"
+    chunk = ledger.path / "tiles" / "c" / "0" / "0" / "0" / "0" / "0"
     content = bytearray(chunk.read_bytes())
     content[0] ^= 1
     chunk.write_bytes(content)
-    with pytest.raises(CorruptData, match="map status"):
+    with pytest.raises(CorruptData, match="tiles of"):
         Ledger(ledger.path, GRID).read("status")
 
 
 def test_blocks_of_the_result(ledger):
-    ledger.commit_block(1, clipped=12)
+    ledger.commit_blocks([BlockReport(1, 12, 2**64 - 1)])
     assert ledger.open_blocks() == [0, 2]
     assert ledger.read("clipped_values").tolist() == [0, 12, 0]
+    assert ledger.read("block_digest").tolist() == [0, 2**64 - 1, 0]
+    ledger.reopen_blocks([1])
+    assert ledger.open_blocks() == [0, 1, 2]
+    assert ledger.read("block_digest").tolist() == [0, 2**64 - 1, 0]
+
+
+def test_blocks_are_stored_now_and_then_and_however_it_ends(ledger, monkeypatch):
+    monkeypatch.setattr("ilcore.restoring.ledger.GATHERED", 2)
+    with suppress(KeyboardInterrupt), ledger.book() as book:
+        for number in range(3):
+            book.add(BlockReport(number, number, number))
+            assert len(ledger.open_blocks()) == (3, 1, 1)[number]
+        raise KeyboardInterrupt
+    assert ledger.open_blocks() == []
+    assert ledger.read("clipped_values").tolist() == [0, 1, 2]
+
+
+def test_blocks_of_many_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr("ilcore.restoring.ledger.BLOCKS", 4)
+    made = Ledger(tmp_path / "ledger.zarr", GRID)
+    made.create(blocks=11)
+    made.commit_blocks([BlockReport(number, number, 2 * number) for number in (10, 3, 5, 4)])
+    assert made.open_blocks() == [0, 1, 2, 6, 7, 8, 9]
+    assert made.read("block_digest").tolist() == [0, 0, 0, 6, 8, 10, 0, 0, 0, 0, 20]
 
 
 def test_seams_are_known_later(ledger):

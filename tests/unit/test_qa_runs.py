@@ -17,7 +17,9 @@ from ilcore.methods.catalogue import METHODS
 from ilcore.qa.blind import judge_tile
 from ilcore.qa.seams import seam_score
 from ilcore.qa.verdict import judge, measures, tile_fails
+from ilcore.restoring.ledger import STATUS
 from ilcore.tiling.grid import TileGrid
+from tests.columns import columns_of
 from tests.scenes import noisy, scene
 
 SIDE, TILE = 192, 64
@@ -67,7 +69,8 @@ class Case:
             yield found | {"seam": seam, "status": "failed" if tile_fails(found) else "restored"}
 
     def report(self, restored, clipped_share=0.0):
-        return judge(measures(list(self.rows(restored)), clipped_share=clipped_share, confidence=self.confidence))
+        table = columns_of(list(self.rows(restored)))
+        return judge(measures(table, STATUS, clipped_share=clipped_share, confidence=self.confidence))
 
 
 def reader(plane):

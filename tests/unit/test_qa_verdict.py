@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 
-from ilcore.qa.verdict import RUN_LIMITS, TILE_LIMITS, QAReport, judge, measures, tile_fails, tile_verdict
+from ilcore.qa.verdict import (
+    RUN_LIMITS,
+    TILE_LIMITS,
+    QAReport,
+    judge,
+    measures,
+    tile_fails,
+    tile_verdict,
+    tile_verdicts,
+)
+from ilcore.restoring.ledger import STATUS
+from tests.columns import columns_of
 
 GOOD = {
     "status": "restored", "residual_level": 0.95, "residual_structure": 3.0, "residual_lag": 0.0, "contrast_loss": 0.0,
@@ -10,7 +21,7 @@ GOOD = {
 
 
 def verdict_of(rows, clipped_share=0.0, confidence=0.9):
-    return judge(measures(rows, clipped_share=clipped_share, confidence=confidence))
+    return judge(measures(columns_of(rows), STATUS, clipped_share=clipped_share, confidence=confidence))
 
 
 def finding(report, check):
@@ -122,3 +133,18 @@ def test_every_finding_says_number_limit_and_reason():
         assert np.isfinite(found.measured)
         assert found.allowed
         assert found.why
+
+
+def test_many_tiles_are_judged_as_each_alone():
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(300):
+        change = {name: float(rng.normal(0.5, 2)) * abs(GOOD[name] or 0.1) for name in GOOD if name != "status"}
+        hidden = rng.choice(list(change), 2)
+        rows.append(GOOD | change | {"noise_std": abs(change["noise_std"])} | dict.fromkeys(hidden.tolist()))
+    order = ["pass", "warn", "fail"]
+    for confidence in (0.1, 0.9):
+        wanted = [order.index(tile_verdict({"confidence": confidence} | row)[0]) for row in rows]
+        table = {name: values for name, values in columns_of(rows).items() if name != "status"}
+        assert tile_verdicts(table, confidence).tolist() == wanted
+        assert set(wanted) == {0, 1, 2}
