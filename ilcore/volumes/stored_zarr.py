@@ -93,7 +93,7 @@ def _open_image(group: zarr.Group, url: str, image: str, asked: Asked) -> Opened
         place = join(url, above)
         if leaf == ALL:
             return _open_stack(parent, place, asked)
-        if layout_of(parent.attrs.asdict()):
+        if layout_of(parent.attrs.asdict()) and leaf in image_names(parent, place):
             return _open_layout(parent, leaf, place, asked)
         child = open_child(place, leaf, asked.options)
         if isinstance(child, zarr.Array):
