@@ -23,7 +23,8 @@ def image(path, value, version=3):
     said = {"multiscales": [{"axes": AXES, "datasets": [{"path": "0", "coordinateTransformations": [step]}]}]}
     attributes = {"ome": {"version": "0.5", **said}} if version == 3 else said
     zarr.create_group(store=str(path), zarr_format=version, attributes=attributes)
-    zarr.create_array(store=str(path / "0"), shape=(8, 9), dtype="u1", zarr_format=version)[...] = value
+    names = {"dimension_names": ("y", "x")} if version == 3 else {}
+    zarr.create_array(store=str(path / "0"), shape=(8, 9), dtype="u1", zarr_format=version, **names)[...] = value
     return path
 
 
