@@ -79,10 +79,10 @@ def volumes(draw, types, last=""):
     return array.astype(dtype), axes
 
 
-def check(save, array, axes, data):
+def check(save, array, axes, data, told):
     with tempfile.TemporaryDirectory() as folder:
         path = save(Path(folder), array, axes)
-        volume = open_volume(path, axes=axes)
+        volume = open_volume(path, axes=told)
         wanted = to_five(array, axes)
         assert (volume.shape, volume.dtype) == (wanted.shape, array.dtype.newbyteorder("="))
         for _ in range(3):
@@ -94,12 +94,12 @@ def check(save, array, axes, data):
 @settings(max_examples=60, deadline=None)
 @given(volumes(TYPES), st.sampled_from(sorted(ANY_ORDER)), st.data())
 def test_any_order_of_axes(held, kind, data):
-    check(ANY_ORDER[kind], *held, data)
+    check(ANY_ORDER[kind], *held, data, told=held[1])
 
 
 @settings(max_examples=40, deadline=None)
 @given(volumes(TIFF_TYPES, "yx"), st.sampled_from(sorted(PLANES_LAST)), st.data())
 def test_stacks_of_planes(held, kind, data):
     array, axes = held
-    # OME has one order of its own; tifffile refuses others.
-    check(save_ome_tiff if kind == "ome-tiff" else save_tiff, array, axes, data)
+    # The file itself says which axes are left: tifffile leaves out those of length 1.
+    check(PLANES_LAST[kind], array, axes, data, told=None)
