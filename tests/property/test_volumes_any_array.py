@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import zarr
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -101,5 +101,7 @@ def test_any_order_of_axes(held, kind, data):
 @given(volumes(TIFF_TYPES, "yx"), st.sampled_from(sorted(PLANES_LAST)), st.data())
 def test_stacks_of_planes(held, kind, data):
     array, axes = held
+    # tifffile cannot write OME-TIFF of a single row or column.
+    assume(kind != "ome-tiff" or min(array.shape[-2:]) > 1)
     # The file itself says which axes are left: tifffile leaves out those of length 1.
     check(PLANES_LAST[kind], array, axes, data, told=None)
