@@ -44,18 +44,22 @@ def info(
     source: say.Source,
     axes: say.Axes = None,
     level: say.Level = 0,
+    image: say.Image = None,
     missing: say.Missing = None,
     json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
-    """Tell what a volume is: axes, voxel size, chunks, and what its noise looks like.
+    """Tell what a volume is: axes, voxel size, chunks, and what its noise looks like. Several images are listed.
 
-    Example: `il info scan.tif --axes zyx`
+    \b
+    il info scan.tif --axes zyx
+    il info plate.ome.zarr
+    il info plate.ome.zarr --image A/1/0
     """
     with answering():
         from flows.pages import show_info
-        from tasks.load import describe
+        from tasks.describe import describe
 
-        show_info(describe(source, axes=axes, level=level, missing=missing), as_json=json)
+        show_info(describe(source, axes=axes, level=level, missing=missing, image=image), as_json=json)
 
 
 @app.command()
@@ -73,6 +77,7 @@ def plan(
     tile: say.Tile = None,
     axes: say.Axes = None,
     level: say.Level = 0,
+    image: say.Image = None,
     missing: say.Missing = None,
     tracking_uri: say.Tracking = None,
     save: Annotated[str | None, typer.Option(help="write the plan to this YAML file, for `il restore --plan`")] = None,
@@ -89,7 +94,7 @@ def plan(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing,
+            missing=missing, image=image,
         )  # fmt: skip
         show_plan(make_plan(source, target, wishes, tracking_uri), save)
 
@@ -110,6 +115,7 @@ def restore(
     tile: say.Tile = None,
     axes: say.Axes = None,
     level: say.Level = 0,
+    image: say.Image = None,
     missing: say.Missing = None,
     workers: say.Workers = 0,
     scheduler: say.Scheduler = None,
@@ -140,7 +146,7 @@ def restore(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing,
+            missing=missing, image=image,
         )  # fmt: skip
         raise typer.Exit(run_volume(source, target, wishes, running))
 

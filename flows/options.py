@@ -7,7 +7,7 @@ import typer
 from ilcore.grammar.errors import BadInput
 
 Source = Annotated[
-    str, typer.Argument(help="OME-Zarr, Zarr array, TIFF stack or .npy; a path or an URL", show_default=False)
+    str, typer.Argument(help="OME-Zarr, Zarr, TIFF, GeoTIFF, .npy ...; a path or an URL", show_default=False)
 ]
 Target = Annotated[str, typer.Argument(help="where the result is, or will be: an OME-Zarr folder", show_default=False)]
 
@@ -26,6 +26,7 @@ NoiseStd = Annotated[float | None, typer.Option(min=0, help="noise standard devi
 
 Tile = Annotated[str | None, typer.Option(metavar="[Z,]Y,X", help="core of a tile in voxels, such as 8,128,128; Z is 8 if left out", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Axes = Annotated[str | None, typer.Option(help="what the axes mean if the file does not say, such as zyx", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
+Image = Annotated[str | None, typer.Option(metavar="NAME", help="which image, where the source holds several: `il info SRC` lists them", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Level = Annotated[int, typer.Option(min=0, help="level of a multiscale source", rich_help_panel=DATA)]
 Missing = Annotated[float | None, typer.Option(help="the value that means `no data` (NaN and inf always do)", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 

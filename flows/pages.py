@@ -21,11 +21,22 @@ def show_info(found: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         _print_json(found)
         return
+    if "images" in found:
+        _show_images(found)
+        return
     noise = found["noise"]
     out.print(_facts({name: value for name, value in found.items() if name != "noise" and value is not None}))
     out.print()
     header = ["channel", *(channel["channel"] for channel in noise)]
     out.print(_grid(header, [[name, *(channel[name] for channel in noise)] for name in noise[0] if name != "channel"]))
+
+
+def _show_images(found: Mapping[str, Any]) -> None:
+    rows = found["images"]
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    out.print(f"{found['volume']} holds {len(rows)} images; il info SRC --image NAME tells more of one", markup=False)
+    out.print()
+    out.print(_grid(header, [[row.get(name, "") for name in header] for row in rows]))
 
 
 def show_plan(plan: "RestorationPlan", save: str | None) -> None:

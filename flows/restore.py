@@ -53,6 +53,7 @@ def restore_volume(
     tile: tuple[int, int, int] | None = None,
     axes: str | None = None,
     level: int = 0,
+    image: str | None = None,
     missing: float | None = None,
     workers: int = 0,
     scheduler: str | None = None,
@@ -76,6 +77,7 @@ def restore_volume(
         tile: Core of a tile, (z, y, x).
         axes: What the axes mean where the source does not say.
         level: Level of a multiscale source.
+        image: Which image, where the source holds several.
         missing: The value that means "no data".
         workers: Local workers; 0 for one a core, or one a GPU.
         scheduler: A running Dask scheduler to join instead.
@@ -86,7 +88,7 @@ def restore_volume(
     resources = Resources(workers=workers, scheduler=scheduler, device=device)
     wishes = Wishes(
         method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
-        seed=seed, tile=tile, axes=axes, level=level, missing=missing,
+        seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image,
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)

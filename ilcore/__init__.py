@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ilcore.methods.catalogue import METHODS as methods  # noqa: N811 (public names are lower case)
     from ilcore.restoring.arrays import restore
     from ilcore.restoring.planning import plan_restoration
-    from ilcore.volumes.open import open_volume
+    from ilcore.volumes.open import images_in, open_volume
 
 __version__ = "0.1.0"
 
@@ -28,12 +28,15 @@ _HOMES = {
     "Problem": ("ilcore.grammar.problem", "Problem"),
     "Restoration": ("ilcore.grammar.trial", "Restoration"),
     "methods": ("ilcore.methods.catalogue", "METHODS"),
+    "images_in": ("ilcore.volumes.open", "images_in"),
     "open_volume": ("ilcore.volumes.open", "open_volume"),
     "plan_restoration": ("ilcore.restoring.planning", "plan_restoration"),
     "restore": ("ilcore.restoring.arrays", "restore"),
 }
 
-__all__ = ["ILError", "Noise", "Problem", "Restoration", "methods", "open_volume", "plan_restoration", "restore"]
+__all__ = [
+    "ILError", "Noise", "Problem", "Restoration", "images_in", "methods", "open_volume", "plan_restoration", "restore",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

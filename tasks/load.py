@@ -1,25 +1,21 @@
-"""Look at a volume, and make or take up the plan of its restoration."""
+"""Make or take up the plan of a restoration."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.degradations.estimate import preflight
 from ilcore.grammar.errors import BadInput
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
 from ilcore.restoring.plan import RestorationPlan, read_plan
-from ilcore.restoring.planning import Wishes, looks, plan_volume
+from ilcore.restoring.planning import Wishes, plan_volume
 from ilcore.restoring.stages import Standing, prepare
 from ilcore.restoring.work import work_of
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.open import open_volume
-from ilcore.volumes.volume import Volume
 
 MODELS = "models:/"
 
@@ -56,22 +52,13 @@ def make_ready(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool) 
     return prepare(plan, workspace, overwrite=overwrite)
 
 
-def describe(source: str, *, axes: str | None, level: int, missing: float | None) -> dict[str, Any]:
-    """Return what a volume is and what its noise looks like, as plain values."""
-    volume = open_volume(source, axes=axes, level=level, missing=missing)
-    samples = [volume.read(region)[0] for region in looks(volume, seed=0)]
-    found = preflight(samples, volume.dtype, missing=volume.missing)
-    channels = [_channel(name, report) for name, report in zip(_names(volume), found.channels, strict=True)]
-    return {**_facts(volume), "noise": channels}
-
-
 def check_early(source: str, target: str, wishes: Wishes) -> None:
     """Refuse what can be refused in a second, before servers and workers are started.
 
     Raises:
         ILError: As planning or publishing would, later.
     """
-    open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing)
+    open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing, image=wishes.image)
     check_destination(target, source, overwrite=True)
     check_free(target)
     if wishes.method is not None:
@@ -131,48 +118,6 @@ def _may_start_pretrained(wishes: Wishes) -> bool:
     if wishes.method is None:
         return wishes.task == "denoise"
     return "weights" in find(wishes.method).needs
-
-
-def _facts(volume: Volume) -> dict[str, Any]:
-    here = ["tczyx".index(axis) for axis in volume.axes]
-    bytes_ = volume.dtype.itemsize
-    for length in volume.shape:
-        bytes_ *= length
-    return {
-        "volume": volume.uri,
-        "format": volume.format,
-        "axes": volume.axes,
-        "shape": [volume.shape[place] for place in here],
-        "dtype": volume.dtype.name,
-        "size": f"{bytes_ / 2**20:.1f} MB",
-        "voxel": [_voxel(volume, place) for place in here if "tczyx"[place] in "zyx"],
-        "chunks": [volume.chunks[place] for place in here],
-        "levels": volume.levels,
-        "missing": volume.missing,
-    }
-
-
-def _voxel(volume: Volume, place: int) -> str:
-    return f"{'tczyx'[place]} {volume.scale[place]:.6g} {volume.units[place] or 'pixel'}"
-
-
-def _names(volume: Volume) -> list[str]:
-    return [*volume.channels] or [str(number) for number in range(volume.shape[1])]
-
-
-def _channel(name: str, report: Any) -> Mapping[str, Any]:
-    return {
-        "channel": name,
-        "noise": report.verdict,
-        "confidence": round(report.confidence, 2),
-        "level": float(f"{report.level:.4g}"),
-        "gain": float(f"{report.noise.gain:.4g}"),
-        "read noise": float(f"{report.noise.read_std:.4g}"),
-        "saturated": f"{report.saturated_share:.2%}",
-        "empty": f"{report.empty_share:.2%}",
-        "missing": f"{report.missing_share:.2%}",
-        "notes": "; ".join(report.notes),
-    }
 
 
 def cost_of(plan: RestorationPlan) -> str:

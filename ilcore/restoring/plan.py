@@ -36,6 +36,7 @@ class SourcePlan(_Frozen):
     shape: Five
     dtype: str
     missing: float | None = None
+    image: str | None = None
 
 
 class ChannelPlan(_Frozen):
@@ -125,7 +126,7 @@ class RestorationPlan(_Frozen):
     def fingerprint(self) -> str:
         """Name everything that decides the pixels; where source and result lie does not, nor why it was chosen."""
         content = self.model_dump(
-            mode="json", exclude={"target": True, "why": True, "source": {"uri"}, "weights": {"path", "uri"}}
+            mode="json", exclude={"target": True, "why": True, "source": {"uri", "image"}, "weights": {"path", "uri"}}
         )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -57,6 +57,7 @@ class Wishes:
         missing: Value that means "no data".
         axes: Names of the axes of the source, where it does not say.
         level: Level of a multiscale source.
+        image: Which image, where the source holds several.
     """
 
     method: str | None = None
@@ -72,6 +73,7 @@ class Wishes:
     missing: float | None = None
     axes: str | None = None
     level: int = 0
+    image: str | None = None
 
 
 def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan:
@@ -93,7 +95,7 @@ def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan
 def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     """Return a plan for one volume; see `plan_restoration`."""
     _check(wishes)
-    volume = open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing)
+    volume = open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing, image=wishes.image)
     # Whether an earlier result may be replaced is asked when the plan is carried out.
     check_destination(target, source, overwrite=True)
     samples = sampled(volume, wishes.seed)
@@ -200,7 +202,7 @@ def _source(uri: str, volume: Volume, wishes: Wishes) -> SourcePlan:
     place = uri if "://" in uri else str(Path(uri).resolve())
     return SourcePlan(
         uri=place, digest=volume.digest(), axes=volume.axes, level=wishes.level, shape=volume.shape,
-        dtype=volume.dtype.name, missing=volume.missing,
+        dtype=volume.dtype.name, missing=volume.missing, image=wishes.image,
     )  # fmt: skip
 
 

@@ -62,7 +62,8 @@ def make_repeatable(threads: int) -> None:
 
 def open_source(plan: RestorationPlan) -> Volume:
     """Open the source of a plan."""
-    return open_volume(plan.source.uri, axes=plan.source.axes, level=plan.source.level, missing=plan.source.missing)
+    said = plan.source
+    return open_volume(said.uri, axes=said.axes, level=said.level, missing=said.missing, image=said.image)
 
 
 def check_start_weights(plan: RestorationPlan) -> None:

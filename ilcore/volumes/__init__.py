@@ -3,7 +3,7 @@
 from ilcore.volumes.destination import check_destination, estimated_bytes
 from ilcore.volumes.layout import Layout, layout_for
 from ilcore.volumes.ome_zarr import Level, write_root
-from ilcore.volumes.open import from_array, is_remote, open_volume
+from ilcore.volumes.open import from_array, images_in, is_remote, open_volume
 from ilcore.volumes.pyramid import write_pyramid
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
@@ -17,6 +17,7 @@ __all__ = [
     "create_array",
     "estimated_bytes",
     "from_array",
+    "images_in",
     "is_remote",
     "layout_for",
     "open_target",

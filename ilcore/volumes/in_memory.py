@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.axes import guess_axes, read_axes
+from ilcore.volumes.axes import find_axes
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
 
 
@@ -62,7 +62,7 @@ def array_facts(array: NDArray[Any], axes: str | None, format_name: str, uri: st
     if array.ndim == 0:
         raise BadVolume(f"a volume with at least y and x was wanted, {uri} is a single number (0-d)")
     check_dtype(uri, array.dtype)
-    found = read_axes(axes, array.ndim, uri) if axes else guess_axes(array.shape, uri)
+    found = find_axes(axes, (), array.shape, uri)
     chunks = mapped_chunks(array.shape, found, array.itemsize)
     return Facts(shape=array.shape, dtype=array.dtype, axes=found, format=format_name, chunks=chunks)
 

@@ -1,9 +1,9 @@
-"""The metadata of OME-Zarr, 0.4 and 0.5, as we read them."""
+"""The metadata of OME-Zarr, 0.4 to 0.6, as we read them."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from ilcore.grammar.errors import BadVolume
 
@@ -22,30 +22,43 @@ class Multiscale:
     display: str | None
 
 
+#: A scale and a translation.
+Placing: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def ome_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the OME part of a group's attributes: under its own key since 0.5; empty where there is none."""
+    found = attributes.get("ome", attributes)
+    return found if isinstance(found, Mapping) else {}
+
+
 def read_multiscale(attributes: Mapping[str, Any], uri: str) -> Multiscale | None:
     """Return the first image that a group describes, or None where it describes none.
 
     Raises:
         BadVolume: The description is there but cannot be understood.
     """
-    ome = attributes.get("ome", attributes)
-    if not isinstance(ome, Mapping) or not ome.get("multiscales"):
+    ome = ome_of(attributes)
+    images = ome.get("multiscales")
+    # GeoZarr keeps a mapping under the same name.
+    if not images or isinstance(images, Mapping):
         return None
     try:
-        return _parse(ome, ome["multiscales"][0], "0.5" if "ome" in attributes else "0.4")
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        return _parse(ome, images[0], "0.5" if "ome" in attributes else "0.4", uri)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
         raise BadVolume(
-            f"OME-Zarr metadata of version 0.4 or 0.5 were wanted in {uri}; they cannot be read "
+            f"OME-Zarr metadata of version 0.4, 0.5 or 0.6 were wanted in {uri}; they cannot be read "
             f"({type(error).__name__}: {error}); repair them, or open one level as a plain array"
         ) from error
 
 
-def _parse(ome: Mapping[str, Any], image: Mapping[str, Any], fallback: str) -> Multiscale:
-    # Versions before 0.4 name axes without a type, or not at all.
-    axes = [{"name": axis} if isinstance(axis, str) else axis for axis in image.get("axes", "tczyx")]
+def _parse(ome: Mapping[str, Any], image: Mapping[str, Any], fallback: str, uri: str) -> Multiscale:
+    axes = _axes(image)
     levels = image["datasets"]
-    whole = _transform(image.get("coordinateTransformations", ()), len(axes))
-    own = [_transform(level.get("coordinateTransformations", ()), len(axes)) for level in levels]
+    # Since 0.6 what follows the levels leads on to other coordinate systems; before, it is part of where voxels lie.
+    after = () if "coordinateSystems" in image else image.get("coordinateTransformations", ())
+    whole = _transform(after, len(axes), uri)
+    own = [_transform(level.get("coordinateTransformations", ()), len(axes), uri) for level in levels]
     return Multiscale(
         version=str(ome.get("version") or image.get("version") or fallback),
         axes=tuple(str(axis["name"]) for axis in axes),
@@ -60,15 +73,46 @@ def _parse(ome: Mapping[str, Any], image: Mapping[str, Any], fallback: str) -> M
     )
 
 
-def _transform(steps: Sequence[Mapping[str, Any]], count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return scale and translation; a scale that follows a translation stretches it."""
+def _axes(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the axes: since 0.6 those of the coordinate system that the levels lead to."""
+    systems = image.get("coordinateSystems")
+    if not systems:
+        # Versions before 0.4 name axes without a type, or not at all.
+        return [{"name": axis} if isinstance(axis, str) else axis for axis in image.get("axes", "tczyx")]
+    steps = image["datasets"][0].get("coordinateTransformations") or [{}]
+    output = steps[-1].get("output", systems[0]["name"])
+    name = output["name"] if isinstance(output, Mapping) else output
+    return list(next(system for system in systems if system["name"] == name)["axes"])
+
+
+def _transform(steps: Sequence[Mapping[str, Any]], count: int, uri: str) -> Placing:
+    """Return scale and translation; a scale that follows a translation stretches it.
+
+    Raises:
+        BadVolume: Another kind of transformation, which is no voxel size and place.
+    """
     scale, origin = (1.0,) * count, (0.0,) * count
     for step in steps:
-        if step["type"] == "scale":
-            scale, origin = _product(scale, step["scale"]), _product(origin, step["scale"])
-        elif step["type"] == "translation":
-            origin = tuple(a + float(b) for a, b in zip(origin, step["translation"], strict=True))
+        own, place = _step(step, count, uri)
+        scale = _product(scale, own)
+        origin = tuple(a * s + b for a, s, b in zip(origin, own, place, strict=True))
     return scale, origin
+
+
+def _step(step: Mapping[str, Any], count: int, uri: str) -> Placing:
+    kind = step["type"]
+    if kind == "scale":
+        return tuple(map(float, step["scale"])), (0.0,) * count
+    if kind == "translation":
+        return (1.0,) * count, tuple(map(float, step["translation"]))
+    if kind == "sequence":
+        return _transform(step["transformations"], count, uri)
+    if kind == "identity":
+        return (1.0,) * count, (0.0,) * count
+    raise BadVolume(
+        f"levels placed by scale, translation, identity or a sequence of them were wanted in {uri}, got {kind!r}; "
+        "resample the image onto its axes, or open one level as a plain array"
+    )
 
 
 def _product(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """One door for every format."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ilcore.grammar.errors import BadVolume
+from ilcore.volumes import raster
+from ilcore.volumes.fitting import fitted
 from ilcore.volumes.in_memory import ArraySource, array_facts, open_npy
-from ilcore.volumes.stored_zarr import open_zarr
-from ilcore.volumes.tiff import open_tiff
+from ilcore.volumes.microscope import is_microscope, microscope_images, open_microscope
+from ilcore.volumes.npz import ZIP_MARK, npz_images, open_npz
+from ilcore.volumes.patch import is_patch, open_patch, patch_images
+from ilcore.volumes.stored_zarr import Asked, open_zarr, zarr_images
+from ilcore.volumes.tiff import open_tiff, tiff_images
 from ilcore.volumes.volume import Facts, Source, Volume, make_volume
 
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -26,28 +31,53 @@ def open_volume(
     level: int = 0,
     missing: float | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    image: str | None = None,
 ) -> Volume:
     """Open a volume; voxels are read later, region by region.
 
-    Understood are OME-Zarr 0.4 and 0.5, plain Zarr v2 and v3 arrays (local or by URL, `s3://bucket/scan.zarr`),
-    TIFF, ImageJ and OME-TIFF stacks, and .npy files. The content decides, not the name.
+    Understood are OME-Zarr 0.4 to 0.6, plates among it, Zarr v2 and v3 arrays, xarray datasets and GeoZarr (local or
+    by URL, `s3://bucket/scan.zarr`), TIFF, ImageJ, OME-TIFF and GeoTIFF, .npy and .npz files, folders of eo-learn;
+    with rasterio JPEG 2000 and whatever GDAL reads; with bioio the formats of microscopes. The content decides, not
+    the name, except for microscopes.
 
     Args:
         uri: Path or URL.
         axes: Names of the axes in the order of the source, for example "zyx"; only needed where the source does not
-            say. Unnamed axes are taken as yx, zyx, czyx, tczyx.
+            say. Unnamed axes are taken as x, yx, zyx, czyx, tczyx; axes of length 1 may be left out.
         level: Level of the pyramid, 0 the finest.
         missing: The value that means "no data here"; overrides what the source says.
         storage_options: Options of a remote store (fsspec).
+        image: Which image, where the place holds several; `images_in` names them.
 
     Raises:
         BadVolume: There is no volume there that we can read; one sentence says why and what to do.
     """
     place = _place(uri)
-    source, facts = _open(place, axes, level, storage_options)
+    source, facts = _open(place, Asked(axes, level, storage_options), image)
     if missing is not None:
         facts = replace(facts, missing=float(missing))
-    return make_volume(place, source, facts)
+    return make_volume(place, *fitted(source, facts), image)
+
+
+def images_in(uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """Return the names of the images at a place; none where it is one image itself, which opens without a name.
+
+    These are fields of the wells of a plate, series of a slide, variables of a dataset (`*` for all of a group as
+    channels), numbers of the images in a TIFF file, arrays of a .npz file, features of an EOPatch, scenes.
+
+    Args:
+        uri: Path or URL.
+        storage_options: Options of a remote store (fsspec).
+
+    Raises:
+        BadVolume: There is nothing that we can read.
+    """
+    place = _place(uri)
+    kind, _ = _kind(place)
+    if kind == "zarr":
+        return zarr_images(place, storage_options)
+    listed = _IMAGES.get(kind)
+    return listed(place) if listed else ()
 
 
 def from_array(
@@ -62,8 +92,8 @@ def from_array(
     """Give an array in memory the face of a volume.
 
     Args:
-        array: Two to five axes.
-        axes: Their names, for example "czyx"; without them yx, zyx, czyx, tczyx.
+        array: One to five axes.
+        axes: Their names, for example "czyx"; without them x, yx, zyx, czyx, tczyx.
         scale: Size of a voxel, one number an axis of the array.
         units: Units of `scale`.
         channels: Names of the channels.
@@ -80,7 +110,7 @@ def from_array(
         channels=tuple(channels),
         missing=missing,
     )
-    return make_volume("memory", ArraySource(held), facts)
+    return make_volume("memory", *fitted(ArraySource(held), facts))
 
 
 def is_remote(uri: str | os.PathLike[str]) -> bool:
@@ -93,19 +123,66 @@ def _place(uri: str | os.PathLike[str]) -> str:
     return text if is_remote(text) else os.path.abspath(text.removeprefix("file://"))
 
 
-def _open(place: str, axes: str | None, level: int, storage_options: Mapping[str, Any] | None) -> tuple[Source, Facts]:
+#: How the images of a file or folder are listed, by kind; the other kinds hold one.
+_IMAGES: dict[str, Callable[[str], tuple[str, ...]]] = {
+    "patch": patch_images,
+    "tiff": tiff_images,
+    "npz": npz_images,
+    "microscope": microscope_images,
+    "raster": raster.raster_images,
+}
+
+
+def _kind(place: str) -> tuple[str, bytes]:
+    """Return how a place is to be read, and its first bytes if it is a file.
+
+    Raises:
+        BadVolume: There is nothing.
+    """
     if is_remote(place) or Path(place).is_dir():
-        return open_zarr(place, axes, level, storage_options)
+        return ("patch" if not is_remote(place) and is_patch(place) else "zarr"), b""
     if not Path(place).exists():
         raise BadVolume(f"a volume was wanted at {place}; there is nothing; check the path")
     with Path(place).open("rb") as file:
-        mark = file.read(6)
+        mark = file.read(12)
+    if is_microscope(place):
+        return "microscope", mark
     if mark[:4] in TIFF_MARKS:
-        return open_tiff(place, axes, level)
-    if mark == NPY_MARK:
-        if level:
-            raise BadVolume(f"level {level} was wanted of {place}, which is a single array; leave level at 0")
-        return open_npy(place, axes)
+        return "tiff", mark
+    if mark.startswith(NPY_MARK):
+        return "npy", mark
+    return ("npz" if mark.startswith(ZIP_MARK) else "raster"), mark
+
+
+def _open(place: str, asked: Asked, image: str | None) -> tuple[Source, Facts]:
+    kind, mark = _kind(place)
+    axes, level = asked.axes, asked.level
+    match kind:
+        case "zarr":
+            return open_zarr(place, asked, image)
+        case "patch":
+            return open_patch(place, axes, level, image)
+        case "tiff":
+            return open_tiff(place, axes, level, image)
+        case "microscope":
+            return open_microscope(place, axes, level, image)
+    if kind in ("npy", "npz") and level:
+        raise BadVolume(f"level {level} was wanted of {place}, which is a single array; leave level at 0")
+    if kind == "npz":
+        return open_npz(place, axes, image)
+    if kind == "npy" and image is not None:
+        raise BadVolume(f"image {image!r} was wanted of {place}, which is a single array; leave image out")
+    return open_npy(place, axes) if kind == "npy" else _open_raster(place, asked, image, mark)
+
+
+def _open_raster(place: str, asked: Asked, image: str | None, mark: bytes) -> tuple[Source, Facts]:
+    found = raster.open_raster(place, asked.axes, asked.level, image)
+    if found is not None:
+        return found
+    if not raster.is_installed() and raster.needs_rasterio(place, mark):
+        raise BadVolume(f"rasterio was wanted to read {place}, it is not installed; pip install 'ilcore[geo]'")
     raise BadVolume(
-        f"OME-Zarr, Zarr, TIFF or .npy was wanted, {place} is none of them; convert it to one of these formats"
+        f"OME-Zarr, Zarr, TIFF, .npy or .npz was wanted, {place} is none of them"
+        + (", nor a raster that GDAL knows; " if raster.is_installed() else "; for other rasters install ilcore[geo], ")
+        + "convert it to one of these formats"
     )

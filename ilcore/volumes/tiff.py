@@ -1,10 +1,11 @@
 """TIFF, ImageJ and OME-TIFF stacks as sources."""
 
+import json
 import logging
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,9 +15,12 @@ import zarr
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.axes import read_axes
+from ilcore.volumes import ome_xml
+from ilcore.volumes.axes import find_axes
+from ilcore.volumes.geotiff import GEO_TAGS, geotiff_told
 from ilcore.volumes.in_memory import mapped_chunks
-from ilcore.volumes.tiff_scale import channel_names, voxel_size
+from ilcore.volumes.raster import Georeference
+from ilcore.volumes.tiff_scale import Sizes, voxel_size
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
 
 NODATA_TAG = 42113
@@ -28,49 +32,99 @@ class TiffSource(Reopened):
 
     path: str
     level: int = 0
+    series: int = 0
 
     @cached_property
     def array(self) -> Any:
         """The mapped array, or a Zarr view of strips or tiles."""
         file = tifffile.TiffFile(self.path)
-        image = file.series[0].levels[self.level]
+        image = file.series[self.series].levels[self.level]
         if _is_plain(image):
             with file:
                 return _mapped(self.path, file.byteorder, image)
         # The view keeps the file open for as long as this source lives.
         weakref.finalize(self, file.close)
-        return zarr.open_array(file.series[0].aszarr(level=self.level, maxworkers=1), mode="r")
+        return zarr.open_array(file.series[self.series].aszarr(level=self.level, maxworkers=1), mode="r")
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
         return np.asarray(self.array[index])
 
 
-def open_tiff(path: str, axes: str | None, level: int) -> tuple[TiffSource, Facts]:
-    """Open the first image of a TIFF file.
+def open_tiff(path: str, axes: str | None, level: int, image: str | None = None) -> tuple[TiffSource, Facts]:
+    """Open an image of a TIFF file.
 
     Raises:
-        BadVolume: The file is damaged or truncated, its compression is unknown, or it holds no volume.
+        BadVolume: The file is damaged or truncated, its compression is unknown, it holds no volume, or several.
     """
+    with _opened(path) as file:
+        series = _chosen(file, path, image)
+        facts = _facts(file, path, axes, Part(series, level))
+        held = file.series[series].levels[level]
+        if _is_plain(held):
+            _mapped(path, file.byteorder, held)  # fails where the file is shorter than it says
+    return TiffSource(path, level, series), facts
+
+
+def tiff_images(path: str) -> tuple[str, ...]:
+    """Return the names of the images in a TIFF file: their numbers; none where there is only one.
+
+    Raises:
+        BadVolume: The file is damaged or truncated.
+    """
+    with _opened(path) as file:
+        names = tuple(map(str, _pictures(file)))
+    return names if len(names) > 1 else ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A level of one of the images in a file."""
+
+    series: int
+    level: int
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tifffile.TiffFile]:
     try:
         with _errors_raised(), tifffile.TiffFile(path) as file:
             len(file.pages)  # walks the chain of pages: a truncated file breaks it
-            facts = _facts(file, path, axes, level)
-            image = file.series[0].levels[level]
-            if _is_plain(image):
-                _mapped(path, file.byteorder, image)  # fails where the file is shorter than it says
+            yield file
     except (tifffile.TiffFileError, ValueError, IndexError, KeyError, OSError) as error:
         raise BadVolume(
             f"a whole TIFF file was wanted at {path}; it is truncated or damaged ({error}); take a fresh copy"
         ) from error
-    return TiffSource(path, level), facts
 
 
-def _facts(file: tifffile.TiffFile, path: str, axes: str | None, level: int) -> Facts:
-    image = _image(file, path, level)
+def _pictures(file: tifffile.TiffFile) -> list[int]:
+    """Return the numbers of the images; masks of transparency, which GDAL stores beside pictures, are none."""
+    return [at for at, each in enumerate(file.series) if each.shape and not each.keyframe.is_mask]
+
+
+def _chosen(file: tifffile.TiffFile, path: str, image: str | None) -> int:
+    held = _pictures(file)
+    if not held:
+        raise BadVolume(f"a TIFF with an image was wanted, {path} has none")
+    if image is None and len(held) == 1:
+        return held[0]
+    few = ", ".join(f"{at} ({' x '.join(map(str, file.series[at].shape))})" for at in held[:6])
+    if image is None:
+        raise BadVolume(
+            f"one image was wanted, {path} holds {len(held)}: {few}; choose one with image= (--image), "
+            f"for example {held[0]}"
+        )
+    if image not in map(str, held):
+        raise BadVolume(f"an image of {path} was wanted, got {image!r}; it has {few}")
+    return int(image)
+
+
+def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> Facts:
+    image = _image(file, path, part)
     check_dtype(path, np.dtype(image.dtype))
-    found = read_axes(axes or _letters(image.axes), len(image.shape), path)
-    finest = file.series[0].levels[0].shape
-    sizes = voxel_size(file)
+    found = find_axes(axes, _letters(image.axes), image.shape, path)
+    finest = file.series[part.series].levels[0].shape
+    told = geotiff_told(file, path)
+    sizes = _sizes(file, told, part)
     shrunk = [whole / length for whole, length in zip(finest, image.shape, strict=True)]
     return Facts(
         shape=tuple(image.shape),
@@ -80,23 +134,38 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, level: int) -> 
         chunks=_chunks(image, found),
         scale=tuple(sizes.get(axis, (1.0, None))[0] * factor for axis, factor in zip(found, shrunk, strict=True)),
         units=tuple(sizes.get(axis, (1.0, None))[1] for axis in found),
-        channels=channel_names(file),
+        channels=ome_xml.channel_names(file, part.series) or told.channels,
         missing=_nodata(image.keyframe),
-        level=level,
-        levels=len(file.series[0].levels),
+        display=ome_xml.display(file, part.series) or _lookup_tables(file),
+        level=part.level,
+        levels=len(file.series[part.series].levels),
+        about=replace(told.about, acquired=ome_xml.acquired(file, part.series) or told.about.acquired),
     )
 
 
-def _image(file: tifffile.TiffFile, path: str, level: int) -> Any:
-    if not file.series or not file.series[0].shape:
-        raise BadVolume(f"a TIFF with an image was wanted, {path} has none")
-    levels = file.series[0].levels
-    if not 0 <= level < len(levels):
-        raise BadVolume(f"a level from 0 to {len(levels) - 1} was wanted of {path}, got {level}")
-    compression = levels[level].keyframe.compression
+def _sizes(file: tifffile.TiffFile, told: Georeference, part: Part) -> Sizes:
+    if told.sides is None:
+        return voxel_size(file, part.series)
+    return {axis: (side, told.unit) for axis, side in zip("yx", told.sides, strict=True)}
+
+
+def _lookup_tables(file: tifffile.TiffFile) -> str | None:
+    """Return ImageJ's colour of each channel, which is the last entry of its table, in the form of OME-Zarr."""
+    tables = (file.imagej_metadata or {}).get("LUTs") if file.is_imagej else None
+    if not tables:
+        return None
+    colours = ["".join(f"{int(part):02X}" for part in np.asarray(table)[:, -1]) for table in tables]
+    return json.dumps({"channels": [{"color": colour} for colour in colours]})
+
+
+def _image(file: tifffile.TiffFile, path: str, part: Part) -> Any:
+    levels = file.series[part.series].levels
+    if not 0 <= part.level < len(levels):
+        raise BadVolume(f"a level from 0 to {len(levels) - 1} was wanted of {path}, got {part.level}")
+    compression = levels[part.level].keyframe.compression
     if compression not in tifffile.TIFF.DECOMPRESSORS:
         raise BadVolume(f"a known compression was wanted in {path}, got {compression!r}; rewrite it with deflate")
-    return levels[level]
+    return levels[part.level]
 
 
 def _letters(axes: str) -> str:
@@ -111,6 +180,8 @@ def _letters(axes: str) -> str:
 def _format(file: tifffile.TiffFile) -> str:
     if file.is_ome:
         return "ome-tiff"
+    if any(tag in file.pages.first.tags for tag in GEO_TAGS):
+        return "geotiff"
     return "imagej tiff" if file.is_imagej else "tiff"
 
 

@@ -1,71 +1,30 @@
-"""Voxel sizes and channel names out of the several places where TIFF files keep them."""
+"""Voxel sizes out of the several places where TIFF files keep them."""
 
 from collections.abc import Iterator
 from typing import Any, TypeAlias
-from xml.etree import ElementTree
 
 import tifffile
+
+from ilcore.volumes.ome_xml import pixels_of
+from ilcore.volumes.units import full_unit
 
 #: Size and unit by axis letter; an axis of unknown size is absent.
 Sizes: TypeAlias = dict[str, tuple[float, str | None]]
 
-UNITS = {
-    "å": "angstrom",
-    "pm": "picometer",
-    "nm": "nanometer",
-    "nanometer": "nanometer",
-    "µm": "micrometer",  # the micro sign
-    "μm": "micrometer",  # the Greek letter
-    "\\u00b5m": "micrometer",  # as ImageJ writes it
-    "um": "micrometer",
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "micrometer": "micrometer",
-    "mm": "millimeter",
-    "millimeter": "millimeter",
-    "cm": "centimeter",
-    "centimeter": "centimeter",
-    "m": "meter",
-    "meter": "meter",
-    "ms": "millisecond",
-    "s": "second",
-    "sec": "second",
-    "min": "minute",
-    "h": "hour",
-}
 CENTIMETER = 3
 
 
-def voxel_size(file: tifffile.TiffFile) -> Sizes:
+def voxel_size(file: tifffile.TiffFile, series: int = 0) -> Sizes:
     """Return what a file says about the size of its voxels: OME first, then ImageJ, then the resolution tags."""
     if file.is_ome:
-        return _of_ome(file)
+        return _of_ome(file, series)
     if file.is_imagej:
         return _of_imagej(file)
     return _of_tags(file)
 
 
-def channel_names(file: tifffile.TiffFile) -> tuple[str, ...]:
-    """Return the names of the channels that OME metadata give, else none."""
-    pixels = _pixels(file)
-    if pixels is None:
-        return ()
-    named = [each.get("Name") for each in pixels.iter() if _is(each, "Channel")]
-    return tuple(name or f"channel {at}" for at, name in enumerate(named))
-
-
-def _pixels(file: tifffile.TiffFile) -> ElementTree.Element | None:
-    if not file.is_ome or not file.ome_metadata:
-        return None
-    return next((each for each in ElementTree.fromstring(file.ome_metadata).iter() if _is(each, "Pixels")), None)
-
-
-def _is(element: ElementTree.Element, name: str) -> bool:
-    return element.tag.rpartition("}")[2] == name
-
-
-def _of_ome(file: tifffile.TiffFile) -> Sizes:
-    pixels = _pixels(file)
+def _of_ome(file: tifffile.TiffFile, series: int) -> Sizes:
+    pixels = pixels_of(file, series)
     if pixels is None:
         return {}
     found = [(axis, pixels.get(f"PhysicalSize{axis.upper()}"), f"PhysicalSize{axis.upper()}Unit") for axis in "xyz"]
@@ -102,6 +61,6 @@ def _per_unit(file: tifffile.TiffFile, tag: str) -> float | None:
 
 def _known(found: Any) -> Iterator[tuple[str, tuple[float, str]]]:
     for axis, size, unit in found:
-        name = UNITS.get(str(unit).strip().lower())
+        name = full_unit(unit)
         if size is not None and name is not None and float(size) > 0:
             yield axis, (float(size), name)

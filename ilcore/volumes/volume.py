@@ -24,6 +24,10 @@ LARGEST_CHUNK_BYTES = 2 * 2**30
 STREAM_BYTES = 64 * 2**20
 
 
+#: What of a volume says where it lies or how it is held in memory, not what it is.
+PLACE = ("uri", "image", "source", "dtype", "levels")
+
+
 class Source(Protocol):
     """Where the voxels are: answers an index, in the order and byte order of the store. Picklable."""
 
@@ -82,6 +86,7 @@ class Volume:
         level: Level of the pyramid.
         levels: How many levels the source has.
         about: Georeference, meaning of the values and time.
+        image: Name of the image, where the place holds several.
     """
 
     uri: str
@@ -99,7 +104,13 @@ class Volume:
     level: int = 0
     levels: int = 1
     about: About = NOTHING
+    image: str | None = None
     source: Source = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Place and image, for messages."""
+        return self.uri if self.image is None else f"{self.uri} [{self.image}]"
 
     @property
     def nbytes(self) -> int:
@@ -144,7 +155,7 @@ class Volume:
 
     def _corrupt(self, region: Region, reason: str) -> CorruptData:
         return CorruptData(
-            f"sound voxels were wanted from {self.uri} at {words(region)}; "
+            f"sound voxels were wanted from {self.name} at {words(region)}; "
             f"the stored bytes are damaged ({reason}); restore this part of the source from a copy"
         )
 
@@ -155,7 +166,7 @@ class Volume:
 
     def digest(self) -> str:
         """Return a SHA-256 of what the volume means and holds; the place it lies at does not count."""
-        facts = {key: value for key, value in self.__dict__.items() if key not in ("uri", "source", "dtype", "levels")}
+        facts = {key: value for key, value in self.__dict__.items() if key not in PLACE}
         told = {**facts, "about": asdict(self.about), "dtype": self.dtype.name}
         total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for _, block in self.stream():
@@ -163,7 +174,7 @@ class Volume:
         return total.hexdigest()
 
 
-def make_volume(uri: str, source: Source, facts: Facts) -> Volume:
+def make_volume(uri: str, source: Source, facts: Facts, image: str | None = None) -> Volume:
     """Give a source the face of a volume.
 
     Raises:
@@ -186,6 +197,7 @@ def make_volume(uri: str, source: Source, facts: Facts) -> Volume:
         chunks=chunks,
         missing=None if facts.missing is None else float(facts.missing),
         source=source,
+        image=image,
         **keep,
     )
 

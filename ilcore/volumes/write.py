@@ -152,7 +152,8 @@ def create_array(
         BadInput: An axis that is longer than 1 was left out.
         DestinationError: An array is there already, or the place cannot be written to.
     """
-    kept = canonical(read_axes(axes, len(axes), path))
+    # Of no length: what is written has no axis to leave out.
+    kept = canonical(read_axes(axes, [0] * len(axes), path))
     if any(length != 1 for axis, length in zip("tczyx", shape, strict=True) if axis not in kept):
         raise BadInput(f"all axes longer than 1 of {shape} (t c z y x) were wanted, got axes {axes!r}; name them all")
     plan = layout or layout_for(shape)
@@ -181,7 +182,7 @@ def open_target(path: str) -> WriteTarget:
     with store_errors(path):
         array = zarr.open_array(store=path, mode="r+")
     names = "".join(str(name) for name in getattr(array.metadata, "dimension_names", None) or ())
-    axes = read_axes(names, array.ndim, path)
+    axes = read_axes(names, array.shape, path)
     shape, chunks = five(spread(array.shape, axes, 1)), five(spread(array.chunks, axes, 1))
     unit = five(spread(array.shards or array.chunks, axes, 1))
     return WriteTarget(path, axes, shape, array.dtype.name, unit, chunks)

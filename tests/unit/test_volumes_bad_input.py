@@ -78,8 +78,8 @@ def test_a_single_number(tmp_path):
     assert "single number (0-d)" in refusal(tmp_path / "a.zarr")
 
 
-@pytest.mark.parametrize("shape", [(7,), (1, 1, 1, 1, 4, 4)])
-def test_too_few_and_too_many_axes(tmp_path, shape):
+@pytest.mark.parametrize("shape", [(2, 1, 1, 1, 4, 4), (1, 1, 1, 1, 4, 4)])
+def test_too_many_axes(tmp_path, shape):
     assert "2 to 5 axes" in refusal(save(tmp_path / "a.npy", np.ones(shape)))
 
 

@@ -1,0 +1,62 @@
+"""What the XML of an OME-TIFF says: channels, their colours, when it was taken."""
+
+import json
+from xml.etree import ElementTree
+
+import tifffile
+
+from ilcore.volumes.times import iso
+
+
+def pixels_of(file: tifffile.TiffFile, series: int = 0) -> ElementTree.Element | None:
+    """Return the element that describes the voxels of a series; None where the file is no OME-TIFF."""
+    return _of_series(file, series, "Pixels")
+
+
+def channel_names(file: tifffile.TiffFile, series: int = 0) -> tuple[str, ...]:
+    """Return the names of the channels, none where they are not told."""
+    named = [each.get("Name") for each in _channels(file, series)]
+    return tuple(name or f"channel {at}" for at, name in enumerate(named))
+
+
+def display(file: tifffile.TiffFile, series: int = 0) -> str | None:
+    """Return the colours of the channels as JSON in the form of OME-Zarr; None where they are not told."""
+    found = [
+        {"label": each.get("Name") or f"channel {at}"} | _colour(each.get("Color"))
+        for at, each in enumerate(_channels(file, series))
+    ]
+    return json.dumps({"channels": found}, sort_keys=True) if any("color" in each for each in found) else None
+
+
+def acquired(file: tifffile.TiffFile, series: int = 0) -> str | None:
+    """Return when the image was taken, ISO 8601."""
+    date = _of_series(file, series, "AcquisitionDate")
+    return iso(date.text) if date is not None else None
+
+
+def _of_series(file: tifffile.TiffFile, series: int, name: str) -> ElementTree.Element | None:
+    images = [] if not file.is_ome or not file.ome_metadata else _images(file.ome_metadata)
+    if series >= len(images):
+        return None
+    return next((each for each in images[series].iter() if _is(each, name)), None)
+
+
+def _images(text: str) -> list[ElementTree.Element]:
+    return [each for each in ElementTree.fromstring(text).iter() if _is(each, "Image")]
+
+
+def _channels(file: tifffile.TiffFile, series: int) -> list[ElementTree.Element]:
+    pixels = pixels_of(file, series)
+    return [] if pixels is None else [each for each in pixels.iter() if _is(each, "Channel")]
+
+
+def _is(element: ElementTree.Element, name: str) -> bool:
+    return element.tag.rpartition("}")[2] == name
+
+
+def _colour(said: str | None) -> dict[str, str]:
+    """OME writes red, green, blue and opacity as one signed number; OME-Zarr the first three in hexadecimal."""
+    try:
+        return {} if said is None else {"color": f"{(int(said) & 0xFFFFFFFF) >> 8:06X}"}
+    except ValueError:
+        return {}

@@ -1,0 +1,258 @@
+"""Rasters that GDAL reads, through rasterio: JPEG 2000, and whatever nobody else here knows."""
+
+import json
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilcore.grammar.errors import BadVolume
+from ilcore.volumes.about import About, Affine
+from ilcore.volumes.axes import find_axes
+from ilcore.volumes.georeference import affine_of, sides, unit_of, wkt2_of
+from ilcore.volumes.times import acquired_of
+from ilcore.volumes.volume import Facts, Reopened
+
+JP2_MARKS = (b"\x00\x00\x00\x0cjP", b"\xff\x4f\xff\x51")
+JP2_SUFFIXES = (".jp2", ".j2k", ".jpx", ".j2c")
+
+
+@dataclass(frozen=True)
+class RasterSource(Reopened):
+    """A raster by its name, bands first where there are several; opened on the first read.
+
+    Args:
+        name: Path, or GDAL's name of a part of a file.
+        level: 0, or the number of an overview.
+        is_plane: Whether there is one band, and so no axis of bands.
+    """
+
+    name: str
+    level: int
+    is_plane: bool
+
+    @cached_property
+    def _open(self) -> Any:
+        return _dataset(self.name, self.level)
+
+    @cached_property
+    def _alone(self) -> threading.Lock:
+        """GDAL allows one thread at a time in a dataset."""
+        return threading.Lock()
+
+    def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
+        y, x = index[-2:]
+        window = ((y.start, y.stop), (x.start, x.stop))
+        bands = [1] if self.is_plane else [band + 1 for band in range(index[0].start, index[0].stop)]
+        with self._alone:
+            block = np.asarray(self._open.read(bands, window=window))
+        return block[0] if self.is_plane else block
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """What GDAL says of a raster beyond its voxels."""
+
+    about: About
+    channels: tuple[str, ...]
+
+    @property
+    def sides(self) -> tuple[float, float] | None:
+        """Length of a voxel along y and x, where it is known."""
+        return None if self.about.affine is None else sides(self.about.affine)
+
+    @property
+    def unit(self) -> str | None:
+        """Unit of the sides."""
+        return unit_of(self.about.crs)
+
+
+def open_raster(path: str, axes: str | None, level: int, image: str | None) -> tuple[RasterSource, Facts] | None:
+    """Open a raster; None where rasterio is not installed, or GDAL does not know the format.
+
+    Raises:
+        BadVolume: It holds several images, or not the level.
+    """
+    opened = _tried(_part(path, image))
+    if opened is None:
+        return None
+    with opened as dataset:
+        if dataset.count == 0:
+            raise BadVolume(_several(dataset, path))
+        levels = 1 + len(dataset.overviews(1))
+        if not 0 <= level < levels:
+            raise BadVolume(f"a level from 0 to {levels - 1} was wanted of {path}, got {level}")
+        facts = _facts(dataset, path, axes)
+        name = str(dataset.name)
+    if level:
+        with _dataset(name, level) as coarse:
+            facts = _coarser(facts, coarse, level)
+    return RasterSource(name, level, len(facts.shape) == 2), _with_levels(facts, levels, level)
+
+
+def raster_images(path: str) -> tuple[str, ...]:
+    """Return the names of the parts of a raster file that are images; none where it is one image itself."""
+    opened = _tried(path)
+    if opened is None:
+        return ()
+    with opened as dataset:
+        return tuple(_short(path, name) for name in dataset.subdatasets) if dataset.count == 0 else ()
+
+
+def georeference(path: str) -> Georeference | None:
+    """Return what GDAL says of a raster; None where rasterio is not installed, or GDAL does not know the format."""
+    opened = _tried(path)
+    if opened is None:
+        return None
+    with opened as dataset:
+        return _told(dataset)
+
+
+def needs_rasterio(path: str, mark: bytes) -> bool:
+    """Tell whether only rasterio can read a file, going by its first bytes and its name."""
+    return mark.startswith(JP2_MARKS) or Path(path).suffix.lower() in JP2_SUFFIXES
+
+
+def is_installed() -> bool:
+    """Tell whether rasterio is there."""
+    try:
+        import rasterio  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _tried(name: str) -> Any:
+    if not is_installed():
+        return None
+    from rasterio.errors import RasterioIOError
+
+    try:
+        return _dataset(name, 0)
+    except RasterioIOError:
+        return None
+
+
+def _dataset(name: str, level: int) -> Any:
+    import rasterio
+
+    with _not_georeferenced():
+        return rasterio.open(name, overview_level=level - 1) if level else rasterio.open(name)
+
+
+@contextmanager
+def _not_georeferenced() -> Iterator[None]:
+    """A picture that lies nowhere on the Earth is nothing to warn of."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
+    bands, told = dataset.count, _told(dataset)
+    shape = (dataset.height, dataset.width) if bands == 1 else (bands, dataset.height, dataset.width)
+    found = find_axes(axes, ("y", "x") if bands == 1 else ("c", "y", "x"), shape, path)
+    block = dataset.block_shapes[0]
+    height, width = told.sides or (1.0, 1.0)
+    steps = {"y": height, "x": width}
+    return Facts(
+        shape=shape,
+        # GDAL converts bands of several types to the widest.
+        dtype=np.result_type(*dataset.dtypes),
+        axes=found,
+        format=str(dataset.driver).lower(),
+        chunks=block if bands == 1 else (1, *block),
+        scale=tuple(steps.get(axis, 1.0) for axis in found),
+        units=tuple(told.unit if axis in steps else None for axis in found),
+        channels=told.channels,
+        missing=_finite(dataset.nodata),
+        about=told.about,
+    )
+
+
+def _coarser(facts: Facts, dataset: Any, level: int) -> Facts:
+    from dataclasses import replace
+
+    shape = (*facts.shape[:-2], dataset.height, dataset.width)
+    ratios = [whole / length for whole, length in zip(facts.shape, shape, strict=True)]
+    scale = tuple(a * b for a, b in zip(facts.scale or (1.0,) * len(shape), ratios, strict=True))
+    block = dataset.block_shapes[0]
+    return replace(facts, shape=shape, scale=scale, chunks=(*facts.chunks[:-2], *block), level=level)
+
+
+def _with_levels(facts: Facts, levels: int, level: int) -> Facts:
+    from dataclasses import replace
+
+    return replace(facts, levels=levels, level=level)
+
+
+def _told(dataset: Any) -> Georeference:
+    tags = {key: value for key, value in dataset.tags().items() if key != "AREA_OR_POINT"}
+    scales, offsets = set(dataset.scales), set(dataset.offsets)
+    is_one = len(scales) == 1 and len(offsets) == 1
+    if not is_one:
+        # Bands that mean different things: nothing holds for all, so nothing is claimed.
+        tags |= {"scales": list(dataset.scales), "offsets": list(dataset.offsets)}
+    about = About(
+        crs=wkt2_of(dataset.crs.to_wkt()) if dataset.crs else None,
+        affine=_affine(dataset),
+        value_scale=float(scales.pop()) if is_one else 1.0,
+        value_offset=float(offsets.pop()) if is_one else 0.0,
+        acquired=acquired_of(tags),
+        attributes=json.dumps(tags, sort_keys=True) if tags else None,
+    )
+    return Georeference(about, _names(dataset.descriptions))
+
+
+def _affine(dataset: Any) -> Affine | None:
+    return None if dataset.transform.is_identity else affine_of(tuple(dataset.transform)[:6])
+
+
+def _names(descriptions: tuple[str | None, ...]) -> tuple[str, ...]:
+    if not any(descriptions):
+        return ()
+    return tuple(name or f"channel {at}" for at, name in enumerate(descriptions))
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and np.isfinite(value) else None
+
+
+def _part(path: str, image: str | None) -> str:
+    if image is None:
+        return path
+    opened = _tried(path)
+    if opened is None:
+        return path
+    with opened as dataset:
+        parts: Mapping[str, str] = {_short(path, name): name for name in dataset.subdatasets}
+    if image not in parts:
+        raise BadVolume(
+            f"an image of {path} was wanted, got {image!r}; "
+            + (f"it has {', '.join(list(parts)[:6])}" if parts else "it is a single image; leave image out")
+        )
+    return parts[image]
+
+
+def _short(path: str, name: str) -> str:
+    """Return the part of GDAL's name that follows the path."""
+    return name.rpartition(path)[2].strip('":/') or name
+
+
+def _several(dataset: Any, path: str) -> str:
+    names = [_short(path, name) for name in dataset.subdatasets]
+    if not names:
+        return f"a raster with bands was wanted, {path} has none; export one from the program that wrote it"
+    return (
+        f"one image was wanted, {path} holds {len(names)}: {', '.join(names[:6])}; "
+        f"choose one with image= (--image), for example {names[0]}"
+    )
