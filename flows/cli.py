@@ -78,6 +78,7 @@ def plan(
     axes: say.Axes = None,
     level: say.Level = 0,
     image: say.Image = None,
+    roi: say.Roi = None,
     missing: say.Missing = None,
     tracking_uri: say.Tracking = None,
     save: Annotated[str | None, typer.Option(help="write the plan to this YAML file, for `il restore --plan`")] = None,
@@ -94,7 +95,7 @@ def plan(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image,
+            missing=missing, image=image, roi=roi,
         )  # fmt: skip
         show_plan(make_plan(source, target, wishes, tracking_uri), save)
 
@@ -116,6 +117,7 @@ def restore(
     axes: say.Axes = None,
     level: say.Level = 0,
     image: say.Image = None,
+    roi: say.Roi = None,
     missing: say.Missing = None,
     workers: say.Workers = 0,
     scheduler: say.Scheduler = None,
@@ -128,6 +130,8 @@ def restore(
     \b
     il restore scan.tif clean.ome.zarr
     il restore scan.ome.zarr clean.ome.zarr --method zs_n2n --steps 500 --workers 8
+    il restore scan.ome.zarr preview.ome.zarr --level 2
+    il restore scan.ome.zarr corner.ome.zarr --roi y=0:512,x=0:512
     il restore holes.tif filled.ome.zarr --task inpaint --missing 0
     il restore --plan plan.yaml --device cuda
     """
@@ -146,7 +150,7 @@ def restore(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image,
+            missing=missing, image=image, roi=roi,
         )  # fmt: skip
         raise typer.Exit(run_volume(source, target, wishes, running))
 
