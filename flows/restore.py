@@ -30,6 +30,7 @@ from tasks.optimise import optimise
 from tasks.publish import Outcome, earlier_outcome, outcome_of, publish, record
 from tasks.recording import Recording
 from tasks.sheets import numbers_of
+from tasks.verify import is_damaged, mend
 
 
 def _run_name() -> str:
@@ -95,6 +96,9 @@ def restore_volume(
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)
     with workspace.locked():
+        if is_damaged(workspace) and not overwrite:
+            with open_cluster(resources) as cluster:
+                mend(chosen, workspace, cluster)
         standing = make_ready(chosen, workspace, overwrite=overwrite)
         outcome = (
             earlier_outcome(workspace)

@@ -1,6 +1,7 @@
 """Restored tiles on their way to the result: core and overlap of one tile are one chunk."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,11 @@ class Scratch:
                 config={"write_empty_chunks": True},
             )  # fmt: skip
 
+    def remove(self) -> None:
+        """Remove the array, if it is there."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.__dict__.pop("_array", None)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "grid": self.grid, "kind": self.kind}
 
@@ -73,13 +79,13 @@ class Scratch:
             padded = np.asarray(self._array[self._place(tile)])
         except (ValueError, RuntimeError) as error:
             raise CorruptData(
-                f"tile {tile.index} must be readable from {self.path}; got {error}; run it again"
+                f"tile {tile.index} must be readable from {self.path}; got {error}; `il resume` restores it again"
             ) from error
         content = padded[tuple(slice(0, n) for n in size(tile.keep))]
         if digest_of(content[0]) != digest:
             raise CorruptData(
                 f"tile {tile.index} must be what its worker wrote, got other bytes in {self.path}; "
-                "start again with --overwrite"
+                "`il resume` restores it again"
             )
         return content
 

@@ -11,6 +11,7 @@ TARGET.il/
   staging.ome.zarr  the result in the making, without root metadata
   qa.ome.zarr       QA maps at tile resolution
   report.html, record.json, pictures/
+  damage.json       what `il verify` found, for `il resume`
   overwrite         there while the run may replace an earlier result
 """
 
@@ -144,6 +145,7 @@ _PLACES = {
     "report": "report.html",
     "record": "record.json",
     "pictures": "pictures",
+    "damage": "damage.json",
 }
 
 
