@@ -80,6 +80,7 @@ def plan(
     image: say.Image = None,
     roi: say.Roi = None,
     missing: say.Missing = None,
+    format: say.Format = "0.5",
     tracking_uri: say.Tracking = None,
     save: Annotated[str | None, typer.Option(help="write the plan to this YAML file, for `il restore --plan`")] = None,
 ) -> None:
@@ -95,7 +96,7 @@ def plan(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image, roi=roi,
+            missing=missing, image=image, roi=roi, result_format=say.result_format(format),
         )  # fmt: skip
         show_plan(make_plan(source, target, wishes, tracking_uri), save)
 
@@ -119,6 +120,7 @@ def restore(
     image: say.Image = None,
     roi: say.Roi = None,
     missing: say.Missing = None,
+    format: say.Format = "0.5",
     workers: say.Workers = 0,
     scheduler: say.Scheduler = None,
     device: say.Device = "auto",
@@ -150,7 +152,7 @@ def restore(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image, roi=roi,
+            missing=missing, image=image, roi=roi, result_format=say.result_format(format),
         )  # fmt: skip
         raise typer.Exit(run_volume(source, target, wishes, running))
 

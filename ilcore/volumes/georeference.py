@@ -97,6 +97,12 @@ def sides(affine: Affine) -> tuple[float, float]:
     return math.hypot(b, e), math.hypot(a, d)
 
 
+def coarsened(affine: Affine, rows: float, columns: float) -> Affine:
+    """Return the transform of an image whose voxels are larger by factors along y and x, from the same corner."""
+    a, b, c, d, e, f = affine
+    return (a * columns, b * rows, c, d * columns, e * rows, f)
+
+
 def bounds(affine: Affine, height: int, width: int) -> tuple[float, float, float, float]:
     """Return left, bottom, right, top of a picture, as rasterio does."""
     a, b, c, d, e, f = affine

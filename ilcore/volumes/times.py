@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+#: The attribute under which results say it.
+OWN_TIME = "acquired"
 #: Attributes that say when a scan was taken, the most telling first.
 KEYS = (
-    "acquired", "acquisition_date", "AcquisitionDate", "datetime", "start_datetime", "time_coverage_start",
+    OWN_TIME, "acquisition_date", "AcquisitionDate", "datetime", "start_datetime", "time_coverage_start",
     "sensing_time", "TIFFTAG_DATETIME",
 )  # fmt: skip
 SECONDS = {
