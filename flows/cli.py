@@ -221,6 +221,29 @@ def report(
 
 
 @app.command()
+def export(
+    source: say.Source,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="*.tif or *.ome.tif", show_default=False)],
+    level: say.Level = 0,
+    roi: say.Roi = None,
+    image: say.Image = None,
+    cog: Annotated[bool, typer.Option("--cog", help="a GeoTIFF, also without a place on the Earth")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a file that is there")] = False,
+) -> None:
+    """Write a volume, a level or a region of it as one file: OME-TIFF, or a Cloud Optimized GeoTIFF if it has a CRS.
+
+    \b
+    il export clean.ome.zarr clean.ome.tif
+    il export clean.ome.zarr plane.tif --roi z=4:5 --cog
+    """
+    with answering():
+        from ilcore.volumes.export import export_volume
+
+        made = export_volume(source, file, level=level, roi=roi, image=image, as_cog=cog, overwrite=overwrite)
+        out.print(str(made), markup=False)
+
+
+@app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(help="one method, with its knobs")] = None,
     markdown: Annotated[str | None, typer.Option(metavar="FILE", help="write the cards of all methods there")] = None,

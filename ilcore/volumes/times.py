@@ -38,6 +38,12 @@ def acquired_of(attributes: Mapping[str, Any]) -> str | None:
     return next((found for key in KEYS if (found := iso(attributes.get(key)))), None)
 
 
+def own_words(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the key under which results say when the scan was taken, where it does, in the very words of a result."""
+    said = attributes.get(OWN_TIME)
+    return (OWN_TIME,) if said is not None and iso(said) == said else ()
+
+
 def cf_unit(units: str) -> str:
     """Return the unit of "days since 2020-01-01"."""
     return units.partition(" since ")[0]

@@ -24,7 +24,7 @@ from ilcore.volumes.georeference import (
     unit_of,
     wkt2_of,
 )  # fmt: skip
-from ilcore.volumes.times import OWN_TIME, acquired_of, cf_times, cf_unit, iso
+from ilcore.volumes.times import acquired_of, cf_times, cf_unit, own_words
 from ilcore.volumes.units import full_unit
 from ilcore.volumes.volume import Facts
 from ilcore.volumes.zarr_node import Array, dimension_names
@@ -131,14 +131,8 @@ def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: 
         value_scale=_number(attributes.get("scale_factor"), 1.0),
         value_offset=_number(attributes.get("add_offset"), 0.0),
         acquired=acquired_of(attributes) or first,
-        attributes=other_attributes(attributes, (*(() if crs is None else CRS_KEYS), *_own_words(attributes))),
+        attributes=other_attributes(attributes, (*(() if crs is None else CRS_KEYS), *own_words(attributes))),
     )
-
-
-def _own_words(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the key under which results say when the scan was taken, where it does, in the very words of a result."""
-    said = attributes.get(OWN_TIME)
-    return (OWN_TIME,) if said is not None and iso(said) == said else ()
 
 
 def image_about(variable: Variable) -> About:
