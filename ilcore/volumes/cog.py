@@ -7,7 +7,7 @@ from typing import Any
 
 from ilcore.grammar.errors import BadInput
 from ilcore.volumes.meaning import mark_of, scan_attributes
-from ilcore.volumes.raster import is_installed
+from ilcore.volumes.raster import is_installed, not_georeferenced
 from ilcore.volumes.region import Region, blocks, five
 from ilcore.volumes.volume import STREAM_BYTES, Volume
 
@@ -46,7 +46,7 @@ def write_cog(path: Path, volume: Volume) -> None:
     from rasterio.shutil import copy
 
     plain = path.with_name(f"{path.name}.plain.tif")
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), not_georeferenced():
         _write_plain(plain, volume)
         # GDAL makes a COG only out of a file that is complete.
         copy(

@@ -143,12 +143,12 @@ def _tried(name: str) -> Any:
 def _dataset(name: str, level: int) -> Any:
     import rasterio
 
-    with _not_georeferenced():
+    with not_georeferenced():
         return rasterio.open(name, overview_level=level - 1) if level else rasterio.open(name)
 
 
 @contextmanager
-def _not_georeferenced() -> Iterator[None]:
+def not_georeferenced() -> Iterator[None]:
     """A picture that lies nowhere on the Earth is nothing to warn of."""
     from rasterio.errors import NotGeoreferencedWarning
 

@@ -125,7 +125,7 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
     finest = file.series[part.series].levels[0].shape
     told, beyond = geotiff_told(file, path), ome_xml.beyond_ome(file)
     sizes = _sizes(file, told, part)
-    shrunk = [whole / length for whole, length in zip(finest, image.shape, strict=True)]
+    shrunk = [_factor(whole, length) for whole, length in zip(finest, image.shape, strict=True)]
     return Facts(
         shape=tuple(image.shape),
         dtype=np.dtype(image.dtype),
@@ -142,6 +142,12 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
         levels=len(file.series[part.series].levels),
         about=_about(told.about, beyond, ome_xml.acquired(file, part.series)),
     )
+
+
+def _factor(whole: int, length: int) -> float:
+    """Return how much coarser a level is: a whole number where only a rest at the edge was rounded up."""
+    ratio = whole / length
+    return round(ratio) if -(-whole // max(1, round(ratio))) == length else ratio
 
 
 def _origin(beyond: Mapping[str, Any], axes: str, sizes: Sizes, shrunk: Sequence[float]) -> tuple[float, ...] | None:
