@@ -81,6 +81,10 @@ def write_root(
         "axes": _axes(volume),
         "datasets": [_dataset(level, volume) for level in levels],
         "type": "local mean",
+        "metadata": {
+            "method": "ilcore.volumes.pyramid.mean_of_cells",
+            "description": "mean of neighbouring voxels, whole numbers rounded; missing values are left out",
+        },
     }
     shown = _display(root, volume, levels[-1])
     ome = (
