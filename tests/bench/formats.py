@@ -1,6 +1,6 @@
 """Which fields of the metadata survive which format: written by the usual program of the format, read by us.
 
-    python -m tests.bench.formats          writes the tables into docs/formats.md
+python -m tests.bench.formats          writes the tables into docs/formats.md
 """
 
 import json
@@ -20,11 +20,12 @@ from rasterio.transform import Affine
 
 from ilcore.volumes import Volume, from_array, open_volume
 from ilcore.volumes.about import About
+from ilcore.volumes.axes import from_five
 from ilcore.volumes.export import export_volume
 from tests.told import channel, scan, store, voxels
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
-YES, NO = "yes", "-"
+YES, NO, NOT_ASKED = "yes", "-", ""
 Writer: TypeAlias = Callable[[Path, Volume], Path]
 
 
@@ -32,8 +33,9 @@ def stack() -> Volume:
     """A stack of a microscope that says all it can."""
     values = np.random.default_rng(0).integers(0, 4000, (2, 3, 300, 280)).astype("u2")
     volume = from_array(
-        values, "czyx", scale=(1, 2.5, 0.5, 0.25), units=(None, *["micrometer"] * 3), channels=("DAPI", "GFP"), missing=0
-    )
+        values, "czyx", scale=(1, 2.5, 0.5, 0.25), units=(None, *["micrometer"] * 3), channels=("DAPI", "GFP"),
+        missing=0,
+    )  # fmt: skip
     display = json.dumps({"channels": [channel("DAPI", "0000FF"), channel("GFP", "00FF00")]}, sort_keys=True)
     about = About(acquired="2024-05-06T07:08:09", value_scale=0.5, value_offset=3.0, attributes='{"mission": "S2"}')
     return replace(volume, display=display, about=about, origin=(0.0, 0.0, 10.0, 20.0, 30.0))
@@ -41,7 +43,7 @@ def stack() -> Volume:
 
 def earth() -> Volume:
     """A picture of the Earth that says all it can; its place is told by the transform."""
-    return replace(scan(300, 280), about=replace(scan().about, acquired="2024-05-06T07:08:09"))
+    return replace(scan(600, 520), about=replace(scan().about, acquired="2024-05-06T07:08:09"))
 
 
 def result(result_format: Any) -> Writer:
@@ -67,9 +69,9 @@ def dataset(version: int) -> Writer:
 
         about, names = volume.about, volume.axes
         coords = {axis: (axis, *_along(volume, axis)) for axis in names if axis != "c"}
-        raw = voxels(volume).reshape([length for axis, length in zip("tczyx", volume.shape, strict=True) if axis in names])
+        raw = from_five(voxels(volume), names)
         packed = {"_FillValue": volume.missing, "scale_factor": about.value_scale, "add_offset": about.value_offset}
-        array = xr.DataArray(raw, coords, names, attrs={"long_name": list(volume.channels), **packed})
+        array = xr.DataArray(raw, coords, tuple(names), attrs={"long_name": list(volume.channels), **packed})
         held = array.to_dataset(name="band")
         if about.crs:
             held = held.rio.write_crs(about.crs).rio.write_transform(Affine(*about.affine))
@@ -116,6 +118,7 @@ def _rasterio(path: Path, volume: Volume, **more: Any) -> Path:
         to.write(bands)
         if more["driver"] == "GTiff":
             to.descriptions, to.scales, to.offsets = volume.channels, [about.value_scale] * 2, [about.value_offset] * 2
+            to.build_overviews([2])
             to.update_tags(TIFFTAG_DATETIME="2024:05:06 07:08:09", **json.loads(about.attributes))
     return path
 
@@ -128,14 +131,17 @@ def ome_tiff(folder: Path, volume: Volume) -> Path:
         "axes": "CZYX", **sizes, **units, "AcquisitionDate": volume.about.acquired,
         "Channel": {"Name": list(volume.channels), "Color": colours},
     }  # fmt: skip
-    tifffile.imwrite(folder / "a.ome.tif", voxels(volume)[0], photometric="minisblack", metadata=said)
+    held = voxels(volume)[0]
+    with tifffile.TiffWriter(folder / "a.ome.tif", ome=True) as to:
+        to.write(held, photometric="minisblack", metadata=said, subifds=1)
+        to.write(held[..., ::2, ::2], photometric="minisblack", subfiletype=1, metadata=None)
     return folder / "a.ome.tif"
 
 
 def imagej(folder: Path, volume: Volume) -> Path:
     ramp, off = np.arange(256, dtype="u1"), np.zeros(256, "u1")
     said = {
-        "axes": "ZCYX", "spacing": volume.scale[2], "unit": "um", "mode": "composite", "Labels": list(volume.channels) * 3,
+        "axes": "ZCYX", "spacing": volume.scale[2], "unit": "um", "mode": "composite",
         "LUTs": [np.array([off, off, ramp]), np.array([off, ramp, off])],
     }  # fmt: skip
     per_unit = tuple(1 / volume.scale[at] for at in (4, 3))
@@ -195,8 +201,9 @@ KEPT: Mapping[str, Callable[[Volume, Volume], bool | None]] = {
     "missing value": lambda told, read: told.missing == read.missing,
     "CRS": lambda told, read: _same_system(told, read) if told.about.crs else None,
     "affine": lambda told, read: told.about.affine == read.about.affine if told.about.affine else None,
-    "value scale": lambda told, read: (told.about.value_scale, told.about.value_offset)
-    == (read.about.value_scale, read.about.value_offset),
+    "value scale": lambda told, read: (
+        (told.about.value_scale, told.about.value_offset) == (read.about.value_scale, read.about.value_offset)
+    ),
     "time": lambda told, read: told.about.acquired == read.about.acquired,
     "other attributes": lambda _, read: _said(read),
     "pyramid": lambda _, read: read.levels > 1,
@@ -216,7 +223,7 @@ def row(write: Writer, volumes: Mapping[str, Callable[[], Volume]]) -> list[str]
     """Return a cell for each field: kept by every volume that says it."""
     found = [kept(write, make()) for make in volumes.values()]
     answers = [[each[name] for each in found if each[name] is not None] for name in KEPT]
-    return [YES if answer and all(answer) else NO for answer in answers]
+    return [(YES if all(answer) else NO) if answer else NOT_ASKED for answer in answers]
 
 
 def table(formats: Mapping[str, tuple[Writer, Mapping[str, Callable[[], Volume]]]]) -> str:

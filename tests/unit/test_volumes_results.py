@@ -68,6 +68,9 @@ def test_independent_models_accept_both_versions(tmp_path, result_format):
     told = image.attributes if result_format == OLD else image.attributes.ome
     (scales,) = told.multiscales
     assert [level.path for level in scales.datasets] == ["0", "1", "2"]
+    # What the strict schemas want beside: how the levels were made.
+    assert (scales.name, scales.type) == ("scan", "local mean")
+    assert scales.metadata["method"] == "ilcore.volumes.pyramid.mean_of_cells"
     # Half a voxel further in where two were averaged, one and a half where four were.
     moved = [level.coordinateTransformations[1].translation for level in scales.datasets]
     assert [list(each) for each in moved] == [[0, 0, 0], [0, 10, 5], [0, 30, 15]]
