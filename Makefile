@@ -39,8 +39,9 @@ up: .venv/ready ## a Prefect server, the deployments and one worker on this mach
 down: ## stop what `make up` started
 	bash deploy/down.sh
 
-docs: .venv/ready ## the cards of all methods are written anew, and the examples of the documentation run as tests
+docs: .venv/ready ## cards of methods and tables of formats are written anew, and the examples of the documentation run
 	.venv/bin/il methods --markdown docs/methods.md
+	$(PY) -m tests.bench.formats
 	$(PY) -m pytest ilcore tests/unit/test_docs.py --doctest-modules -q
 
 ci: check ## exactly what CI runs: style, and all tests with the slow ones

@@ -58,6 +58,7 @@ def restore_volume(
     image: str | None = None,
     roi: str | None = None,
     missing: float | None = None,
+    result_format: Literal["ome-zarr 0.5", "ome-zarr 0.4"] = "ome-zarr 0.5",
     workers: int = 0,
     scheduler: str | None = None,
     device: str = "auto",
@@ -83,6 +84,7 @@ def restore_volume(
         image: Which image, where the source holds several.
         roi: Region of that level, such as y=0:512,x=256:768; all of it if left out.
         missing: The value that means "no data".
+        result_format: What the result is written as; 0.4 for readers that know no later one.
         workers: Local workers; 0 for one a core, or one a GPU.
         scheduler: A running Dask scheduler to join instead.
         device: auto, cpu or cuda.
@@ -93,6 +95,7 @@ def restore_volume(
     wishes = Wishes(
         method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
         seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image, roi=roi,
+        result_format=result_format,
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.scratch import Scratch, digest_of
 from ilcore.restoring.stages import coarser_levels, made_by, result_levels
 from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.destination import attributes_of
 from ilcore.volumes.pyramid import Rung
 from ilcore.volumes.write import WriteTarget, open_target
 
@@ -81,20 +81,12 @@ def _root_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage
         raise DestinationError(f"the result was wanted at {workspace.target}; it is gone; restore it again")
     if made_by(workspace.target) == plan.fingerprint:
         return
-    if is_something_else(workspace.target):
+    if attributes_of(workspace.target):
         raise DestinationError(
             f"the result of plan {plan.fingerprint[:8]} was wanted at {workspace.target}; something else stands "
             "there now; move it away, and restore again"
         )
     yield Damage(ROOT, None, "the metadata of the image are missing or cannot be read")
-
-
-def is_something_else(target: Path) -> bool:
-    """Tell whether a folder has sound metadata, whoever wrote them."""
-    try:
-        return isinstance(json.loads((target / "zarr.json").read_text()).get("attributes"), dict)
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def _places(plan: RestorationPlan, workspace: Workspace, found: list[Damage]) -> Iterator[tuple[str, list[int]]]:
