@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ilcore.volumes.axes import canonical, pick
 from ilcore.volumes.region import Five, Region, intersect, region_of, whole
+from ilcore.volumes.stores import opened_by
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target, store_errors
 
@@ -63,9 +64,9 @@ def write_root(
 def _put(root: str, attributes: dict[str, Any]) -> None:
     """One write: a reader sees no group, or all of its attributes."""
     try:
-        zarr.create_group(store=root, zarr_format=3, attributes=attributes)
+        zarr.create_group(**opened_by(root), zarr_format=3, attributes=attributes)
     except zarr.errors.ContainsGroupError:
-        zarr.open_group(store=root, mode="r+").attrs.put(attributes)
+        zarr.open_group(**opened_by(root), mode="r+").attrs.put(attributes)
 
 
 def _axes(volume: Volume) -> list[dict[str, str]]:

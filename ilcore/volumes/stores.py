@@ -1,13 +1,14 @@
 """Places: a folder on this machine, or a prefix in an object store, with the same words for both.
 
-A store is named by its URL alone. Endpoint, region, profile and credentials come from the environment of whatever process
-opens it, so a place can be pickled, printed and written into a plan. What we decide here is only patience.
+A store is named by its URL alone. Endpoint, region, profile and credentials come from the environment of whatever
+process opens it, so a place can be pickled, printed and written into a plan. What we decide here is only patience.
 """
 
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -50,13 +51,18 @@ def storage_options(url: str, *, is_patient: bool = True) -> dict[str, Any]:
     return {protocol: options for protocol in named if (options := _options(protocol, is_patient))}
 
 
-def opened_by(place: "str | Place") -> dict[str, Any]:
+def opened_by(place: "str | Place", more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what Zarr wants to open a place: `zarr.open_array(**opened_by(place))`.
 
     Always a URL, never a file system object: a synchronous one cannot be used from Zarr's own event loop.
+
+    Args:
+        place: Path or URL.
+        more: Options of the caller's, which win over ours.
     """
     address = str(place)
-    return {"store": address, "storage_options": storage_options(address) or None if is_remote(address) else None}
+    options = {**(storage_options(address) if is_remote(address) else {}), **(more or {})}
+    return {"store": address, "storage_options": options or None}
 
 
 def write_text(place: Place, text: str) -> None:
@@ -143,8 +149,10 @@ def trouble(error: BaseException) -> StoreError | None:
     cause = _cause(error)
     if cause is None:
         return None
+    # An endpoint may have been given with a name and a password in it.
+    told = re.sub(r"//[^/@\s]*@", "//", str(cause))
     return StoreError(
-        f"an object store that answers was wanted, got {type(cause).__name__}: {cause}; check that it runs, and "
+        f"an object store that answers was wanted, got {type(cause).__name__}: {told}; check that it runs, and "
         "endpoint, region and credentials in the environment (AWS_ENDPOINT_URL, AWS_PROFILE ...), then run again"
     )
 
@@ -169,8 +177,10 @@ def _options(protocol: str, is_patient: bool) -> dict[str, Any]:
             "connect_timeout": seconds[0], "read_timeout": seconds[1],
             "retries": {"mode": "standard", "total_max_attempts": attempts},
         }  # fmt: skip
-        # A listing that is remembered hides what other processes write.
-        return {"use_listings_cache": False, "config_kwargs": config | conf.get("s3", {}).get("config_kwargs", {})}
+        # A listing that is remembered hides what other processes write. What the user's own configuration of fsspec
+        # says of the client wins whole, and is left there: these options travel with a place, its may hold secrets.
+        own = "config_kwargs" in conf.get("s3", {})
+        return {"use_listings_cache": False} | ({} if own else {"config_kwargs": config})
     if protocol in ("http", "https"):
         from aiohttp import ClientTimeout
 
@@ -183,7 +193,8 @@ def _cause(error: BaseException) -> BaseException | None:
     from aiohttp import ClientError as HttpError
     from botocore.exceptions import BotoCoreError, ClientError
 
-    seen: BaseException | None = error
+    # "There is none" is an answer.
+    seen: BaseException | None = None if isinstance(error, FileNotFoundError) else error
     while seen is not None:
         if isinstance(seen, BotoCoreError | ClientError | HttpError):
             return seen

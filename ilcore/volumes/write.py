@@ -19,6 +19,7 @@ from ilcore.grammar.errors import BadInput, CorruptData, DestinationError
 from ilcore.volumes.axes import canonical, from_five, pick, read_axes, source_index, spread, to_five
 from ilcore.volumes.layout import Layout, layout_for
 from ilcore.volumes.region import Five, Region, aligned, five, inside, region_of, size, words
+from ilcore.volumes.stores import opened_by, trouble
 from ilcore.volumes.volume import Reopened
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
@@ -29,7 +30,7 @@ class WriteTarget(Reopened):
     """An array that regions are written to, by many processes if each keeps to whole units.
 
     Args:
-        path: Where the array lies.
+        path: Where the array lies: a path, or a URL.
         axes: The axes it has, in the order t c z y x.
         shape: Size, t c z y x.
         dtype: Name of the type.
@@ -47,7 +48,7 @@ class WriteTarget(Reopened):
     @cached_property
     def array(self) -> "zarr.Array[Any]":
         """The open array."""
-        return zarr.open_array(store=self.path, mode="r+")
+        return zarr.open_array(**opened_by(self.path), mode="r+")
 
     @property
     def count(self) -> int:
@@ -159,7 +160,7 @@ def create_array(
     plan = layout or layout_for(shape)
     with store_errors(path):
         zarr.create_array(
-            store=path,
+            **opened_by(path),
             shape=pick(shape, kept),
             chunks=pick(plan.chunks, kept),
             shards=pick(plan.shards, kept) if plan.shards else None,
@@ -180,7 +181,7 @@ def open_target(path: str) -> WriteTarget:
         DestinationError: There is no such array.
     """
     with store_errors(path):
-        array = zarr.open_array(store=path, mode="r+")
+        array = zarr.open_array(**opened_by(path), mode="r+")
     names = "".join(str(name) for name in getattr(array.metadata, "dimension_names", None) or ())
     axes = read_axes(names, array.shape, path)
     shape, chunks = five(spread(array.shape, axes, 1)), five(spread(array.chunks, axes, 1))
@@ -202,7 +203,11 @@ def store_errors(path: str) -> Iterator[None]:
             yield
     except (zarr.errors.ContainsArrayError, zarr.errors.ContainsGroupError, zarr.errors.NodeNotFoundError) as error:
         raise DestinationError(f"a place for an array was wanted at {path}; {error}") from error
-    except OSError as error:
+    except Exception as error:
+        if (told := trouble(error)) is not None:
+            raise told from error
+        if not isinstance(error, OSError):
+            raise
         if isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError) or error.errno in FULL:
             raise DestinationError(
                 f"a place to write to was wanted at {path}; got {error}; free some space or choose another"
