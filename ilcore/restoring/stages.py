@@ -34,6 +34,7 @@ from ilcore.volumes.destination import check_destination, estimated_bytes
 from ilcore.volumes.ome_zarr import Level, write_root
 from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import Rung, rungs
+from ilcore.volumes.stores import Place, remove
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
 
@@ -63,7 +64,8 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
         DestinationError: When the disk refuses.
     """
     # After a kill while publishing, staging may hold the previous result.
-    finish_publishing(workspace.staging, workspace.target)
+    if finish_publishing(workspace.staging, workspace.target):
+        workspace.forget_staging()
     if not overwrite and _is_published(plan, workspace):
         _tidy(workspace)
         return Standing(is_published=True)
@@ -77,8 +79,9 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
         check_start_weights(plan)
         # Nothing is changed before this line: what is refused leaves no trace.
         workspace.clear()
+        workspace.begin(plan)
     if may_replace:
-        workspace.overwrite.touch()
+        write_text(workspace.overwrite, "")
     write_text(workspace.plan, plan.to_yaml())
     keep_start_weights(plan, workspace)
     target = _staged(plan, workspace)
@@ -103,7 +106,7 @@ def _fingerprint_there(workspace: Workspace) -> str | None:
         return "unreadable"
 
 
-def made_by(target: Path) -> str | None:
+def made_by(target: Place) -> str | None:
     """Return the fingerprint of the plan that a published result was made with; None for anything else."""
     try:
         about = json.loads((target / "zarr.json").read_text())["attributes"]["ilcore"]
@@ -138,10 +141,10 @@ def _checked_source(plan: RestorationPlan) -> Volume:
 
 
 def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
-    path = workspace.staging / "0"
-    if (path / "zarr.json").exists():
-        return open_target(str(path))
-    return create_array(str(path), shape=plan.source.shape, dtype=plan.source.dtype, axes=plan.source.axes)
+    place = workspace.staging / "0"
+    if (place / "zarr.json").exists():
+        return open_target(str(place))
+    return create_array(str(place), shape=plan.source.shape, dtype=plan.source.dtype, axes=plan.source.axes)
 
 
 def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> BlockReport:
@@ -152,6 +155,7 @@ def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> 
     Raises:
         CorruptData: When a tile is not what its worker wrote, or the written block is not what was sent.
     """
+    workspace.check_plan(plan)
     target = open_target(str(workspace.staging / "0"))
     values, clipped = block_of(plan, workspace, target.block(number))
     target.write(target.block(number), values)
@@ -227,9 +231,11 @@ def coarser_levels(plan: RestorationPlan, workspace: Workspace) -> tuple[Rung, .
 
 def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
     """Write the root metadata that makes staging, whose levels are all written, a readable image."""
-    for orphan in workspace.staging.rglob("*.partial"):
-        # What a killed writer had not given its name yet.
-        orphan.unlink()
+    workspace.check_lock()
+    if isinstance(workspace.staging, Path):
+        for orphan in workspace.staging.rglob("*.partial"):
+            # What a killed writer had not given its name yet.
+            orphan.unlink()
     volume = open_source(plan)
     levels = (Level("0", volume.shape), *(rung.level for rung in coarser_levels(plan, workspace)))
     about = {
@@ -261,14 +267,16 @@ def read_findings(workspace: Workspace) -> QAReport:
     return QAReport(tuple(Finding(**finding) for finding in record["findings"]))
 
 
-def publish_result(plan: RestorationPlan, workspace: Workspace) -> Path:
+def publish_result(plan: RestorationPlan, workspace: Workspace) -> Place:
     """Put the result in its place in one step, then note it and remove the scratch.
 
     Raises:
         DestinationError: When the disk refuses; result and previous result are both whole then.
     """
-    if workspace.staging.exists():
-        publish(workspace.staging, workspace.target, overwrite=workspace.overwrite.exists())
+    if (staging := workspace.staging).exists():
+        workspace.check_lock(is_sure=True)
+        publish(staging, workspace.target, overwrite=workspace.overwrite.exists())
+        workspace.forget_staging()
     _tidy(workspace)
     return workspace.target
 
@@ -278,5 +286,8 @@ def _tidy(workspace: Workspace) -> None:
     record = json.loads(workspace.record.read_text())
     if not record["published"]:
         write_text(workspace.record, json.dumps(record | {"published": True}, indent=2))
-    shutil.rmtree(workspace.scratch, ignore_errors=True)
-    workspace.overwrite.unlink(missing_ok=True)
+    if isinstance(workspace.scratch, Path):
+        shutil.rmtree(workspace.scratch, ignore_errors=True)
+    else:
+        remove(workspace.scratch)
+    remove(workspace.overwrite)

@@ -4,6 +4,7 @@ A store is named by its URL alone. Endpoint, region, profile and credentials com
 process opens it, so a place can be pickled, printed and written into a plan. What we decide here is only patience.
 """
 
+import os
 import re
 import shutil
 import tempfile
@@ -29,7 +30,7 @@ CONNECT_SECONDS, READ_SECONDS, HASTY_SECONDS = 5, 30, 3
 WAITS_SECONDS = (0.5, 1, 2, 4, 8, 16, 16, 16)
 
 
-def place_of(uri: "str | Place", *, is_patient: bool = True) -> Place:
+def place_of(uri: "str | os.PathLike[str] | UPath", *, is_patient: bool = True) -> Place:
     """Return a place by its path or URL.
 
     Args:
@@ -39,7 +40,7 @@ def place_of(uri: "str | Place", *, is_patient: bool = True) -> Place:
     Raises:
         BadInput: The URL carries credentials.
     """
-    address = normalised(uri if isinstance(uri, str) else str(uri))
+    address = normalised(str(uri))
     return UPath(address, **storage_options(address, is_patient=is_patient)) if is_remote(address) else Path(address)
 
 
