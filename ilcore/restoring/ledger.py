@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from zarr.codecs import Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
+from ilcore.volumes.stores import Place, opened_by
 from ilcore.volumes.write import store_errors
 
 #: Meaning of the numbers in `status`.
@@ -60,7 +60,7 @@ class BlockReport:
 class Ledger:
     """The ledger of one run; picklable, opened where it is used."""
 
-    path: Path
+    path: Place
     grid: TileGrid
 
     def create(self, blocks: int) -> None:
@@ -78,17 +78,18 @@ class Ledger:
         }
         shape = self.grid.grid_shape
         chunk = (1, *(min(u, n) for u, n in zip(self.grid.unit, shape[1:], strict=True)))
-        partial = self.path.with_name(self.path.name + ".partial")
-        group = zarr.create_group(partial, overwrite=True, attributes=attributes)
-        _array(group, "tiles", (*shape, _TILE.itemsize), (*chunk, _TILE.itemsize), "u1", 0)
-        _array(group, "curve", (*shape, CURVE, 2), (*chunk, CURVE, 2), "f4", np.nan)
-        _array(group, "seam", shape, chunk, "f4", np.nan)
-        _array(group, "blocks", (blocks, _BLOCK.itemsize), (min(blocks, BLOCKS), _BLOCK.itemsize), "u1", 0)
-        partial.rename(self.path)
+        path = self.path
+        with store_errors(str(path)):
+            _array(path, "tiles", (*shape, _TILE.itemsize), (*chunk, _TILE.itemsize), "u1", 0)
+            _array(path, "curve", (*shape, CURVE, 2), (*chunk, CURVE, 2), "f4", np.nan)
+            _array(path, "seam", shape, chunk, "f4", np.nan)
+            _array(path, "blocks", (blocks, _BLOCK.itemsize), (min(blocks, BLOCKS), _BLOCK.itemsize), "u1", 0)
+            # The group last: without it there is no ledger.
+            zarr.create_group(**opened_by(path), attributes=attributes)
 
     @cached_property
     def _group(self) -> "zarr.Group":
-        return zarr.open_group(self.path, mode="r+")
+        return zarr.open_group(**opened_by(self.path), mode="r+")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "grid": self.grid}
@@ -255,9 +256,10 @@ class Book:
             self.held.clear()
 
 
-def _array(group: "zarr.Group", name: str, shape: Sequence[int], chunk: Sequence[int], kind: str, fill: float) -> None:
-    group.create_array(
-        name, shape=tuple(shape), chunks=tuple(chunk), dtype=kind, fill_value=fill, compressors=(Crc32cCodec(),),
+def _array(path: Place, name: str, shape: Sequence[int], chunk: Sequence[int], kind: str, fill: float) -> None:
+    zarr.create_array(
+        **opened_by(path / name), shape=tuple(shape), chunks=tuple(chunk), dtype=kind, fill_value=fill,
+        compressors=(Crc32cCodec(),), overwrite=True,
     )  # fmt: skip
 
 

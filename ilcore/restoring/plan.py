@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.tiling.grid import TileGrid
+from ilcore.volumes.stores import Place
 
 Three = tuple[int, int, int]
 Five = tuple[int, int, int, int, int]
@@ -192,7 +192,7 @@ class RestorationPlan(_Frozen):
             ) from error
 
 
-def read_plan(path: Path) -> RestorationPlan:
+def read_plan(path: Place) -> RestorationPlan:
     """Read a plan file.
 
     Raises:

@@ -22,6 +22,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
+
+from upath import UPath
 
 from ilcore.grammar.errors import BadPlan, Busy, DestinationError
 from ilcore.restoring.plan import RestorationPlan, read_plan
@@ -104,7 +107,7 @@ class Workspace:
 
     @contextmanager
     def _locked_in_store(self) -> Iterator[None]:
-        lock = StoreLock(self.lock, str(self.target))
+        lock = StoreLock(cast(UPath, self.lock), str(self.target))
         try:
             lock.take()
         except FileNotFoundError as error:
@@ -155,7 +158,7 @@ class Workspace:
     def _open_lock(self) -> int:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            return os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
+            return os.open(str(self.lock), os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise DestinationError(
                 f"a folder to work in was wanted at {self.root}; got {error}; choose another target"
@@ -164,7 +167,7 @@ class Workspace:
     def _leave(self) -> None:
         # While the lock is still held: whoever takes a lock file that was removed notices, and makes another.
         with suppress(OSError):
-            if os.listdir(self.root) == [self.lock.name]:
+            if os.listdir(str(self.root)) == [self.lock.name]:
                 self.lock.unlink()
                 self.root.rmdir()
 
@@ -197,7 +200,7 @@ def _take(handle: int, workspace: Workspace) -> bool:
         raise Busy(
             f"one run at a time may work on {workspace.target}, got another (process {holder}); wait for it, or stop it"
         ) from error
-    if not _is_at(handle, workspace.lock):
+    if not _is_at(handle, Path(str(workspace.lock))):
         os.close(handle)
         return False
     os.ftruncate(handle, 0)

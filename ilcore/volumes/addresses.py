@@ -12,7 +12,7 @@ SECRET_NAMES = ("sig", "key", "auth", "pwd")
 _CHAIN = re.compile(r"[a-z][a-z0-9+.-]*::")
 
 
-def is_remote(uri: str | os.PathLike[str]) -> bool:
+def is_remote(uri: object) -> bool:
     """Tell whether a place is a URL of a store rather than a local path."""
     text = _text(uri)
     return not text.startswith("file://") and ("://" in text or _CHAIN.match(text) is not None)
@@ -72,6 +72,6 @@ def _secret(link: str) -> str | None:
     return None
 
 
-def _text(uri: str | os.PathLike[str]) -> str:
+def _text(uri: object) -> str:
     # A place in a store is path-like for nobody but itself: its words are its URL.
     return uri if isinstance(uri, str) else os.fspath(uri) if isinstance(uri, os.PathLike) else str(uri)

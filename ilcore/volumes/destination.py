@@ -73,8 +73,8 @@ def place_of_result(destination: str | os.PathLike[str] | UPath) -> Place:
         return place
     if place.protocol not in WRITABLE or not place.path.strip("/").partition("/")[2]:
         raise BadInput(
-            f"a local folder or s3://bucket/name.ome.zarr was wanted for the result, got {place}; other stores are only "
-            "read from: publish here, then copy it"
+            f"a local folder or s3://bucket/name.ome.zarr was wanted for the result, got {place}; other stores are "
+            "only read from: publish here, then copy it"
         )
     return place
 

@@ -128,6 +128,6 @@ def _complete(staging: UPath) -> Mapping[str, Any]:
         raise DestinationError(f"a complete result was wanted at {staging}; {error}") from error
     if not volume.format.startswith("ome-zarr") or not (root := _root(staging)):
         raise DestinationError(
-            f"a complete OME-Zarr with {ROOT} was wanted at {staging}, got {volume.format}; write its root metadata first"
+            f"a complete OME-Zarr with {ROOT} was wanted at {staging}, got {volume.format}; write its root first"
         )
     return root

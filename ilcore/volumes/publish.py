@@ -29,7 +29,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from upath import UPath
 
@@ -86,7 +86,7 @@ def publish(staging: Somewhere, destination: Somewhere, overwrite: bool = False)
         StoreError: The store does not answer.
     """
     if is_remote(destination):
-        publish_generation(UPath(place_of(str(staging))), UPath(place_of(str(destination))), overwrite)
+        publish_generation(_in_store(staging), _in_store(destination), overwrite)
         return
     places = _places(staging, destination)
     try:
@@ -115,7 +115,7 @@ def finish_publishing(staging: Somewhere, destination: Somewhere) -> bool:
         DestinationError: The folders were moved by others, so that new and old cannot be told apart.
     """
     if is_remote(destination):
-        return finish_generation(place_of(str(staging)), UPath(place_of(str(destination))))
+        return finish_generation(_in_store(staging), _in_store(destination))
     places = _places(staging, destination)
     note = _read(places.note)
     if note is None or not places.destination.parent.is_dir():
@@ -128,6 +128,10 @@ def finish_publishing(staging: Somewhere, destination: Somewhere) -> bool:
     if published:
         _remove(places.previous)
     return published and not places.staging.exists()
+
+
+def _in_store(place: Somewhere) -> UPath:
+    return cast(UPath, place_of(place))
 
 
 def _places(staging: Somewhere, destination: Somewhere) -> _Places:

@@ -105,7 +105,7 @@ def entries(place: Place) -> list[Any]:
     """Return what lies directly in a place; nothing where the place is not there."""
     try:
         return sorted(place.iterdir(), key=lambda each: each.name)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -125,9 +125,16 @@ def at_hand(place: Place) -> Iterator[Path]:
         yield copy
 
 
-def is_trouble(error: BaseException) -> bool:
-    """Tell whether an error is a store's: it does not answer, or refuses us. What it holds is not damaged then."""
-    return _cause(error) is not None
+@contextmanager
+def put_by(place: Place) -> Iterator[Path]:
+    """Lend a local file whose content is put into a place in the end, for libraries that know nothing else."""
+    if isinstance(place, Path):
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="il-") as folder:
+        made = Path(folder) / place.name
+        yield made
+        write_bytes(place, made.read_bytes())
 
 
 @contextmanager
