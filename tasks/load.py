@@ -16,6 +16,7 @@ from ilcore.restoring.work import work_of
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.open import open_volume
+from ilcore.volumes.stores import check_answers
 
 MODELS = "models:/"
 
@@ -58,6 +59,8 @@ def check_early(source: str, target: str, wishes: Wishes) -> None:
     Raises:
         ILError: As planning or publishing would, later.
     """
+    for place in (source, target):
+        check_answers(place)
     open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing, image=wishes.image)
     check_destination(target, source, overwrite=True)
     check_free(target)

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: SeaweedFS, in a folder and on ports of its own, that can be stopped and started again."""
+"""A real S3 server on loopback: SeaweedFS, in a folder and on ports of its own, killed and started at will."""
 
 import contextlib
 import json
@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ STARTING_SECONDS = 60
 
 
 class S3Server:
-    """One server with one identity; buckets and objects outlive `kill` and `restart`."""
+    """One server with one identity and one bucket; objects outlive `kill` and `restart`."""
+
+    bucket = "il-tests"
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, _free_ports()
@@ -55,35 +58,39 @@ class S3Server:
                 raise AssertionError((self.folder / "log").read_text()[-4000:])
             time.sleep(0.1)
 
-    def stop(self) -> None:
-        """Let the server end by itself."""
-        self._end(signal.SIGTERM)
-
     def kill(self) -> None:
-        """End the server as a power cut would."""
-        self._end(signal.SIGKILL)
+        """End the server as a power cut would; it takes a quarter of a minute to end by itself."""
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        for name in "fs":
+            Path(f"/tmp/il-{name}{self.port}.sock").unlink(missing_ok=True)
 
+    @cached_property
     def files(self) -> s3fs.S3FileSystem:
-        """Return a client of our own, which forgets nothing and caches nothing."""
+        """A client of our own, which caches nothing."""
         return s3fs.S3FileSystem(
             key=KEY, secret=SECRET, endpoint_url=self.endpoint, use_listings_cache=False, skip_instance_cache=True,
             config_kwargs={"connect_timeout": 2, "read_timeout": 10, "retries": {"total_max_attempts": 2}},
         )  # fmt: skip
 
-    def objects(self, prefix: str) -> dict[str, bytes]:
-        """Return every object under a prefix by its name there."""
-        files = self.files()
+    def objects(self, url: str) -> dict[str, bytes]:
+        """Return every object under a URL by its name there."""
+        files, prefix = self.files, url.removeprefix("s3://").rstrip("/")
         with contextlib.suppress(FileNotFoundError):
             return {name.removeprefix(prefix).lstrip("/"): files.cat_file(name) for name in files.find(prefix)}
         return {}
 
     def _answers(self) -> bool:
-        files = self.files()
+        files = self.files
         try:
-            if not files.exists("ready"):
-                files.mkdir("ready")
-            files.pipe_file("ready/probe", b"ready")
-            return bool(files.cat_file("ready/probe") == b"ready")
+            if not files.exists(self.bucket):
+                files.mkdir(self.bucket)
+            files.pipe_file(f"{self.bucket}/probe", b"ready")
+            return bool(files.cat_file(f"{self.bucket}/probe") == b"ready")
         except Exception:
             return False
 
@@ -103,20 +110,6 @@ class S3Server:
         }  # fmt: skip
         words = [f"-{name}={value}" for name, value in options.items()]
         return [str(_weed()), f"-logdir={self.folder}", "server", *words, "-filer", "-s3"]
-
-    def _end(self, how: signal.Signals) -> None:
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, how)
-        try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        self.process = None
-        for name in "fs":
-            Path(f"/tmp/il-{name}{self.port}.sock").unlink(missing_ok=True)
 
 
 def _weed() -> Path:

@@ -12,13 +12,13 @@ from upath import UPath
 
 from ilcore.grammar.errors import BadInput, DestinationError
 from ilcore.volumes.addresses import is_remote, normalised
-from ilcore.volumes.stores import Place, answered, entries, place_of, remove, write_text
+from ilcore.volumes.stores import S3, Place, answered, entries, place_of, remove, write_text
 from ilcore.volumes.volume import Volume
 
 #: A folder with one of these is something that Zarr wrote, and may be replaced when asked.
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
 #: Stores that can be written to; they must refuse to write on a condition, or two runs could not be kept apart.
-WRITABLE = ("s3", "s3a")
+WRITABLE = S3
 #: How generations of a result in a store are called: after the fingerprint of their plan.
 GENERATION = re.compile(r"[0-9a-f]{8}(-\d+)?")
 #: All levels of a pyramid together, as a share of the finest.

@@ -23,6 +23,7 @@ from ilcore.volumes.addresses import is_remote, normalised, protocols
 Place: TypeAlias = Path | UPath
 Answer = TypeVar("Answer")
 
+S3 = ("s3", "s3a")
 #: Attempts of one request to S3. Waits double up to 20 s with jitter: 15 of them bridge an outage of at least a minute.
 ATTEMPTS, HASTY_ATTEMPTS = 16, 2
 CONNECT_SECONDS, READ_SECONDS, HASTY_SECONDS = 5, 30, 3
@@ -152,6 +153,19 @@ def answered() -> Iterator[None]:
         raise told from error
 
 
+def check_answers(uri: str) -> None:
+    """Refuse at once a store that does not answer, or refuses us, before anybody waits for it patiently.
+
+    Raises:
+        BadInput: The URL carries credentials.
+        StoreError: It does not answer, or refuses us.
+    """
+    place = place_of(uri, is_patient=False)
+    if not isinstance(place, Path) and protocols(str(place))[0] in S3:
+        with answered():
+            place.exists()
+
+
 def trouble(error: BaseException) -> StoreError | None:
     """Return what to say of a store's trouble, or None where an error is something else."""
     cause = _cause(error)
@@ -178,7 +192,7 @@ def patiently(call: Callable[[], Answer]) -> Answer:
 
 
 def _options(protocol: str, is_patient: bool) -> dict[str, Any]:
-    if protocol in ("s3", "s3a"):
+    if protocol in S3:
         seconds = (CONNECT_SECONDS, READ_SECONDS) if is_patient else (HASTY_SECONDS, HASTY_SECONDS)
         attempts = ATTEMPTS if is_patient else HASTY_ATTEMPTS
         config = {
