@@ -33,7 +33,7 @@ from ilcore.volumes.generations import new_generation, sweep
 from ilcore.volumes.store_lock import StoreLock
 from ilcore.volumes.stores import Place, answered, entries, remove, write_text
 
-__all__ = ["Workspace", "write_text"]
+__all__ = ["Workspace", "give_back_locks", "write_text"]
 
 #: The locks in stores that this process holds, by their places.
 _HELD: dict[str, StoreLock] = {}
@@ -118,7 +118,7 @@ class Workspace:
         try:
             yield
         finally:
-            del _HELD[str(self.lock)]
+            _HELD.pop(str(self.lock), None)
             with suppress(Exception):
                 is_empty = [place.name for place in entries(self.root)] == [self.lock.name]
             lock.release(is_last=is_empty)
@@ -188,6 +188,12 @@ class Workspace:
         """Note that nothing is in the making any more: what was is published."""
         if not isinstance(self.target, Path):
             remove(self.generation)
+
+
+def give_back_locks() -> None:
+    """Give back what this process holds in stores, when it is about to stop without unwinding."""
+    for lock in tuple(_HELD.values()):
+        lock.release()
 
 
 def _take(handle: int, workspace: Workspace) -> bool:
