@@ -45,7 +45,7 @@ def standing(target: str) -> dict[str, Any]:
         "scope": plan.scope,
         "why": plan.why,
     }
-    if workspace.ledger.exists():
+    if (workspace.ledger / "zarr.json").exists():
         found |= _counts(Ledger(workspace.ledger, plan.tile_grid))
     record = _record(workspace) if workspace.record.exists() else None
     if record is None:

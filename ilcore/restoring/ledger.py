@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from zarr.codecs import Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
-from ilcore.volumes.stores import Place, opened_by
+from ilcore.volumes.stores import Place, opened_by, remove
 from ilcore.volumes.write import store_errors
 
 #: Meaning of the numbers in `status`.
@@ -78,14 +79,17 @@ class Ledger:
         }
         shape = self.grid.grid_shape
         chunk = (1, *(min(u, n) for u, n in zip(self.grid.unit, shape[1:], strict=True)))
-        path = self.path
+        # On a disk it gets its name when it is whole; in a store the group, which makes it a ledger, comes last.
+        path = self.path.with_name(self.path.name + ".partial") if isinstance(self.path, Path) else self.path
         with store_errors(str(path)):
+            remove(path)
             _array(path, "tiles", (*shape, _TILE.itemsize), (*chunk, _TILE.itemsize), "u1", 0)
             _array(path, "curve", (*shape, CURVE, 2), (*chunk, CURVE, 2), "f4", np.nan)
             _array(path, "seam", shape, chunk, "f4", np.nan)
             _array(path, "blocks", (blocks, _BLOCK.itemsize), (min(blocks, BLOCKS), _BLOCK.itemsize), "u1", 0)
-            # The group last: without it there is no ledger.
             zarr.create_group(**opened_by(path), attributes=attributes)
+            if isinstance(path, Path):
+                path.rename(str(self.path))
 
     @cached_property
     def _group(self) -> "zarr.Group":
@@ -259,7 +263,7 @@ class Book:
 def _array(path: Place, name: str, shape: Sequence[int], chunk: Sequence[int], kind: str, fill: float) -> None:
     zarr.create_array(
         **opened_by(path / name), shape=tuple(shape), chunks=tuple(chunk), dtype=kind, fill_value=fill,
-        compressors=(Crc32cCodec(),), overwrite=True,
+        compressors=(Crc32cCodec(),),
     )  # fmt: skip
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
 from ilcore import open_volume
 from ilcore.grammar.region import whole
 from ilcore.restoring.alone import carry_out
@@ -55,21 +57,25 @@ def test_a_scan_is_restored_in_a_store_and_no_secret_is_left_anywhere(
     il: Il, scan: Path, bucket: str, s3_server: S3Server, prefect_server: PrefectServer, tmp_path: Path
 ) -> None:
     target = f"{bucket}/clean.ome.zarr"
-    answers = {
-        "plan": il("plan", scan, target, *QUICK[:-2], "--save", tmp_path / "plan.yaml"),
-        "restore": il("restore", scan, target, *QUICK, "--workers", 2),
-        "again": il("resume", target),
-        "status": il("status", target, "--json"),
-        "qa": il("qa", target, "--json"),
-        "report": il("report", target, "--copy", tmp_path / "report.html"),
+    answers = {"restore": il("restore", scan, target, *QUICK, "--workers", 2)}
+    page = tmp_path / "report.html"
+    asked = {
+        "status": ["--json"],
+        "qa": ["--json"],
+        "report": ["--copy", page],
+        "plan": ["--save", tmp_path / "plan.yaml"],
     }
+    for word, options in asked.items():
+        places = [target] if word != "plan" else [scan, target]
+        told = CliRunner().invoke(app, [word, *map(str, [*places, *options])])
+        answers[word] = told.exit_code, told.stdout, told.stderr
     assert {name: code for name, (code, _, _) in answers.items()} == dict.fromkeys(answers, 0), answers
     assert json.loads(answers["status"][1])["state"] == "published"
     assert json.loads(answers["qa"][1])["verdict"] in ("pass", "warn")
     assert open_volume(target).shape == (1, 1, 1, 192, 256)
     found = {**s3_server.objects(target), **s3_server.objects(f"{target}.il")}
     assert {"zarr.json", "report.html", "record.json", "plan.yaml"} <= set(found)
-    assert b"data:image/png" in (tmp_path / "report.html").read_bytes() == found["report.html"]
+    assert b"data:image/png" in page.read_bytes() == found["report.html"]
 
     told = [text.encode() for answer in answers.values() for text in answer[1:]]
     kept = [path for home in (prefect_server.home, tmp_path) for path in home.rglob("*") if path.is_file()]
