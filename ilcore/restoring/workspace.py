@@ -29,7 +29,7 @@ from upath import UPath
 from ilcore.grammar.errors import BadPlan, Busy, DestinationError
 from ilcore.restoring.plan import RestorationPlan, read_plan
 from ilcore.volumes.destination import place_of_result
-from ilcore.volumes.generations import new_generation, sweep
+from ilcore.volumes.generations import new_generation, published_generation, sweep
 from ilcore.volumes.store_lock import StoreLock
 from ilcore.volumes.stores import Place, answered, entries, remove, write_text
 
@@ -71,6 +71,11 @@ class Workspace:
             return self.target / self.generation.read_text()
         except FileNotFoundError:
             return self.target / "none"
+
+    @property
+    def published(self) -> Place:
+        """Return where the levels of the published result lie: in the target, in a store in a folder of it."""
+        return self.target if isinstance(self.target, Path) else published_generation(self.target)
 
     def __getattr__(self, name: str) -> Place:
         if name not in _PLACES:

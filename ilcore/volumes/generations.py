@@ -32,6 +32,12 @@ def new_generation(target: UPath, fingerprint: str) -> str:
     return next(name for n in count(1) if (name := first if n == 1 else f"{first}-{n}") not in taken)
 
 
+def published_generation(target: UPath) -> UPath:
+    """Return where the levels lie that the root leads to: a generation, or the target itself."""
+    names = _led_to(_root(target))
+    return target / names.pop() if len(names) == 1 and GENERATION.fullmatch(next(iter(names))) else target
+
+
 def sweep(target: UPath) -> None:
     """Delete generations that were begun and given up: those that the root does not lead to."""
     kept = _led_to(_root(target))

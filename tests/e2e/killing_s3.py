@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import s3fs
 import torch
+from aiobotocore.client import AioBaseClient
 
 from ilcore.methods.catalogue import METHODS
 from ilcore.restoring import alone
@@ -32,7 +32,7 @@ PLACES = (
 )  # fmt: skip
 #: Kills before any writing.
 RANDOM = 2
-WRITING = ("put_object", "delete_object", "delete_objects")
+WRITING = ("PutObject", "DeleteObject", "DeleteObjects")
 
 
 def main(plan_path: str, prefix: str) -> None:
@@ -77,15 +77,15 @@ def _killed(plan: RestorationPlan, words: str, at: int) -> None:
 
 def _watch(told: Callable[[str], Any]) -> None:
     """Tell of every object that is written or deleted, just before it is."""
-    call = s3fs.S3FileSystem._call_s3
+    call = AioBaseClient._make_api_call
 
-    async def watched(self: Any, method: str, *given: Any, **more: Any) -> Any:
+    async def watched(self: Any, method: str, given: Any) -> Any:
         if method in WRITING:
-            for each in more.get("Delete", {"Objects": [more]})["Objects"]:
+            for each in given.get("Delete", {"Objects": [given]})["Objects"]:
                 told(each["Key"])
-        return await call(self, method, *given, **more)
+        return await call(self, method, given)
 
-    s3fs.S3FileSystem._call_s3 = watched
+    AioBaseClient._make_api_call = watched
 
 
 if __name__ == "__main__":

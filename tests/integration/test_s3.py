@@ -89,6 +89,7 @@ def test_the_same_bytes_as_on_a_disk(picture, bucket, s3_server, tmp_path):
         f"{name}/0",
         f"{name}/1",
     ]
+    assert Workspace.of(plan.target).published.name == name
     result = open_volume(plan.target)
     assert (result.format, result.levels) == ("ome-zarr 0.5", 2)
     region = ((0, 1), (0, 1), (0, 1), (10, 200), (20, 60))

@@ -85,6 +85,11 @@ def test_what_travels_with_a_place_is_no_secret(monkeypatch):
     assert str(pickle.loads(pickle.dumps(workspace)).ledger) == "s3://bucket/out.ome.zarr.il/ledger.zarr"
 
 
+def test_a_public_bucket_wants_no_credentials(monkeypatch):
+    monkeypatch.setitem(conf, "s3", {"anon": "true"})
+    assert place_of("s3://public/a.zarr").fs.anon
+
+
 def test_what_a_store_answers_is_told_without_the_name_and_password_of_its_endpoint():
     error = EndpointConnectionError(endpoint_url="http://me:hush@127.0.0.1:9/bucket/a")
     with pytest.raises(StoreError, match="127.0.0.1:9/bucket/a") as told, answered():
