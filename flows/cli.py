@@ -23,6 +23,7 @@ app = typer.Typer(
       il plan scan.tif clean.ome.zarr      what would be done, and why
       il restore scan.tif clean.ome.zarr   do it
       il report clean.ome.zarr             where the pictures are
+      il verify clean.ome.zarr             is it still what was written?
 
     Interrupted? [bold]il resume clean.ome.zarr[/] goes on where it was, to the same bytes.
 
@@ -78,6 +79,7 @@ def plan(
     axes: say.Axes = None,
     level: say.Level = 0,
     image: say.Image = None,
+    roi: say.Roi = None,
     missing: say.Missing = None,
     tracking_uri: say.Tracking = None,
     save: Annotated[str | None, typer.Option(help="write the plan to this YAML file, for `il restore --plan`")] = None,
@@ -94,7 +96,7 @@ def plan(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image,
+            missing=missing, image=image, roi=roi,
         )  # fmt: skip
         show_plan(make_plan(source, target, wishes, tracking_uri), save)
 
@@ -116,6 +118,7 @@ def restore(
     axes: say.Axes = None,
     level: say.Level = 0,
     image: say.Image = None,
+    roi: say.Roi = None,
     missing: say.Missing = None,
     workers: say.Workers = 0,
     scheduler: say.Scheduler = None,
@@ -128,6 +131,8 @@ def restore(
     \b
     il restore scan.tif clean.ome.zarr
     il restore scan.ome.zarr clean.ome.zarr --method zs_n2n --steps 500 --workers 8
+    il restore scan.ome.zarr preview.ome.zarr --level 2
+    il restore scan.ome.zarr corner.ome.zarr --roi y=0:512,x=0:512
     il restore holes.tif filled.ome.zarr --task inpaint --missing 0
     il restore --plan plan.yaml --device cuda
     """
@@ -146,7 +151,7 @@ def restore(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image,
+            missing=missing, image=image, roi=roi,
         )  # fmt: skip
         raise typer.Exit(run_volume(source, target, wishes, running))
 
@@ -196,6 +201,28 @@ def qa(target: say.Target, json: Annotated[bool, typer.Option("--json", help="fo
         found = judgement(target)
         show_verdict(found, as_json=json)
     raise typer.Exit(REFUSED if found["verdict"] == "fail" else 0)
+
+
+@app.command()
+def verify(
+    target: say.Target,
+    workers: say.Workers = 0,
+    scheduler: say.Scheduler = None,
+    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Read a result back and compare every write unit with what was written: digests, levels, metadata.
+
+    Ends with 1 when something is damaged; `il resume` then makes those pieces again, and only those.
+    Example: `il verify clean.ome.zarr`
+    """
+    with answering():
+        from flows.pages import show_damage
+        from tasks.cluster import Resources
+        from tasks.verify import check
+
+        found = check(target, Resources(workers=workers, scheduler=scheduler, device="cpu"))
+        show_damage(found, as_json=json)
+    raise typer.Exit(1 if found["damage"] else 0)
 
 
 @app.command()

@@ -27,6 +27,7 @@ NoiseStd = Annotated[float | None, typer.Option(min=0, help="noise standard devi
 Tile = Annotated[str | None, typer.Option(metavar="[Z,]Y,X", help="core of a tile in voxels, such as 8,128,128; Z is 8 if left out", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Axes = Annotated[str | None, typer.Option(help="what the axes mean if the file does not say, such as zyx", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Image = Annotated[str | None, typer.Option(metavar="NAME", help="which image, where the source holds several: `il info SRC` lists them", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
+Roi = Annotated[str | None, typer.Option(metavar="AXIS=FROM:TO,...", help="a region of that level, in voxels, such as z=4:12,y=0:512,x=:512", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Level = Annotated[int, typer.Option(min=0, help="level of a multiscale source", rich_help_panel=DATA)]
 Missing = Annotated[float | None, typer.Option(help="the value that means `no data` (NaN and inf always do)", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 

@@ -30,6 +30,7 @@ from tasks.optimise import optimise
 from tasks.publish import Outcome, earlier_outcome, outcome_of, publish, record
 from tasks.recording import Recording
 from tasks.sheets import numbers_of
+from tasks.verify import is_damaged, mend
 
 
 def _run_name() -> str:
@@ -54,6 +55,7 @@ def restore_volume(
     axes: str | None = None,
     level: int = 0,
     image: str | None = None,
+    roi: str | None = None,
     missing: float | None = None,
     workers: int = 0,
     scheduler: str | None = None,
@@ -78,6 +80,7 @@ def restore_volume(
         axes: What the axes mean where the source does not say.
         level: Level of a multiscale source.
         image: Which image, where the source holds several.
+        roi: Region of that level, such as y=0:512,x=256:768; all of it if left out.
         missing: The value that means "no data".
         workers: Local workers; 0 for one a core, or one a GPU.
         scheduler: A running Dask scheduler to join instead.
@@ -88,11 +91,14 @@ def restore_volume(
     resources = Resources(workers=workers, scheduler=scheduler, device=device)
     wishes = Wishes(
         method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
-        seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image,
+        seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image, roi=roi,
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)
     with workspace.locked():
+        if is_damaged(workspace) and not overwrite:
+            with open_cluster(resources) as cluster:
+                mend(chosen, workspace, cluster)
         standing = make_ready(chosen, workspace, overwrite=overwrite)
         outcome = (
             earlier_outcome(workspace)

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ilcore.grammar.errors import BadPlan
 from ilcore.qa.verdict import QAReport
+from ilcore.restoring.damage import read_damage
 from ilcore.restoring.ledger import STATUS, Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.stages import measure_seams, verdict_of
@@ -50,7 +51,16 @@ def standing(target: str) -> dict[str, Any]:
     record = _record(workspace) if workspace.record.exists() else None
     if record is None:
         return found | {"state": f"not finished: il resume {target}"}
-    return found | {"state": _state(record), "verdict": record["verdict"], "report": str(workspace.report)}
+    return (
+        found
+        | {"state": _state(record), "verdict": record["verdict"], "report": str(workspace.report)}
+        | _damage(workspace)
+    )
+
+
+def _damage(workspace: Workspace) -> dict[str, Any]:
+    found = len(read_damage(workspace))
+    return {"damage": f"{found} pieces, found by il verify; il resume makes them again"} if found else {}
 
 
 def judgement(target: str) -> dict[str, Any]:

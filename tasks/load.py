@@ -15,7 +15,6 @@ from ilcore.restoring.stages import Standing, prepare
 from ilcore.restoring.work import work_of
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
-from ilcore.volumes.open import open_volume
 from ilcore.volumes.stores import check_answers
 
 MODELS = "models:/"
@@ -61,7 +60,7 @@ def check_early(source: str, target: str, wishes: Wishes) -> None:
     """
     for place in (source, target):
         check_answers(place)
-    open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing, image=wishes.image)
+    wishes.open(source)
     check_destination(target, source, overwrite=True)
     check_free(target)
     if wishes.method is not None:

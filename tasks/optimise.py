@@ -45,7 +45,7 @@ def optimise(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> T
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     status = ledger.read("status")
     done, todo = int((status != 0).sum()), ledger.open_places(status)
-    work = partial(_restore, plan, workspace, cluster.device)
+    work = partial(restore_here, plan, workspace, cluster.device)
     tally = Tally()
     with Progress.of("optimise", len(plan.tile_grid), "tiles", already=done) as progress:
         for report in cluster.spread(work, todo):
@@ -55,7 +55,8 @@ def optimise(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> T
     return tally
 
 
-def _restore(plan: RestorationPlan, workspace: Workspace, device: str, index: Sequence[int]) -> UnitReport:
+def restore_here(plan: RestorationPlan, workspace: Workspace, device: str, index: Sequence[int]) -> UnitReport:
+    """Restore one unit of work on the device of the worker that this runs on."""
     return restore_unit(plan, workspace, index, worker_device(device))
 
 

@@ -32,6 +32,8 @@ _BINS = 12
 _CALM = 0.2
 #: Degrees of freedom of a block without its plane.
 _FREEDOM = SIDE * SIDE - 3
+#: Below this share of the largest value a deviation is rounding of 64-bit numbers.
+_ROUNDING = 1e-10
 
 Blocks: TypeAlias = NDArray[np.float64]
 
@@ -126,6 +128,11 @@ def smooth_blocks(
         return None
     residual = without_plane(blocks)
     variance = _variance(residual)
+    # Blocks that are planes to the last bit were computed, not measured; like constant ones they tell of no noise.
+    is_measured = variance > (_ROUNDING * np.abs(blocks).max((1, 2))) ** 2
+    if is_measured.sum() < fewest:
+        return None
+    residual, variance, fine = residual[is_measured], variance[is_measured], fine[is_measured]
     chosen = np.argsort(variance, kind="stable")[: max(fewest, round(share * len(variance)))]
     return _described(residual[chosen], variance[chosen], fine[chosen])
 

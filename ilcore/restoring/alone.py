@@ -36,7 +36,7 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
             stages.measure_seams(plan, workspace, unit)
         report = stages.verdict_of(plan, workspace)
         if report.verdict != "fail":
-            write_rungs(stages.coarser_levels(plan, workspace))
+            write_rungs(stages.coarser_levels(plan, workspace.staging))
             stages.complete(plan, workspace, report)
         stages.write_record(plan, workspace, report, {"model": asdict(learnt)})
         if report.verdict != "fail":

@@ -37,6 +37,7 @@ class SourcePlan(_Frozen):
     dtype: str
     missing: float | None = None
     image: str | None = None
+    roi: str | None = None
 
 
 class ChannelPlan(_Frozen):

@@ -30,7 +30,7 @@ from ilcore.restoring.sampling import looks, sampled
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import balanced_core
 from ilcore.volumes.destination import check_destination
-from ilcore.volumes.open import open_volume
+from ilcore.volumes.part import open_part, plain_roi
 from ilcore.volumes.volume import Volume
 
 __all__ = ["Wishes", "looks", "plan_restoration", "plan_volume"]
@@ -58,6 +58,7 @@ class Wishes:
         axes: Names of the axes of the source, where it does not say.
         level: Level of a multiscale source.
         image: Which image, where the source holds several.
+        roi: Region of that level, such as "y=0:512,x=256:768"; None for all of it.
     """
 
     method: str | None = None
@@ -74,6 +75,15 @@ class Wishes:
     axes: str | None = None
     level: int = 0
     image: str | None = None
+    roi: str | None = None
+
+    def open(self, source: str) -> Volume:
+        """Open what of a source is wanted.
+
+        Raises:
+            BadInput: When there is no such volume, level, image or region.
+        """
+        return open_part(source, axes=self.axes, level=self.level, missing=self.missing, image=self.image, roi=self.roi)
 
 
 def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan:
@@ -95,7 +105,7 @@ def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan
 def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     """Return a plan for one volume; see `plan_restoration`."""
     _check(wishes)
-    volume = open_volume(source, axes=wishes.axes, level=wishes.level, missing=wishes.missing, image=wishes.image)
+    volume = wishes.open(source)
     # Whether an earlier result may be replaced is asked when the plan is carried out.
     check_destination(target, source, overwrite=True)
     samples = sampled(volume, wishes.seed)
@@ -202,7 +212,7 @@ def _source(uri: str, volume: Volume, wishes: Wishes) -> SourcePlan:
     place = uri if "://" in uri else str(Path(uri).resolve())
     return SourcePlan(
         uri=place, digest=volume.digest(), axes=volume.axes, level=wishes.level, shape=volume.shape,
-        dtype=volume.dtype.name, missing=volume.missing, image=wishes.image,
+        dtype=volume.dtype.name, missing=volume.missing, image=wishes.image, roi=plain_roi(wishes.roi),
     )  # fmt: skip
 
 

@@ -1,8 +1,10 @@
 """Restored tiles on their way to the result: core and overlap of one tile are one chunk."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import size
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.tiling.grid import Tile, TileGrid
-from ilcore.volumes.stores import Place, opened_by
+from ilcore.volumes.stores import Place, opened_by, remove
 from ilcore.volumes.write import store_errors
 
 
@@ -46,6 +48,14 @@ class Scratch:
                 config={"write_empty_chunks": True},
             )  # fmt: skip
 
+    def remove(self) -> None:
+        """Remove the array, if it is there."""
+        if isinstance(self.path, Path):
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            remove(self.path)
+        self.__dict__.pop("_array", None)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "grid": self.grid, "kind": self.kind}
 
@@ -73,13 +83,13 @@ class Scratch:
             padded = np.asarray(self._array[self._place(tile)])
         except (ValueError, RuntimeError) as error:
             raise CorruptData(
-                f"tile {tile.index} must be readable from {self.path}; got {error}; run it again"
+                f"tile {tile.index} must be readable from {self.path}; got {error}; `il resume` restores it again"
             ) from error
         content = padded[tuple(slice(0, n) for n in size(tile.keep))]
         if digest_of(content[0]) != digest:
             raise CorruptData(
                 f"tile {tile.index} must be what its worker wrote, got other bytes in {self.path}; "
-                "start again with --overwrite"
+                "`il resume` restores it again"
             )
         return content
 

@@ -20,7 +20,7 @@ from ilcore.methods.entry import Entry, configure
 from ilcore.restoring.frames import Frame, frame_of, problem_of
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.open import open_volume
+from ilcore.volumes.part import open_part
 from ilcore.volumes.stores import Place, at_hand, make_folder, put_by, write_bytes, write_text
 from ilcore.volumes.volume import Volume
 
@@ -63,7 +63,7 @@ def make_repeatable(threads: int) -> None:
 def open_source(plan: RestorationPlan) -> Volume:
     """Open the source of a plan."""
     said = plan.source
-    return open_volume(said.uri, axes=said.axes, level=said.level, missing=said.missing, image=said.image)
+    return open_part(said.uri, axes=said.axes, level=said.level, missing=said.missing, image=said.image, roi=said.roi)
 
 
 def check_start_weights(plan: RestorationPlan) -> None:

@@ -13,6 +13,7 @@ TARGET.il/
   generation        says there as what
   qa.ome.zarr       QA maps at tile resolution
   report.html, record.json, pictures/
+  damage.json       what `il verify` found, for `il resume`
   overwrite         there while the run may replace an earlier result
 """
 
@@ -29,7 +30,7 @@ from upath import UPath
 from ilcore.grammar.errors import BadPlan, Busy, DestinationError
 from ilcore.restoring.plan import RestorationPlan, read_plan
 from ilcore.volumes.destination import place_of_result
-from ilcore.volumes.generations import new_generation, published_generation, sweep
+from ilcore.volumes.generations import lead_to, new_generation, published_generation, sweep
 from ilcore.volumes.store_lock import StoreLock
 from ilcore.volumes.stores import Place, answered, entries, remove, write_text
 
@@ -76,6 +77,11 @@ class Workspace:
     def published(self) -> Place:
         """Return where the levels of the published result lie: in the target, in a store in a folder of it."""
         return self.target if isinstance(self.target, Path) else published_generation(self.target)
+
+    def show_published(self) -> None:
+        """Lead readers to the published result again; on a disk they find it where it lies."""
+        if not isinstance(self.target, Path):
+            lead_to(cast(UPath, self.published), self.target)
 
     def __getattr__(self, name: str) -> Place:
         if name not in _PLACES:
@@ -146,7 +152,11 @@ class Workspace:
         Raises:
             Busy: Another plan is carried out here now.
         """
-        if not isinstance(self.target, Path) and not self.staging.name.startswith(plan.fingerprint[:8]):
+        if isinstance(self.target, Path):
+            return
+        # Nothing in the making: a published result is being repaired.
+        place = self.staging if self.generation.exists() else self.published
+        if not place.name.startswith(plan.fingerprint[:8]):
             raise Busy(f"the run of this plan was wanted in {self.root}, got another run there; let that one go on")
 
     @contextmanager
@@ -238,4 +248,5 @@ _PLACES = {
     "report": "report.html",
     "record": "record.json",
     "pictures": "pictures",
+    "damage": "damage.json",
 }

@@ -27,7 +27,7 @@ class About:
     acquired: str | None = None
     attributes: str | None = None
 
-    def cut(self, row: int, column: int, factor: float = 1.0) -> "About":
+    def cut(self, row: float, column: float, factor: float = 1.0) -> "About":
         """Return the same for a part that begins at a row and a column, with voxels larger by a factor.
 
         Args:

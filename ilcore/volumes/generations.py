@@ -35,7 +35,14 @@ def new_generation(target: UPath, fingerprint: str) -> str:
 def published_generation(target: UPath) -> UPath:
     """Return where the levels lie that the root leads to: a generation, or the target itself."""
     names = _led_to(_root(target))
-    return target / names.pop() if len(names) == 1 and GENERATION.fullmatch(next(iter(names))) else target
+    # A root that was lost leads nowhere; what it led to is all that is there.
+    names = {name for name in names or {place.name for place in entries(target)} if GENERATION.fullmatch(name)}
+    return target / names.pop() if len(names) == 1 else target
+
+
+def lead_to(generation: UPath, target: UPath) -> None:
+    """Lead readers to a generation, by one PUT."""
+    write_text(target / ROOT, json.dumps(_led_into(generation.name, _complete(generation)), indent=2))
 
 
 def sweep(target: UPath) -> None:
@@ -62,7 +69,7 @@ def publish_generation(staging: UPath, target: UPath, overwrite: bool = False) -
     with answered():
         if not finish_generation(staging, target):
             check_destination(target, None, overwrite)
-            write_text(target / ROOT, json.dumps(_led_into(staging.name, _complete(staging)), indent=2))
+            lead_to(staging, target)
             finish_generation(staging, target)
 
 

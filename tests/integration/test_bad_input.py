@@ -76,7 +76,7 @@ SOURCES = {
     "not a volume": (text, BadVolume, "is none of them"),
     "empty": (lambda f: saved(f, np.zeros((0, 5))), BadVolume, "is empty"),
     "0-d": (lambda f: saved(f, np.array(3.0)), BadVolume, "0-d"),
-    "one axis": (lambda f: saved(f, np.arange(9.0)), BadVolume, "axes"),
+    "seven axes": (lambda f: saved(f, np.ones((2,) * 7)), BadVolume, "axes"),
     "huge chunk": (big_chunk, BadVolume, "smaller chunks"),
     "object": (lambda f: saved(f, np.array([[{}, 1]], object)), BadVolume, "objects"),
     "complex": (lambda f: saved(f, np.ones((8, 8), complex)), BadVolume, "complex128"),

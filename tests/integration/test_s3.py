@@ -13,13 +13,16 @@ import zarr
 from ilcore.grammar.errors import BadInput, BadVolume, Busy, CorruptData, StoreError
 from ilcore.restoring import stages
 from ilcore.restoring.alone import carry_out
+from ilcore.restoring.damage import write_damage
 from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.repairing import repair
+from ilcore.restoring.verifying import verify
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes import generations, store_lock
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.store_lock import StoreLock
-from ilcore.volumes.stores import place_of, write_text
+from ilcore.volumes.stores import place_of, remove, write_text
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, planned, saved
 
@@ -314,3 +317,23 @@ def test_a_destination_apart_from_the_source_and_not_somebody_elses(scan, bucket
     with pytest.raises(BadInput, match="no Zarr folder"):
         check_destination(f"{bucket}/out.ome.zarr", scan, overwrite=True)
     assert s3_server.objects(f"{bucket}/out.ome.zarr") == {"thesis.txt": b"mine"}
+
+
+@pytest.mark.parametrize("what", ["a flipped byte", "no root"])
+def test_damage_in_a_store_is_found_and_made_again(what, plan, s3_server):
+    carry_out(plan)
+    whole = s3_server.objects(plan.target)
+    name = "zarr.json" if what == "no root" else next(name for name in whole if "/0/c/" in name)
+    place = place_of(f"{plan.target}/{name}")
+    if what == "a flipped byte":
+        place.fs.pipe_file(place.path, whole[name][:-9] + bytes([whole[name][-9] ^ 255]) + whole[name][-8:])
+    else:
+        remove(place)
+    workspace = Workspace.of(plan.target)
+    with workspace.locked():
+        found = verify(plan, workspace)
+        assert {each.place for each in found} >= {"root" if what == "no root" else "0"}
+        write_damage(workspace, found)
+        assert repair(plan, workspace) == len(found)
+        assert not verify(plan, workspace)
+    assert s3_server.objects(plan.target) == whole

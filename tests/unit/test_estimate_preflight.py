@@ -203,3 +203,11 @@ def test_sixteen_tiles_take_seconds():
     start = time.perf_counter()
     preflight(tiles, np.float32)
     assert time.perf_counter() - start < 15  # about one, on an idle core
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4", "f8"])
+def test_a_ramp_without_any_noise_is_no_measurement(dtype):
+    ramp = (np.arange(256)[:, None] * 256 + np.arange(256)).astype(dtype)
+    found = report(ramp, np.dtype(dtype))
+    assert found.confidence < 0.3
+    assert np.isfinite(found.level)
