@@ -51,6 +51,7 @@ def optimise(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> T
     tally = Tally()
     with Progress.of("optimise", len(plan.tile_grid), "tiles", already=done) as progress:
         for report in cluster.spread(work, todo):
+            workspace.check_lock()
             tally = tally.plus(report)
             progress.step(_words(tally), by=report.tiles)
     return tally

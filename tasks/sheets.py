@@ -17,6 +17,7 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.record import git_commit
 from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.stores import Place, entries
 from tasks.optimise import Tally
 from tasks.stopwatch import Stopwatch, moving_share
 from tasks.tracking import Sheet, VolumeRun
@@ -160,9 +161,9 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _files(workspace: Workspace) -> dict[Path, str]:
-    found = {workspace.report: "report", workspace.record: "config"}
-    pictures = sorted(workspace.pictures.glob("*.png")) if workspace.pictures.is_dir() else []
+def _files(workspace: Workspace) -> dict[Place, str]:
+    found: dict[Place, str] = {workspace.report: "report", workspace.record: "config"}
+    pictures = [place for place in entries(workspace.pictures) if place.suffix == ".png"]
     found |= dict.fromkeys(pictures, "images")
     model = workspace.weights / "volume.safetensors"
     found[model] = "weights"

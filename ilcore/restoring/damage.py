@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.stores import remove, write_text
 
 #: Where damage may be, besides levels, which go by their path.
 ROOT, TILES = "root", "tiles"
@@ -32,7 +33,7 @@ def write_damage(workspace: Workspace, found: Sequence[Damage]) -> None:
     if found:
         write_text(workspace.damage, json.dumps([asdict(each) for each in found], indent=1))
     else:
-        workspace.damage.unlink(missing_ok=True)
+        remove(workspace.damage)
 
 
 def read_damage(workspace: Workspace) -> tuple[Damage, ...]:

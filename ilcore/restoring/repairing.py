@@ -34,6 +34,7 @@ from ilcore.restoring.verifying import Spread, is_over, verify
 from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.grid import Index
 from ilcore.volumes.pyramid import Rung
+from ilcore.volumes.stores import remove
 from ilcore.volumes.write import open_target
 
 #: Files that say what image a folder holds, in Zarr v3 and v2.
@@ -97,9 +98,11 @@ def _repair_result(
 
 
 def _rewrite_metadata(plan: RestorationPlan, workspace: Workspace, *, is_root: bool) -> None:
+    root = result_levels(workspace)
     for name in ROOT_METADATA if is_root else ():
-        (workspace.target / name).unlink(missing_ok=True)
-    write_image_metadata(plan, workspace, result_levels(workspace), read_findings(workspace))
+        remove(workspace.target / name)
+    write_image_metadata(plan, workspace, root, read_findings(workspace))
+    workspace.show_published()
 
 
 def _check(plan: RestorationPlan, workspace: Workspace, spread: Spread) -> None:

@@ -8,7 +8,6 @@ Every stage may be called again after a crash and does only what is missing.
 
 import json
 import math
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from ilcore.volumes.destination import attributes_of, check_destination, estimat
 from ilcore.volumes.ome_zarr import Level, create_finest, write_root
 from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import Rung, rungs
+from ilcore.volumes.stores import Place, remove
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, has_array, open_target
 
@@ -63,9 +63,10 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
         DestinationError: When the disk refuses.
     """
     # After a kill while publishing, staging may hold the previous result.
-    finish_publishing(workspace.staging, workspace.target)
+    if finish_publishing(workspace.staging, workspace.target):
+        workspace.forget_staging()
     if not overwrite and _is_published(plan, workspace):
-        _tidy(workspace)
+        _tidy(plan, workspace)
         return Standing(is_published=True)
     there = _fingerprint_there(workspace)
     goes_on = _goes_on(plan, workspace, there, overwrite=overwrite)
@@ -77,8 +78,9 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
         check_start_weights(plan)
         # Nothing is changed before this line: what is refused leaves no trace.
         workspace.clear()
+        workspace.begin(plan)
     if may_replace:
-        workspace.overwrite.touch()
+        write_text(workspace.overwrite, "")
     write_text(workspace.plan, plan.to_yaml())
     keep_start_weights(plan, workspace)
     target = _staged(plan, workspace)
@@ -103,7 +105,7 @@ def _fingerprint_there(workspace: Workspace) -> str | None:
         return "unreadable"
 
 
-def made_by(target: Path) -> str | None:
+def made_by(target: Place) -> str | None:
     """Return the fingerprint of the plan that a published result was made with; None for anything else."""
     about = attributes_of(target).get("ilcore")
     return str(about.get("fingerprint")) if isinstance(about, Mapping) else None
@@ -140,10 +142,10 @@ def check_source(plan: RestorationPlan) -> Volume:
 
 
 def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
-    path = workspace.staging / "0"
-    if has_array(path):
-        return open_target(str(path))
-    return result_array(plan, str(path), plan.source.shape)
+    place = workspace.staging / "0"
+    if has_array(place):
+        return open_target(str(place))
+    return result_array(plan, str(place), plan.source.shape)
 
 
 def result_array(plan: RestorationPlan, path: str, shape: Five) -> WriteTarget:
@@ -154,9 +156,9 @@ def result_array(plan: RestorationPlan, path: str, shape: Five) -> WriteTarget:
     )  # fmt: skip
 
 
-def result_levels(workspace: Workspace) -> Path:
+def result_levels(workspace: Workspace) -> Place:
     """Return the folder that holds the levels of a published result."""
-    return workspace.target
+    return workspace.published
 
 
 def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> BlockReport:
@@ -167,6 +169,7 @@ def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> 
     Raises:
         CorruptData: When a tile is not what its worker wrote, or the written block is not what was sent.
     """
+    workspace.check_plan(plan)
     target = open_target(str(workspace.staging / "0"))
     values, clipped = block_of(plan, workspace, target.block(number))
     target.write(target.block(number), values)
@@ -246,20 +249,22 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
     return judge(measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence))
 
 
-def coarser_levels(plan: RestorationPlan, root: Path) -> tuple[Rung, ...]:
+def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung, ...]:
     """Return the coarser levels of a result, each to be written once the one before it is complete."""
     return rungs(str(root), open_source(plan))
 
 
 def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
     """Write the root metadata that makes staging, whose levels are all written, a readable image."""
-    for orphan in workspace.staging.rglob("*.partial"):
-        # What a killed writer had not given its name yet.
-        orphan.unlink()
-    write_image_metadata(plan, workspace, workspace.staging, report)
+    workspace.check_lock()
+    if isinstance(staging := workspace.staging, Path):
+        for orphan in staging.rglob("*.partial"):
+            # What a killed writer had not given its name yet.
+            orphan.unlink()
+    write_image_metadata(plan, workspace, staging, report)
 
 
-def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Path, report: QAReport) -> None:
+def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Place, report: QAReport) -> None:
     """Write the metadata of the image whose levels lie in a folder."""
     volume = open_source(plan)
     levels = (Level("0", volume.shape), *(rung.level for rung in coarser_levels(plan, root)))
@@ -292,22 +297,24 @@ def read_findings(workspace: Workspace) -> QAReport:
     return QAReport(tuple(Finding(**finding) for finding in record["findings"]))
 
 
-def publish_result(plan: RestorationPlan, workspace: Workspace) -> Path:
+def publish_result(plan: RestorationPlan, workspace: Workspace) -> Place:
     """Put the result in its place in one step, then note it and remove the scratch.
 
     Raises:
         DestinationError: When the disk refuses; result and previous result are both whole then.
     """
-    if workspace.staging.exists():
-        publish(workspace.staging, workspace.target, overwrite=workspace.overwrite.exists())
-    _tidy(workspace)
+    if (staging := workspace.staging).exists():
+        workspace.check_lock(is_sure=True)
+        publish(staging, workspace.target, overwrite=workspace.overwrite.exists())
+        workspace.forget_staging()
+    _tidy(plan, workspace)
     return workspace.target
 
 
-def _tidy(workspace: Workspace) -> None:
+def _tidy(plan: RestorationPlan, workspace: Workspace) -> None:
     """Note that the result is published, and remove what only the run needed."""
     record = json.loads(workspace.record.read_text())
     if not record["published"]:
         write_text(workspace.record, json.dumps(record | {"published": True}, indent=2))
-    shutil.rmtree(workspace.scratch, ignore_errors=True)
-    workspace.overwrite.unlink(missing_ok=True)
+    Scratch.of(workspace.scratch, plan).remove()
+    remove(workspace.overwrite)

@@ -93,6 +93,7 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
     share = (time.perf_counter() - began) / len(views)
     rows = [_timed(share, _finished, bench, view, firsts.get(view.tile.index)) for view in views]
     written = time.perf_counter()
+    workspace.check_plan(plan)
     bench.ledger.commit(unit, rows)
     moving += time.perf_counter() - written + sum(row.pop("writing") for row in rows)
     return UnitReport(

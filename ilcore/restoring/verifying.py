@@ -23,6 +23,7 @@ from ilcore.restoring.stages import coarser_levels, made_by, result_levels
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import attributes_of
 from ilcore.volumes.pyramid import Rung
+from ilcore.volumes.stores import trouble
 from ilcore.volumes.write import WriteTarget, open_target
 
 #: Write units or tiles that are checked in one go.
@@ -186,3 +187,5 @@ def _refuse_to_guess(error: Exception) -> None:
     """A store that does not answer is no damage."""
     if isinstance(error, MemoryError | OSError | ILError):
         raise error
+    if (told := trouble(error)) is not None:
+        raise told from error

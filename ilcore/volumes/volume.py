@@ -13,10 +13,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.grammar.errors import BadInput, BadVolume, CorruptData
+from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, ILError
 from ilcore.volumes.about import NOTHING, About
 from ilcore.volumes.axes import source_index, spread, to_five
 from ilcore.volumes.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
+from ilcore.volumes.stores import trouble
 
 Floats: TypeAlias = tuple[float, float, float, float, float]
 Units: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | None]
@@ -149,17 +150,25 @@ class Volume:
         index = source_index(region, self.axes)
         try:
             block = self.source.read(index)
-        except (MemoryError, OSError) as error:
-            # A store that does not answer is no damage; only gzip reports damage as an OSError.
-            if isinstance(error, gzip.BadGzipFile):
-                raise self._corrupt(region, str(error)) from error
-            raise
         except Exception as error:
-            raise self._corrupt(region, f"{type(error).__name__}: {error}") from error
+            if (told := self._told(region, error)) is None:
+                raise
+            raise told from error
         wanted = tuple(part.stop - part.start for part in index)
         if block.shape != wanted:
             raise self._corrupt(region, f"{block.shape} voxels instead of {wanted}")
         return block
+
+    def _told(self, region: Region, error: Exception) -> ILError | None:
+        """Return what to say of an error: a store that does not answer is no damage; None where it speaks for itself.
+
+        Of those that are an OSError only gzip's is about damage.
+        """
+        if (told := trouble(error)) is not None:
+            return told
+        if isinstance(error, MemoryError | OSError) and not isinstance(error, gzip.BadGzipFile):
+            return None
+        return self._corrupt(region, f"{type(error).__name__}: {error}")
 
     def _corrupt(self, region: Region, reason: str) -> CorruptData:
         return CorruptData(

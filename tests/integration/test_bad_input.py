@@ -177,7 +177,7 @@ def test_targets_that_cannot_be(tmp_path):
     for target, kind, words in cases:
         refused(kind, words, source, target, method="box")
     with pytest.raises(BadInput, match="local folder"):
-        plan_restoration(str(source), "s3://bucket/out", method="box")
+        plan_restoration(str(source), "gs://bucket/out", method="box")
 
 
 def test_a_target_on_a_file_system_that_cannot_be_written_to(tmp_path):
