@@ -18,7 +18,7 @@ PATIENCE = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
 }
 
-#: Dask tells of every connection, with tracebacks; what matters of it reaches us as an error that we can say in a sentence.
+#: Dask logs lost connections with tracebacks; what matters of them reaches us as an error that we say in a sentence.
 QUIET_CLUSTER = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 
 #: One process a core is at work: decoding chunks in as many threads again would only fight for them.
