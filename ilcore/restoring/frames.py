@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ilcore.grammar.problem import Problem
@@ -14,6 +15,8 @@ from ilcore.restoring.plan import RestorationPlan
 
 #: One broken pixel of 1e300 must not become an infinity in 32 bits.
 _FARTHEST = 1e5
+#: Widths, in voxels, over which data around a hole are averaged, the nearest last; and the least weight that counts.
+_NEAR, _FAINT = (8.0, 2.0), 1e-3
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,30 @@ def trusted_in(raw: NDArray[Any], missing: float | None) -> NDArray[np.bool_]:
 
 
 def frame_of(raw: NDArray[Any], plan: RestorationPlan) -> Frame:
-    """Normalise a region; values that are not data are filled with the median of those that are."""
+    """Normalise a region; values that are not data are filled with the mean of the data near them."""
     trusted = trusted_in(raw, plan.source.missing)
     seen = np.empty(raw.shape, np.float32)
     for number, channel in enumerate(plan.channels):
-        data = raw[number][trusted[number]]
         # Differences are taken in float64: 16 bits of signal on a large offset must survive.
         scaled = (raw[number].astype(np.float64) - channel.low) / (channel.high - channel.low)
-        middle = (np.median(data.astype(np.float64)) - channel.low) / (channel.high - channel.low) if data.size else 0.5
-        seen[number] = np.clip(np.where(trusted[number], scaled, middle), -_FARTHEST, _FARTHEST)
+        seen[number] = _filled(np.clip(scaled, -_FARTHEST, _FARTHEST), trusted[number])
     return Frame(raw, trusted, seen)
+
+
+def _filled(values: NDArray[np.float64], trusted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Fill what is not data with a mean of the data around it; far from any data, with the median of all.
+
+    A border of the data must look like more of the same to a method, or it would pull the last voxels its way.
+    """
+    if trusted.all():
+        return values
+    known = np.where(trusted, values, 0.0)
+    filled = np.where(trusted, values, np.median(values[trusted]) if trusted.any() else 0.5)
+    for width in _NEAR:
+        weight = gaussian_filter(trusted.astype(np.float64), width, mode="constant", truncate=3)
+        near = ~trusted & (weight > _FAINT)
+        filled[near] = gaussian_filter(known, width, mode="constant", truncate=3)[near] / weight[near]
+    return filled
 
 
 def problem_of(frames: Sequence[Frame], plan: RestorationPlan, device: str) -> Problem:

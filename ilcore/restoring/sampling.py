@@ -24,11 +24,12 @@ def sampled(volume: Volume, seed: int) -> list[NDArray[Any]]:
     if any(_varies(sample, volume) for sample in samples):
         return samples
     # A scan that is nearly empty is read until something is found.
-    found = next((block[0] for _, block in volume.stream() if _varies(block[0], volume)), None)
+    frames = (frame for _, block in volume.stream() for frame in block)
+    found = next((frame for frame in frames if _varies(frame, volume)), None)
     if found is not None:
         return [*samples, found]
     values = np.concatenate([data_of(sample, volume) for sample in samples])
-    held = f"only the value {values[0]:g}" if values.size else "only missing values"
+    held = _words(values)
     raise BadVolume(f"a volume with something in it was wanted, {volume.uri} holds {held}; there is nothing to restore")
 
 
@@ -55,6 +56,13 @@ def data_of(values: NDArray[Any], volume: Volume) -> NDArray[np.float64]:
     flat = values.astype(np.float64).ravel()
     kept = flat[np.isfinite(flat)]
     return kept if volume.missing is None else kept[kept != volume.missing]
+
+
+def _words(values: NDArray[np.float64]) -> str:
+    if values.size == 0:
+        return "only missing values"
+    is_one = values.min() == values.max()
+    return f"only the value {values[0]:g}" if is_one else "only one value in each channel of each frame"
 
 
 def _varies(sample: NDArray[Any], volume: Volume) -> bool:
