@@ -231,6 +231,32 @@ def test_a_restoration_keeps_all_that_its_source_said(tmp_path, monkeypatch, res
     assert told["channels"] == ["red (#FF0000)", "nir (#880000)"]
 
 
+def test_a_run_to_04_goes_on_after_an_interruption(tmp_path, monkeypatch):
+    add_standins(monkeypatch)
+    store(tmp_path / "source", scan(64, 280))
+    plans = [planned(tmp_path / "source", tmp_path / name, "box", result_format=OLD) for name in "ab"]
+    carry_out(plans[0])
+    with monkeypatch.context() as broken:
+        broken.setattr(stages, "write_root", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            carry_out(plans[1])
+    staging = Workspace.of(plans[1].target).staging
+    # Killed while the array of a level was made.
+    (staging / "1" / ".zattrs").unlink()
+    assert not (staging / ".zgroup").exists()
+    carry_out(plans[1])
+    assert contents(tmp_path / "b") == contents(tmp_path / "a")
+
+
+def contents(root):
+    """Every file but the root, which tells where the result is from and what it is called."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path != root / ".zattrs"
+    }
+
+
 def test_the_format_is_part_of_what_a_plan_decides(tmp_path, monkeypatch):
     add_standins(monkeypatch)
     store(tmp_path / "source", scan(64, 64))
