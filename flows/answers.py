@@ -31,14 +31,22 @@ def answering(after_ctrl_c: str = "") -> Iterator[None]:
     except KeyboardInterrupt:
         err.print("stopped")
         raise typer.Exit(STOPPED) from None
-    except OSError as error:
-        _fail(error, ERROR)
     except Exception as error:
-        code = getattr(error, "exit_code", None)
+        told = _in_one_sentence(error)
+        code = ERROR if isinstance(told, OSError) else getattr(told, "exit_code", None)
         # Anything without an exit code is a bug of ours: its traceback is what we want to be sent.
         if not isinstance(code, int) or isinstance(error, typer.Exit):
             raise
-        _fail(error, code)
+        _fail(told, code)
+
+
+def _in_one_sentence(error: Exception) -> Exception:
+    """Return an error, or what it means where a store's client made it."""
+    if "botocore" not in sys.modules or hasattr(error, "exit_code"):
+        return error
+    from ilcore.volumes.stores import trouble
+
+    return trouble(error) or error
 
 
 @contextmanager

@@ -23,6 +23,7 @@ app = typer.Typer(
       il plan scan.tif clean.ome.zarr      what would be done, and why
       il restore scan.tif clean.ome.zarr   do it
       il report clean.ome.zarr             where the pictures are
+      il verify clean.ome.zarr             is it still what was written?
 
     Interrupted? [bold]il resume clean.ome.zarr[/] goes on where it was, to the same bytes.
 
@@ -202,6 +203,28 @@ def qa(target: say.Target, json: Annotated[bool, typer.Option("--json", help="fo
         found = judgement(target)
         show_verdict(found, as_json=json)
     raise typer.Exit(REFUSED if found["verdict"] == "fail" else 0)
+
+
+@app.command()
+def verify(
+    target: say.Target,
+    workers: say.Workers = 0,
+    scheduler: say.Scheduler = None,
+    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Read a result back and compare every write unit with what was written: digests, levels, metadata.
+
+    Ends with 1 when something is damaged; `il resume` then makes those pieces again, and only those.
+    Example: `il verify clean.ome.zarr`
+    """
+    with answering():
+        from flows.pages import show_damage
+        from tasks.cluster import Resources
+        from tasks.verify import check
+
+        found = check(target, Resources(workers=workers, scheduler=scheduler, device="cpu"))
+        show_damage(found, as_json=json)
+    raise typer.Exit(1 if found["damage"] else 0)
 
 
 @app.command()

@@ -39,6 +39,20 @@ def _show_images(found: Mapping[str, Any]) -> None:
     out.print(_grid(header, [[row.get(name, "") for name in header] for row in rows]))
 
 
+def show_damage(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show what `il verify` found."""
+    if as_json:
+        _print_json(found)
+        return
+    damage = found["damage"]
+    if not damage:
+        out.print(f"sound: {found['voxels']} voxels of {found['target']} ({found['state']})", markup=False)
+        return
+    rows = [(each["place"], each["number"], each["where"], each["why"]) for each in damage]
+    out.print(_grid(("level", "unit", "voxels", "what is wrong"), rows))
+    out.print(f"\nil resume {found['target']} makes these again", markup=False)
+
+
 def show_plan(plan: "RestorationPlan", save: str | None) -> None:
     """Print a plan as YAML, and save it where asked."""
     from tasks.load import cost_of, write_plan

@@ -6,7 +6,6 @@
 Stages are Prefect tasks in this process; tiles are futures on the cluster. Only plans and small reports pass by here.
 """
 
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +29,9 @@ from tasks.optimise import optimise
 from tasks.publish import Outcome, earlier_outcome, outcome_of, publish, record
 from tasks.recording import Recording
 from tasks.sheets import numbers_of
+from tasks.stopping import gracefully
+from tasks.stopwatch import Stopwatch
+from tasks.verify import is_damaged, mend
 
 
 def _run_name() -> str:
@@ -97,7 +99,10 @@ def restore_volume(
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)
-    with workspace.locked():
+    with workspace.locked(), gracefully():
+        if is_damaged(workspace) and not overwrite:
+            with open_cluster(resources) as cluster:
+                mend(chosen, workspace, cluster)
         standing = make_ready(chosen, workspace, overwrite=overwrite)
         outcome = (
             earlier_outcome(workspace)
@@ -110,15 +115,20 @@ def restore_volume(
 def _carried_out(
     plan: RestorationPlan, workspace: Workspace, resources: Resources, tracking_uri: str | None
 ) -> Outcome:
-    began = time.monotonic()
+    watch = Stopwatch()
     with Recording.of(plan, tracking_uri, _prefect_tags()) as recording:
         with open_cluster(resources) as cluster:
-            learnt = adapt(plan, workspace, cluster)
-            tally = optimise(plan, workspace, cluster)
-            assemble(plan, workspace, cluster)
-            report = judge(plan, workspace, cluster)
-            coarsen(plan, workspace, cluster, report)
-        numbers = numbers_of(plan, workspace, tally, time.monotonic() - began)
+            with watch.stage("adapt"):
+                learnt = adapt(plan, workspace, cluster)
+            with watch.stage("optimise"):
+                tally = optimise(plan, workspace, cluster)
+            with watch.stage("assemble"):
+                assemble(plan, workspace, cluster)
+            with watch.stage("judge"):
+                report = judge(plan, workspace, cluster)
+            with watch.stage("coarsen"):
+                coarsen(plan, workspace, cluster, report)
+        numbers = numbers_of(plan, workspace, tally, watch)
         record(plan, workspace, report, learnt, numbers)
         publish(plan, workspace, report)
         recording.close(workspace, report, learnt, numbers)

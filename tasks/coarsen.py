@@ -16,7 +16,7 @@ def coarsen(plan: RestorationPlan, workspace: Workspace, cluster: Cluster, repor
     """Write the pyramid of a result that may be published; levels of an earlier attempt are made anew."""
     if report.verdict == "fail":
         return
-    for rung in coarser_levels(plan, workspace):
+    for rung in coarser_levels(plan, workspace.staging):
         count = rung.create()
         with Progress.of(f"coarsen {rung.level.path}", count, "blocks") as progress:
             for _ in cluster.spread(rung.write, range(count)):

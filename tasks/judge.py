@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,12 @@ from prefect.cache_policies import NO_CACHE
 
 from ilcore.grammar.errors import BadPlan
 from ilcore.qa.verdict import QAReport
+from ilcore.restoring.damage import read_damage
 from ilcore.restoring.ledger import STATUS, Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.stages import measure_seams, verdict_of
 from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.stores import Place
 from tasks.cluster import Cluster
 from tasks.progress import Progress
 
@@ -45,12 +46,21 @@ def standing(target: str) -> dict[str, Any]:
         "scope": plan.scope,
         "why": plan.why,
     }
-    if workspace.ledger.exists():
+    if (workspace.ledger / "zarr.json").exists():
         found |= _counts(Ledger(workspace.ledger, plan.tile_grid))
     record = _record(workspace) if workspace.record.exists() else None
     if record is None:
         return found | {"state": f"not finished: il resume {target}"}
-    return found | {"state": _state(record), "verdict": record["verdict"], "report": str(workspace.report)}
+    return (
+        found
+        | {"state": _state(record), "verdict": record["verdict"], "report": str(workspace.report)}
+        | _damage(workspace)
+    )
+
+
+def _damage(workspace: Workspace) -> dict[str, Any]:
+    found = len(read_damage(workspace))
+    return {"damage": f"{found} pieces, found by il verify; il resume makes them again"} if found else {}
 
 
 def judgement(target: str) -> dict[str, Any]:
@@ -67,7 +77,7 @@ def judgement(target: str) -> dict[str, Any]:
     return {"target": str(workspace.target), "verdict": record["verdict"], "findings": record["findings"]}
 
 
-def report_page(target: str, copy: str | None) -> Path:
+def report_page(target: str, copy: str | None) -> Place:
     """Return where the report of a finished run lies, copied to a place of the user's where asked.
 
     Raises:
@@ -78,7 +88,7 @@ def report_page(target: str, copy: str | None) -> Path:
         raise BadPlan(f"a report wants a finished run of {target}, got none in {workspace.root}; il resume {target}")
     if copy is None:
         return workspace.report
-    shutil.copyfile(workspace.report, copy)
+    Path(copy).write_bytes(workspace.report.read_bytes())
     return Path(copy)
 
 

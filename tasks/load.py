@@ -15,6 +15,7 @@ from ilcore.restoring.stages import Standing, prepare
 from ilcore.restoring.work import work_of
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
+from ilcore.volumes.stores import check_answers
 
 MODELS = "models:/"
 
@@ -57,6 +58,8 @@ def check_early(source: str, target: str, wishes: Wishes) -> None:
     Raises:
         ILError: As planning or publishing would, later.
     """
+    for place in (source, target):
+        check_answers(place)
     wishes.open(source)
     check_destination(target, source, overwrite=True)
     check_free(target)

@@ -24,6 +24,7 @@ class Tally:
     failed: int = 0
     voxels: int = 0
     seconds: float = 0.0
+    moving: float = 0.0
 
     def plus(self, report: UnitReport) -> "Tally":
         """Return the tally with one more unit."""
@@ -33,6 +34,7 @@ class Tally:
             failed=self.failed + report.failed,
             voxels=self.voxels + report.voxels,
             seconds=self.seconds + report.seconds,
+            moving=self.moving + report.moving,
         )
 
 
@@ -45,16 +47,18 @@ def optimise(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> T
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     status = ledger.read("status")
     done, todo = int((status != 0).sum()), ledger.open_places(status)
-    work = partial(_restore, plan, workspace, cluster.device)
+    work = partial(restore_here, plan, workspace, cluster.device)
     tally = Tally()
     with Progress.of("optimise", len(plan.tile_grid), "tiles", already=done) as progress:
         for report in cluster.spread(work, todo):
+            workspace.check_lock()
             tally = tally.plus(report)
             progress.step(_words(tally), by=report.tiles)
     return tally
 
 
-def _restore(plan: RestorationPlan, workspace: Workspace, device: str, index: Sequence[int]) -> UnitReport:
+def restore_here(plan: RestorationPlan, workspace: Workspace, device: str, index: Sequence[int]) -> UnitReport:
+    """Restore one unit of work on the device of the worker that this runs on."""
     return restore_unit(plan, workspace, index, worker_device(device))
 
 

@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from ilcore.grammar.errors import ILError
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.volume_model import LearntModel
-from ilcore.restoring.workspace import Workspace
+from ilcore.restoring.workspace import Workspace, give_back_locks
 from tasks.sheets import closing_sheet, curves_of, opening_sheet, volume_run
 from tasks.tracking import Tracker, tracking_uri
 
@@ -69,12 +69,18 @@ class Recording:
 def abandon() -> None:
     """Note that this process stops now, and end its workers; the runs are taken up again by `il resume`."""
     # In a thread: what was interrupted may hold a lock that MLflow needs, and must not keep us here.
-    noting = threading.Thread(target=_note_killed, daemon=True)
-    noting.start()
-    noting.join(PATIENCE_SECONDS)
+    _within_patience(_note_killed)
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             child.kill()
+    # Only now that nobody of ours writes any more.
+    _within_patience(give_back_locks)
+
+
+def _within_patience(work: Callable[[], None]) -> None:
+    doing = threading.Thread(target=work, daemon=True)
+    doing.start()
+    doing.join(PATIENCE_SECONDS)
 
 
 def _note_killed() -> None:

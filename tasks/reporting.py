@@ -17,8 +17,9 @@ from ilcore.restoring.ledger import REASONS, STATUS, USED, Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.record import versions
 from ilcore.restoring.volume_model import open_source
-from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import Index
+from ilcore.volumes.stores import make_folder, write_text
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, open_target
 
@@ -47,7 +48,7 @@ def write_report(
     """Write report.html and a few pictures beside the target."""
     told = report_input(plan, workspace, report, curves, numbers)
     write_text(workspace.report, render_report(told))
-    workspace.pictures.mkdir(exist_ok=True)
+    make_folder(workspace.pictures)
     for name, planes in (("plane", told.planes[:2]), ("crop", told.crops[:2])):
         for number, plane in enumerate(planes):
             picture = before_after_picture(plane, told.voxel_size)

@@ -2,6 +2,7 @@
 
     <folder of the result>/mlruns.db      runs, metrics, model registry (SQLite), unless a tracking URI is given
     <folder of the result>/mlruns/        artifacts: config/ stats/ tiles/ qa/ images/ weights/ report/
+    ~/.ilcore/mlruns.db                   the same for results in an object store
 
 Workers return rows; the driver logs them in batches and as one table, never as a run per tile.
 """
@@ -28,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ilcore.adapting.weights import sha256_of
 from ilcore.grammar.errors import BadWeights, ILError
+from ilcore.volumes.stores import Place, at_hand
 
 EXPERIMENT = "ilcore"
 #: The registered model that `adapt` starts from, and the alias of its version in use.
@@ -71,7 +73,7 @@ class Sheet:
     curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[Path, str] = field(default_factory=dict)
+    files: Mapping[Path, str] | Mapping[Place, str] = field(default_factory=dict)
 
 
 def tracking_uri(target: str, given: str | None = None) -> str:
@@ -252,7 +254,8 @@ class Tracker:
         for path, text in sheet.texts.items():
             self.client.log_text(run_id, text, path)
         for file, folder in sheet.files.items():
-            self.client.log_artifact(run_id, str(file), folder)
+            with at_hand(file) as local:
+                self.client.log_artifact(run_id, str(local), folder)
 
     def _unfinished(self, volume: VolumeRun) -> str | None:
         same = f"tags.`{FINGERPRINT}` = '{volume.fingerprint}' and attributes.status != 'FINISHED'"

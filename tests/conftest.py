@@ -1,9 +1,11 @@
 """What all tests share."""
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from tests.s3 import S3Server
 from tests.servers import PrefectServer
 
 
@@ -16,3 +18,22 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One real S3 server for the tests of this process, started when the first of them wants it."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    try:
+        server.restart()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place in the server's store that is this test's own; credentials are in the environment."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.bucket}/{uuid.uuid4().hex[:8]}"

@@ -12,6 +12,7 @@
     ├── Busy                   exit 1   somebody else works on this destination
     ├── DivergedError          exit 1   an optimisation left the finite numbers
     ├── CorruptData            exit 1   stored bytes are not what was written
+    ├── StoreError             exit 1   an object store does not answer, or refuses us
     └── DestinationError       exit 1   the result cannot be written there
 
 A message says what was wanted; what was got; what to do.
@@ -68,6 +69,10 @@ class DivergedError(ILError):
 
 class CorruptData(ILError):
     """Stored bytes fail their check."""
+
+
+class StoreError(ILError):
+    """An object store does not answer, or refuses us."""
 
 
 class DestinationError(ILError):

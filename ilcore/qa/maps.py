@@ -5,7 +5,6 @@ and maps together draws each number over the voxels it speaks of.
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from ilcore.volumes.about import About
 from ilcore.volumes.georeference import coarsened
 from ilcore.volumes.ome_zarr import Level, create_array, write_root
 from ilcore.volumes.open import from_array
+from ilcore.volumes.stores import Place, place_of, remove
 from ilcore.volumes.volume import Floats, Volume
 
 #: Name of the map that sums up all others: 0 pass, 1 warn, 2 fail; not a number where nothing was judged.
@@ -42,7 +42,7 @@ def verdict_map(maps: Mapping[str, NDArray[Any]], confidence: float = 1.0) -> ND
 
 
 def write_maps(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Place,
     maps: Mapping[str, NDArray[Any]],
     source: Volume,
     grid: TileGrid,
@@ -67,25 +67,27 @@ def write_maps(
     wrong = [f"{name} {np.shape(values)}" for name, values in maps.items() if np.shape(values) != grid.grid_shape]
     if wrong or not maps:
         raise BadInput(f"maps of shape {grid.grid_shape} (t, z, y, x) were wanted, got {', '.join(wrong) or 'none'}")
-    place = Path(path)
-    partial = place.with_name(place.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    place = place_of(path)
+    # In a store nothing can be renamed: there the root, which comes last, is what makes it an image.
+    partial = place.with_name(place.name + ".partial") if isinstance(place, Path) else place
+    remove(partial)
     _write(
         partial, np.stack([np.asarray(values, np.float32) for values in maps.values()], 1), _face(maps, source, grid)
     )
     _finish(partial, place, _face(maps, source, grid), attributes)
 
 
-def _write(partial: Path, block: NDArray[np.float32], face: Volume) -> None:
+def _write(partial: Place, block: NDArray[np.float32], face: Volume) -> None:
     target = create_array(str(partial / "0"), shape=face.shape, dtype="f4", axes=face.axes, fill=float("nan"))
     target.write(whole(face.shape), block)
 
 
-def _finish(partial: Path, place: Path, face: Volume, attributes: Mapping[str, Any] | None) -> None:
+def _finish(partial: Place, place: Place, face: Volume, attributes: Mapping[str, Any] | None) -> None:
     name = place.name.removesuffix(".zarr").removesuffix(".ome")
     write_root(str(partial), volume=face, levels=(Level("0", face.shape),), name=name, attributes=attributes)
-    shutil.rmtree(place, ignore_errors=True)
-    partial.rename(place)
+    if isinstance(partial, Path):
+        remove(place)
+        partial.rename(str(place))
 
 
 def _face(maps: Mapping[str, NDArray[Any]], source: Volume, grid: TileGrid) -> Volume:

@@ -26,15 +26,17 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
         ledger = Ledger(workspace.ledger, plan.tile_grid)
         learnt = learn_volume_model(plan, workspace, device)
         for unit in ledger.open_units():
+            workspace.check_lock()
             restore_unit(plan, workspace, unit.index, device)
         with ledger.book() as book:
             for number in ledger.open_blocks():
+                workspace.check_lock()
                 book.add(stages.assemble_block(plan, workspace, number))
         for unit in plan.tile_grid.units():
             stages.measure_seams(plan, workspace, unit)
         report = stages.verdict_of(plan, workspace)
         if report.verdict != "fail":
-            write_rungs(stages.coarser_levels(plan, workspace))
+            write_rungs(stages.coarser_levels(plan, workspace.staging))
             stages.complete(plan, workspace, report)
         stages.write_record(plan, workspace, report, {"model": asdict(learnt)})
         if report.verdict != "fail":

@@ -6,14 +6,12 @@ tile ─> volume ─> pretrained ─> classical ─> raw
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ilcore import fit
-from ilcore.adapting.weights import load_weights
 from ilcore.fit import Strategy, Weights
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import MissingKnowledge
@@ -28,12 +26,13 @@ from ilcore.restoring.volume_model import (
     LearntModel,
     budget_of,
     learnt_before,
-    model_path,
+    learnt_weights,
     open_source,
     start_of,
 )
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import Tile
+from ilcore.volumes.stores import Place
 from ilcore.volumes.volume import Volume
 
 
@@ -80,7 +79,7 @@ class Bench:
 
 
 @lru_cache(maxsize=2)
-def _opened(plan_text: str, root: Path, device: str, model: LearntModel | None) -> Bench:
+def _opened(plan_text: str, root: Place, device: str, model: LearntModel | None) -> Bench:
     plan, workspace = RestorationPlan.from_yaml(plan_text), Workspace(root)
     entry, start = start_of(plan, workspace)
     if model is None and plan.scope == "volume" and not (start and budget_of(entry) == 0):
@@ -92,7 +91,7 @@ def _opened(plan_text: str, root: Path, device: str, model: LearntModel | None) 
         scratch=Scratch.of(workspace.scratch, plan),
         entry=entry,
         start=start,
-        learnt=load_weights(model_path(workspace), model.sha256) if model and model.path else None,
+        learnt=learnt_weights(workspace, model) if model and model.path else None,
         has_diverged=model is not None and model.reason.startswith("diverged"),
         device=device,
     )

@@ -24,6 +24,7 @@ from zarr.codecs import Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
+from ilcore.volumes.stores import Place, opened_by, remove
 from ilcore.volumes.write import store_errors
 
 #: Meaning of the numbers in `status`.
@@ -60,7 +61,7 @@ class BlockReport:
 class Ledger:
     """The ledger of one run; picklable, opened where it is used."""
 
-    path: Path
+    path: Place
     grid: TileGrid
 
     def create(self, blocks: int) -> None:
@@ -78,17 +79,21 @@ class Ledger:
         }
         shape = self.grid.grid_shape
         chunk = (1, *(min(u, n) for u, n in zip(self.grid.unit, shape[1:], strict=True)))
-        partial = self.path.with_name(self.path.name + ".partial")
-        group = zarr.create_group(partial, overwrite=True, attributes=attributes)
-        _array(group, "tiles", (*shape, _TILE.itemsize), (*chunk, _TILE.itemsize), "u1", 0)
-        _array(group, "curve", (*shape, CURVE, 2), (*chunk, CURVE, 2), "f4", np.nan)
-        _array(group, "seam", shape, chunk, "f4", np.nan)
-        _array(group, "blocks", (blocks, _BLOCK.itemsize), (min(blocks, BLOCKS), _BLOCK.itemsize), "u1", 0)
-        partial.rename(self.path)
+        # On a disk it gets its name when it is whole; in a store the group, which makes it a ledger, comes last.
+        path = self.path.with_name(self.path.name + ".partial") if isinstance(self.path, Path) else self.path
+        with store_errors(str(path)):
+            remove(path)
+            _array(path, "tiles", (*shape, _TILE.itemsize), (*chunk, _TILE.itemsize), "u1", 0)
+            _array(path, "curve", (*shape, CURVE, 2), (*chunk, CURVE, 2), "f4", np.nan)
+            _array(path, "seam", shape, chunk, "f4", np.nan)
+            _array(path, "blocks", (blocks, _BLOCK.itemsize), (min(blocks, BLOCKS), _BLOCK.itemsize), "u1", 0)
+            zarr.create_group(**opened_by(path), attributes=attributes)
+            if isinstance(path, Path):
+                path.rename(str(self.path))
 
     @cached_property
     def _group(self) -> "zarr.Group":
-        return zarr.open_group(self.path, mode="r+")
+        return zarr.open_group(**opened_by(self.path), mode="r+")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "grid": self.grid}
@@ -255,9 +260,10 @@ class Book:
             self.held.clear()
 
 
-def _array(group: "zarr.Group", name: str, shape: Sequence[int], chunk: Sequence[int], kind: str, fill: float) -> None:
-    group.create_array(
-        name, shape=tuple(shape), chunks=tuple(chunk), dtype=kind, fill_value=fill, compressors=(Crc32cCodec(),),
+def _array(path: Place, name: str, shape: Sequence[int], chunk: Sequence[int], kind: str, fill: float) -> None:
+    zarr.create_array(
+        **opened_by(path / name), shape=tuple(shape), chunks=tuple(chunk), dtype=kind, fill_value=fill,
+        compressors=(Crc32cCodec(),),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Restored tiles on their way to the result: core and overlap of one tile are one chunk."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import size
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.tiling.grid import Tile, TileGrid
+from ilcore.volumes.stores import Place, opened_by, remove
 from ilcore.volumes.write import store_errors
 
 
@@ -22,12 +24,12 @@ from ilcore.volumes.write import store_errors
 class Scratch:
     """Scratch of one run; picklable. Values are in units of the source; NaN stands where the source is kept."""
 
-    path: Path
+    path: Place
     grid: TileGrid
     kind: str
 
     @classmethod
-    def of(cls, path: Path, plan: RestorationPlan) -> "Scratch":
+    def of(cls, path: Place, plan: RestorationPlan) -> "Scratch":
         """Return the scratch of a plan: 32-bit floats, 64-bit where the source holds more than they can."""
         dtype = np.dtype(plan.source.dtype)
         return cls(path, plan.tile_grid, "f8" if dtype.itemsize > (4 if dtype.kind == "f" else 2) else "f4")
@@ -41,17 +43,25 @@ class Scratch:
         shape = (t, chunk[1], z * chunk[2], y * chunk[3], x * chunk[4])
         with store_errors(str(self.path)):
             zarr.create_array(
-                store=self.path, shape=shape, chunks=chunk, dtype=self.kind, fill_value=np.nan, zarr_format=3,
+                **opened_by(self.path), shape=shape, chunks=chunk, dtype=self.kind, fill_value=np.nan, zarr_format=3,
                 compressors=(BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()),
                 config={"write_empty_chunks": True},
             )  # fmt: skip
+
+    def remove(self) -> None:
+        """Remove the array, if it is there."""
+        if isinstance(self.path, Path):
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            remove(self.path)
+        self.__dict__.pop("_array", None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "grid": self.grid, "kind": self.kind}
 
     @cached_property
     def _array(self) -> Any:
-        return zarr.open_array(self.path, mode="r+")
+        return zarr.open_array(**opened_by(self.path), mode="r+")
 
     def write(self, tile: Tile, values: NDArray[Any]) -> int:
         """Write one tile's kept region, [channel, z, y, x], as one chunk, and return its digest."""
@@ -73,13 +83,13 @@ class Scratch:
             padded = np.asarray(self._array[self._place(tile)])
         except (ValueError, RuntimeError) as error:
             raise CorruptData(
-                f"tile {tile.index} must be readable from {self.path}; got {error}; run it again"
+                f"tile {tile.index} must be readable from {self.path}; got {error}; `il resume` restores it again"
             ) from error
         content = padded[tuple(slice(0, n) for n in size(tile.keep))]
         if digest_of(content[0]) != digest:
             raise CorruptData(
                 f"tile {tile.index} must be what its worker wrote, got other bytes in {self.path}; "
-                "start again with --overwrite"
+                "`il resume` restores it again"
             )
         return content
 

@@ -8,7 +8,6 @@ Every stage may be called again after a crash and does only what is missing.
 
 import json
 import math
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.grammar.errors import BadInput, BadPlan, BadVolume
-from ilcore.grammar.region import Region, intersect, size, slices
+from ilcore.grammar.errors import BadInput, BadPlan, BadVolume, CorruptData
+from ilcore.grammar.region import Five, Region, intersect, size, slices
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import Finding, QAReport, judge, measures
 from ilcore.restoring.frames import trusted_in
@@ -34,6 +33,7 @@ from ilcore.volumes.destination import attributes_of, check_destination, estimat
 from ilcore.volumes.ome_zarr import Level, create_finest, write_root
 from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import Rung, rungs
+from ilcore.volumes.stores import Place, remove
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, has_array, open_target
 
@@ -63,22 +63,24 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
         DestinationError: When the disk refuses.
     """
     # After a kill while publishing, staging may hold the previous result.
-    finish_publishing(workspace.staging, workspace.target)
+    if finish_publishing(workspace.staging, workspace.target):
+        workspace.forget_staging()
     if not overwrite and _is_published(plan, workspace):
-        _tidy(workspace)
+        _tidy(plan, workspace)
         return Standing(is_published=True)
     there = _fingerprint_there(workspace)
     goes_on = _goes_on(plan, workspace, there, overwrite=overwrite)
     # A wish to overwrite survives a crash: it is remembered beside the plan.
     may_replace = overwrite or (there == plan.fingerprint and workspace.overwrite.exists())
-    needed = estimated_bytes(_checked_source(plan))
+    needed = estimated_bytes(check_source(plan))
     check_destination(workspace.target, plan.source.uri, may_replace, 0 if goes_on else needed)
     if not goes_on:
         check_start_weights(plan)
         # Nothing is changed before this line: what is refused leaves no trace.
         workspace.clear()
+        workspace.begin(plan)
     if may_replace:
-        workspace.overwrite.touch()
+        write_text(workspace.overwrite, "")
     write_text(workspace.plan, plan.to_yaml())
     keep_start_weights(plan, workspace)
     target = _staged(plan, workspace)
@@ -103,7 +105,7 @@ def _fingerprint_there(workspace: Workspace) -> str | None:
         return "unreadable"
 
 
-def made_by(target: Path) -> str | None:
+def made_by(target: Place) -> str | None:
     """Return the fingerprint of the plan that a published result was made with; None for anything else."""
     about = attributes_of(target).get("ilcore")
     return str(about.get("fingerprint")) if isinstance(about, Mapping) else None
@@ -125,7 +127,12 @@ def _is_refused(workspace: Workspace) -> bool:
     return workspace.record.exists() and read_findings(workspace).verdict == "fail"
 
 
-def _checked_source(plan: RestorationPlan) -> Volume:
+def check_source(plan: RestorationPlan) -> Volume:
+    """Open the source of a plan, and make sure that it is the one that was planned for.
+
+    Raises:
+        BadVolume: When it holds something else now.
+    """
     volume = open_source(plan)
     if volume.digest() != plan.source.digest:
         raise BadVolume(
@@ -135,13 +142,23 @@ def _checked_source(plan: RestorationPlan) -> Volume:
 
 
 def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
-    path = workspace.staging / "0"
-    if has_array(path):
-        return open_target(str(path))
+    place = workspace.staging / "0"
+    if has_array(place):
+        return open_target(str(place))
+    return result_array(plan, str(place), plan.source.shape)
+
+
+def result_array(plan: RestorationPlan, path: str, shape: Five) -> WriteTarget:
+    """Make an empty array for a level of the result."""
     return create_finest(
-        str(path), shape=plan.source.shape, dtype=plan.source.dtype, axes=plan.source.axes,
-        missing=plan.source.missing, result_format=plan.result_format, overwrite=True,
+        path, shape=shape, dtype=plan.source.dtype, axes=plan.source.axes, missing=plan.source.missing,
+        result_format=plan.result_format, overwrite=True,
     )  # fmt: skip
+
+
+def result_levels(workspace: Workspace) -> Place:
+    """Return the folder that holds the levels of a published result."""
+    return workspace.published
 
 
 def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> BlockReport:
@@ -152,6 +169,7 @@ def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> 
     Raises:
         CorruptData: When a tile is not what its worker wrote, or the written block is not what was sent.
     """
+    workspace.check_plan(plan)
     target = open_target(str(workspace.staging / "0"))
     values, clipped = block_of(plan, workspace, target.block(number))
     target.write(target.block(number), values)
@@ -169,7 +187,9 @@ def block_of(plan: RestorationPlan, workspace: Workspace, region: Region) -> tup
     if plan.task == "denoise":
         kept |= ~trusted_in(source, plan.source.missing)
     values, clipped = cast(np.where(kept, 0, blended), np.dtype(plan.source.dtype))
-    return np.where(kept, source, values), clipped
+    held = np.where(kept, source, values)
+    # Stores leave chunks of nothing but zeros out, and give -0 back as 0: the digest must not depend on it.
+    return held + held.dtype.type(0), clipped
 
 
 def _blended(
@@ -183,7 +203,7 @@ def _blended(
     def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
         tiles = grid.touching(region)
         for tile, (digest, is_raw) in zip(tiles, ledger.standing_of(tiles), strict=True):
-            piece = scratch.read(tile, digest)
+            piece = _piece(scratch, ledger, tile, digest)
             shared = intersect(region, tile.keep)
             here = slices(shared, [start for start, _ in region])
             keeps_source[here] |= np.isnan(piece[slices(shared, [start for start, _ in tile.keep])])
@@ -191,6 +211,15 @@ def _blended(
             yield tile, np.nan_to_num(piece)
 
     return blend(region, pieces(), grid), keeps_source | ~restored
+
+
+def _piece(scratch: Scratch, ledger: Ledger, tile: Tile, digest: int) -> NDArray[Any]:
+    try:
+        return scratch.read(tile, digest)
+    except CorruptData:
+        # Not done after all: whoever goes on with the run restores it again.
+        ledger.reopen(ledger.grid.unit_of([at // u for at, u in zip(tile.index, (1, *ledger.grid.unit), strict=True)]))
+        raise
 
 
 def measure_seams(plan: RestorationPlan, workspace: Workspace, unit: Unit) -> None:
@@ -220,18 +249,25 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
     return judge(measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence))
 
 
-def coarser_levels(plan: RestorationPlan, workspace: Workspace) -> tuple[Rung, ...]:
-    """Return the coarser levels to be written to staging, each once the one before it is complete."""
-    return rungs(str(workspace.staging), open_source(plan))
+def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung, ...]:
+    """Return the coarser levels of a result, each to be written once the one before it is complete."""
+    return rungs(str(root), open_source(plan))
 
 
 def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
     """Write the root metadata that makes staging, whose levels are all written, a readable image."""
-    for orphan in workspace.staging.rglob("*.partial"):
-        # What a killed writer had not given its name yet.
-        orphan.unlink()
+    workspace.check_lock()
+    if isinstance(staging := workspace.staging, Path):
+        for orphan in staging.rglob("*.partial"):
+            # What a killed writer had not given its name yet.
+            orphan.unlink()
+    write_image_metadata(plan, workspace, staging, report)
+
+
+def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Place, report: QAReport) -> None:
+    """Write the metadata of the image whose levels lie in a folder."""
     volume = open_source(plan)
-    levels = (Level("0", volume.shape), *(rung.level for rung in coarser_levels(plan, workspace)))
+    levels = (Level("0", volume.shape), *(rung.level for rung in coarser_levels(plan, root)))
     about = {
         "ilcore": {
             "fingerprint": plan.fingerprint, "method": plan.method, "scope": plan.scope, "verdict": report.verdict,
@@ -239,7 +275,7 @@ def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> N
         }
     }  # fmt: skip
     name = workspace.target.name.removesuffix(".zarr").removesuffix(".ome")
-    write_root(str(workspace.staging), volume=volume, levels=levels, name=name, attributes=about)
+    write_root(str(root), volume=volume, levels=levels, name=name, attributes=about)
 
 
 def write_record(plan: RestorationPlan, workspace: Workspace, report: QAReport, more: Mapping[str, Any]) -> None:
@@ -261,22 +297,24 @@ def read_findings(workspace: Workspace) -> QAReport:
     return QAReport(tuple(Finding(**finding) for finding in record["findings"]))
 
 
-def publish_result(plan: RestorationPlan, workspace: Workspace) -> Path:
+def publish_result(plan: RestorationPlan, workspace: Workspace) -> Place:
     """Put the result in its place in one step, then note it and remove the scratch.
 
     Raises:
         DestinationError: When the disk refuses; result and previous result are both whole then.
     """
-    if workspace.staging.exists():
-        publish(workspace.staging, workspace.target, overwrite=workspace.overwrite.exists())
-    _tidy(workspace)
+    if (staging := workspace.staging).exists():
+        workspace.check_lock(is_sure=True)
+        publish(staging, workspace.target, overwrite=workspace.overwrite.exists())
+        workspace.forget_staging()
+    _tidy(plan, workspace)
     return workspace.target
 
 
-def _tidy(workspace: Workspace) -> None:
+def _tidy(plan: RestorationPlan, workspace: Workspace) -> None:
     """Note that the result is published, and remove what only the run needed."""
     record = json.loads(workspace.record.read_text())
     if not record["published"]:
         write_text(workspace.record, json.dumps(record | {"published": True}, indent=2))
-    shutil.rmtree(workspace.scratch, ignore_errors=True)
-    workspace.overwrite.unlink(missing_ok=True)
+    Scratch.of(workspace.scratch, plan).remove()
+    remove(workspace.overwrite)

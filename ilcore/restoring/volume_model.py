@@ -1,7 +1,6 @@
 """One model for the whole volume, learnt from sampled tiles; and the weights every tile starts from."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -20,8 +19,9 @@ from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, configure
 from ilcore.restoring.frames import Frame, frame_of, problem_of
 from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.part import open_part
+from ilcore.volumes.stores import Place, at_hand, make_folder, put_by, write_bytes, write_text
 from ilcore.volumes.volume import Volume
 
 #: Learning on the volume always uses so many threads: another number would change the last bits of the weights.
@@ -76,7 +76,7 @@ def check_start_weights(plan: RestorationPlan) -> None:
         load_denoiser(Path(plan.weights.path), plan.weights.sha256)
 
 
-def keep_start_weights(plan: RestorationPlan, workspace: Workspace) -> Path | None:
+def keep_start_weights(plan: RestorationPlan, workspace: Workspace) -> Place | None:
     """Copy the pretrained weights beside the target, so that the run can be repeated when the original is gone.
 
     Raises:
@@ -87,10 +87,8 @@ def keep_start_weights(plan: RestorationPlan, workspace: Workspace) -> Path | No
     kept = workspace.weights / ("start" + Path(plan.weights.path).suffix)
     if not kept.exists():
         load_weights(Path(plan.weights.path), plan.weights.sha256)
-        workspace.weights.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(kept.name + ".partial")
-        shutil.copyfile(plan.weights.path, partial)
-        partial.replace(kept)
+        make_folder(workspace.weights)
+        write_bytes(kept, Path(plan.weights.path).read_bytes())
     return kept
 
 
@@ -103,11 +101,12 @@ def start_of(plan: RestorationPlan, workspace: Workspace) -> tuple[Entry, Weight
     if plan.weights is None:
         return plan.entry, None
     kept = workspace.weights / ("start" + Path(plan.weights.path).suffix)
-    network, weights = load_denoiser(kept, plan.weights.sha256)
+    with at_hand(kept) as file:
+        network, weights = load_denoiser(file, plan.weights.sha256)
     return configure(find(plan.method).with_network(network), plan.overrides), weights
 
 
-def model_path(workspace: Workspace) -> Path:
+def model_path(workspace: Workspace) -> Place:
     """Return where the model of the volume lies."""
     return workspace.weights / "volume.safetensors"
 
@@ -124,12 +123,12 @@ def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str 
     earlier = learnt_before(workspace)
     if earlier is not None:
         if earlier.path is not None:
-            load_weights(model_path(workspace), earlier.sha256)
+            learnt_weights(workspace, earlier)
         return earlier
     entry, start = start_of(plan, workspace)
     if plan.scope == "tile" or (start is not None and budget_of(entry) == 0):
         return LearntModel(None)
-    workspace.weights.mkdir(parents=True, exist_ok=True)
+    make_folder(workspace.weights)
     learnt = _learn(plan, entry, start, model_path(workspace), device)
     # Written last: what it says of the weights is true, or it is not there.
     write_text(_notes_path(workspace), json.dumps(asdict(learnt), indent=2))
@@ -145,11 +144,21 @@ def learnt_before(workspace: Workspace) -> LearntModel | None:
     return LearntModel(**content | {"curve": tuple((int(step), loss) for step, loss in content["curve"])})
 
 
-def _notes_path(workspace: Workspace) -> Path:
+def _notes_path(workspace: Workspace) -> Place:
     return workspace.weights / "volume.json"
 
 
-def _learn(plan: RestorationPlan, entry: Entry, start: Weights | None, path: Path, device: str) -> LearntModel:
+def learnt_weights(workspace: Workspace, model: LearntModel) -> Weights:
+    """Return the weights that were learnt on the volume.
+
+    Raises:
+        BadWeights: When they are not the ones that were.
+    """
+    with at_hand(model_path(workspace)) as file:
+        return load_weights(file, model.sha256)
+
+
+def _learn(plan: RestorationPlan, entry: Entry, start: Weights | None, place: Place, device: str) -> LearntModel:
     frames = sampled_frames(plan, open_source(plan))
     problem = problem_of(frames, plan, device)
     streams = Streams.of(plan.seed, f"{plan.method}/volume", [(n,) for n in range(len(frames))])
@@ -157,9 +166,10 @@ def _learn(plan: RestorationPlan, entry: Entry, start: Weights | None, path: Pat
     done = fit.learn(entry.method, problem, streams, start=start, batch=plan.samples.batch)
     if done.stopped[0].startswith("diverged") or done.weights is None:
         return LearntModel(None, None, done.steps[0], done.stopped[0], curve=done.curves[0])
-    digest = save_weights(path, {name: value.cpu() for name, value in done.weights.items()})
+    with put_by(place) as file:
+        digest = save_weights(file, {name: value.cpu() for name, value in done.weights.items()})
     risks = [None if not values else values[0] for values in (done.risk_before, done.risk)]
-    return LearntModel(str(path), digest, done.steps[0], done.stopped[0], risks[0], risks[1], done.curves[0])
+    return LearntModel(str(place), digest, done.steps[0], done.stopped[0], risks[0], risks[1], done.curves[0])
 
 
 def sampled_frames(plan: RestorationPlan, volume: Volume) -> list[Frame]:

@@ -2,54 +2,88 @@
 
 TARGET              appears complete, in one step, when the verdict allows it
 TARGET.il/
-  lock              held by the one run that works here; the system releases it however that run ends
+  lock              held by the one run that works here; the system releases it however that run ends, in a store
+                    it is free again once its holder shows no life
   plan.yaml         what is done
   overwrite         there while an earlier result may be replaced
   weights/          pretrained weights, and the model learnt on the volume
   ledger.zarr       what is done so far, tile by tile
   scratch.zarr      restored tiles; removed when published
-  staging.ome.zarr  the result in the making, without root metadata
+  staging.ome.zarr  the result in the making, without root metadata; in a store it lies under the target, and
+  generation        says there as what
   qa.ome.zarr       QA maps at tile resolution
   report.html, record.json, pictures/
+  damage.json       what `il verify` found, for `il resume`
   overwrite         there while the run may replace an earlier result
 """
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from ilcore.grammar.errors import BadInput, BadPlan, Busy, DestinationError
+from upath import UPath
+
+from ilcore.grammar.errors import BadPlan, Busy, DestinationError
 from ilcore.restoring.plan import RestorationPlan, read_plan
-from ilcore.volumes.open import is_remote
+from ilcore.volumes.destination import place_of_result
+from ilcore.volumes.generations import lead_to, new_generation, published_generation, sweep
+from ilcore.volumes.store_lock import StoreLock
+from ilcore.volumes.stores import Place, answered, entries, remove, write_text
+
+__all__ = ["Workspace", "give_back_locks", "write_text"]
+
+#: The locks in stores that this process holds, by their places.
+_HELD: dict[str, StoreLock] = {}
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths beside one target."""
+    """Places beside one target: on this machine, or in the object store that holds the target."""
 
-    target: Path
+    target: Place
 
     @classmethod
     def of(cls, target: str | os.PathLike[str]) -> "Workspace":
         """Return the workspace of a target, made absolute.
 
         Raises:
-            BadInput: When the target is no local folder.
+            BadInput: When the target is neither a local folder nor a name in a bucket.
         """
-        if is_remote(target):
-            raise BadInput(f"a target must be a local folder, got {os.fspath(target)}; publish here, then copy it")
-        return cls(Path(os.path.abspath(os.fspath(target).removeprefix("file://"))))
+        return cls(place_of_result(target))
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Place:
         """Return the folder."""
         return self.target.with_name(self.target.name + ".il")
 
-    def __getattr__(self, name: str) -> Path:
+    @property
+    def staging(self) -> Place:
+        """Return where the result in the making lies: on a disk beside the target, in a store under it.
+
+        Nothing can be renamed in a store; a note in the workspace says which generation of the target is in the making.
+        """
+        if isinstance(self.target, Path):
+            return self.root / "staging.ome.zarr"
+        try:
+            return self.target / self.generation.read_text()
+        except FileNotFoundError:
+            return self.target / "none"
+
+    @property
+    def published(self) -> Place:
+        """Return where the levels of the published result lie: in the target, in a store in a folder of it."""
+        return self.target if isinstance(self.target, Path) else published_generation(self.target)
+
+    def show_published(self) -> None:
+        """Lead readers to the published result again; on a disk they find it where it lies."""
+        if not isinstance(self.target, Path):
+            lead_to(cast(UPath, self.published), self.target)
+
+    def __getattr__(self, name: str) -> Place:
         if name not in _PLACES:
             raise AttributeError(f"a workspace has {', '.join(_PLACES)}; got {name!r}")
         return self.root / _PLACES[name]
@@ -73,7 +107,60 @@ class Workspace:
         Raises:
             Busy: When another run holds it.
             DestinationError: When the folder cannot be made.
+            StoreError: When the store does not answer.
         """
+        if isinstance(self.root, Path):
+            with self._locked_here():
+                yield
+        else:
+            with self._locked_in_store(), answered():
+                yield
+
+    @contextmanager
+    def _locked_in_store(self) -> Iterator[None]:
+        lock = StoreLock(cast(UPath, self.lock), str(self.target))
+        try:
+            lock.take()
+        except FileNotFoundError as error:
+            raise DestinationError(
+                f"a bucket to write to was wanted for {self.target}; got {error}; make it, or choose another target"
+            ) from error
+        _HELD[str(self.lock)] = lock
+        try:
+            yield
+        finally:
+            _HELD.pop(str(self.lock), None)
+            with suppress(Exception):
+                is_empty = [place.name for place in entries(self.root)] == [self.lock.name]
+            lock.release(is_last=is_empty)
+
+    def check_lock(self, *, is_sure: bool = False) -> None:
+        """Stop here if another run took the lock of this process over; on a disk nobody can.
+
+        Args:
+            is_sure: Ask the store in any case, before something that cannot be taken back.
+
+        Raises:
+            Busy: Another run works here now.
+        """
+        if (lock := _HELD.get(str(self.lock))) is not None:
+            lock.check(is_sure=is_sure)
+
+    def check_plan(self, plan: RestorationPlan) -> None:
+        """Stop a worker here whose driver lost the lock to a run of another plan; on a disk nobody can.
+
+        Raises:
+            Busy: Another plan is carried out here now.
+        """
+        if isinstance(self.target, Path):
+            return
+        # Nothing in the making: a published result is being repaired.
+        place = self.staging if self.generation.exists() else self.published
+        if not place.name.startswith(plan.fingerprint[:8]):
+            raise Busy(f"the run of this plan was wanted in {self.root}, got another run there; let that one go on")
+
+    @contextmanager
+    def _locked_here(self) -> Iterator[None]:
         handle = self._open_lock()
         while not _take(handle, self):
             handle = self._open_lock()
@@ -86,7 +173,7 @@ class Workspace:
     def _open_lock(self) -> int:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            return os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
+            return os.open(str(self.lock), os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise DestinationError(
                 f"a folder to work in was wanted at {self.root}; got {error}; choose another target"
@@ -95,16 +182,33 @@ class Workspace:
     def _leave(self) -> None:
         # While the lock is still held: whoever takes a lock file that was removed notices, and makes another.
         with suppress(OSError):
-            if os.listdir(self.root) == [self.lock.name]:
+            if os.listdir(str(self.root)) == [self.lock.name]:
                 self.lock.unlink()
                 self.root.rmdir()
 
     def clear(self) -> None:
         """Remove everything but the lock, for a new run; the plan first, for without it the rest means nothing."""
-        self.plan.unlink(missing_ok=True)
-        for path in self.root.iterdir():
-            if path != self.lock:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove(self.plan)
+        for place in entries(self.root):
+            if place.name != self.lock.name:
+                remove(place)
+
+    def begin(self, plan: RestorationPlan) -> None:
+        """Choose where the result in the making lies; on a disk that is always the same place."""
+        if not isinstance(self.target, Path):
+            sweep(self.target)
+            write_text(self.generation, new_generation(self.target, plan.fingerprint))
+
+    def forget_staging(self) -> None:
+        """Note that nothing is in the making any more: what was is published."""
+        if not isinstance(self.target, Path):
+            remove(self.generation)
+
+
+def give_back_locks() -> None:
+    """Give back what this process holds in stores, when it is about to stop without unwinding."""
+    for lock in tuple(_HELD.values()):
+        lock.release()
 
 
 def _take(handle: int, workspace: Workspace) -> bool:
@@ -117,7 +221,7 @@ def _take(handle: int, workspace: Workspace) -> bool:
         raise Busy(
             f"one run at a time may work on {workspace.target}, got another (process {holder}); wait for it, or stop it"
         ) from error
-    if not _is_at(handle, workspace.lock):
+    if not _is_at(handle, Path(str(workspace.lock))):
         os.close(handle)
         return False
     os.ftruncate(handle, 0)
@@ -139,16 +243,10 @@ _PLACES = {
     "weights": "weights",
     "ledger": "ledger.zarr",
     "scratch": "scratch.zarr",
-    "staging": "staging.ome.zarr",
+    "generation": "generation",
     "maps": "qa.ome.zarr",
     "report": "report.html",
     "record": "record.json",
     "pictures": "pictures",
+    "damage": "damage.json",
 }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)

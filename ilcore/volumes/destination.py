@@ -3,18 +3,26 @@
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from upath import UPath
+
 from ilcore.grammar.errors import BadInput, DestinationError
-from ilcore.volumes.open import is_remote
+from ilcore.volumes.addresses import is_remote, normalised
+from ilcore.volumes.stores import S3, Place, answered, entries, place_of, remove, write_text
 from ilcore.volumes.volume import Volume
 
 #: A folder with one of these is something that Zarr wrote, and may be replaced when asked.
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
+#: Stores that can be written to; they must refuse to write on a condition, or two runs could not be kept apart.
+WRITABLE = S3
+#: How generations of a result in a store are called: after the fingerprint of their plan.
+GENERATION = re.compile(r"[0-9a-f]{8}(-\d+)?")
 #: All levels of a pyramid together, as a share of the finest.
 PYRAMID_SHARE = 4 / 3
 #: Scratch holds 32-bit numbers of every tile with its overlap.
@@ -22,11 +30,11 @@ SCRATCH_BYTES, SCRATCH_SHARE = 4, 1.5
 
 
 def check_destination(
-    destination: str | os.PathLike[str],
+    destination: str | os.PathLike[str] | UPath,
     source: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     needed_bytes: int = 0,
-) -> Path:
+) -> Place:
     """Check that a result may and can be written, before any work is done.
 
     Args:
@@ -36,15 +44,18 @@ def check_destination(
         needed_bytes: Free space that must be there, see `estimated_bytes`.
 
     Returns:
-        The destination as an absolute path.
+        The destination as an absolute path, or a place in a store.
 
     Raises:
-        BadInput: The destination is a URL, lies in the source or the other way round, or is there already.
+        BadInput: The destination is a URL that cannot be written to, lies in the source or the other way round, or is
+            there already.
         DestinationError: The place is read-only, no folder, or too full.
+        StoreError: The store does not answer, or refuses us.
     """
-    if is_remote(destination):
-        raise BadInput(f"a local folder was wanted for the result, got {os.fspath(destination)}; publish, then copy it")
-    place = Path(os.path.abspath(os.fspath(destination).removeprefix("file://")))
+    place = place_of_result(destination)
+    if not isinstance(place, Path):
+        _check_store(place, source, overwrite)
+        return place
     complaints = [*_apart(place, source), *_replaceable(place, overwrite)]
     if complaints:
         raise BadInput("; ".join(complaints))
@@ -53,13 +64,64 @@ def check_destination(
     return place
 
 
+def place_of_result(destination: str | os.PathLike[str] | UPath) -> Place:
+    """Return where a result shall be.
+
+    Raises:
+        BadInput: It is a URL that we cannot write to, or that carries credentials.
+    """
+    place = place_of(destination)
+    if isinstance(place, Path):
+        return place
+    if place.protocol not in WRITABLE or not place.path.strip("/").partition("/")[2]:
+        raise BadInput(
+            f"a local folder or s3://bucket/name.ome.zarr was wanted for the result, got {place}; other stores are "
+            "only read from: publish here, then copy it"
+        )
+    return place
+
+
+def _check_store(place: UPath, source: str | os.PathLike[str] | None, overwrite: bool) -> None:
+    with answered():
+        complaints = [*_apart_in_store(place, source), *_replaceable_in_store(place, overwrite)]
+        if complaints:
+            raise BadInput("; ".join(complaints))
+        probe = place.with_name(f"{place.name}.il") / "probe"
+        try:
+            write_text(probe, "")
+            remove(probe)
+        except FileNotFoundError as error:
+            raise DestinationError(
+                f"a bucket to write to was wanted for {place}; got {error}; make it, or choose another destination"
+            ) from error
+
+
+def _apart_in_store(place: UPath, source: str | os.PathLike[str] | None) -> Iterator[str]:
+    own, other = f"{place}/", f"{'' if source is None else normalised(source)}/"
+    if own.startswith(other) or other.startswith(own):
+        yield (
+            f"a destination apart from the source was wanted, got {place} for {source}: one lies inside the other and "
+            "the source would be damaged; choose another destination"
+        )
+
+
+def _replaceable_in_store(place: UPath, overwrite: bool) -> Iterator[str]:
+    # Generations that no root leads to are ours, in the making.
+    found = {entry.name for entry in entries(place)}
+    if found & set(ZARR_MARKS):
+        if not overwrite:
+            yield f"a new destination was wanted, {place} is there already; choose another, or ask to overwrite it"
+    elif place.is_file() or any(not GENERATION.fullmatch(name) for name in found):
+        yield f"an earlier result to overwrite was wanted, {place} is no Zarr folder; move it away yourself"
+
+
 def estimated_bytes(volume: Volume) -> int:
     """Return the disk space that a restoration needs at most: scratch tiles, result and pyramid, uncompressed."""
     count = math.prod(volume.shape)
     return int(count * (volume.dtype.itemsize * PYRAMID_SHARE + SCRATCH_BYTES * SCRATCH_SHARE))
 
 
-def attributes_of(place: Path) -> Mapping[str, Any]:
+def attributes_of(place: Place) -> Mapping[str, Any]:
     """Return the attributes of a group that Zarr v3 or v2 wrote; none where there is no group, or a damaged one."""
     for name, inner in (("zarr.json", "attributes"), (".zattrs", None)):
         try:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ilcore.grammar.errors import BadInput, DestinationError
 from ilcore.volumes import cog, ome_tiff
+from ilcore.volumes.addresses import is_remote
 from ilcore.volumes.geozarr import is_placed
-from ilcore.volumes.open import is_remote, open_volume
+from ilcore.volumes.open import open_volume
 from ilcore.volumes.part import open_part
 from ilcore.volumes.volume import Volume
 

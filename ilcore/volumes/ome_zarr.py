@@ -13,6 +13,7 @@ from ilcore.volumes.axes import canonical, pick
 from ilcore.volumes.layout import Level, ResultFormat
 from ilcore.volumes.meaning import mark_of, scan_attributes, voxel_attributes
 from ilcore.volumes.region import Five, Region, intersect, region_of, whole
+from ilcore.volumes.stores import opened_by
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target, store_errors
 
@@ -114,7 +115,7 @@ def _put_mapping(root: str, volume: Volume, zarr_format: int) -> None:
     """Write the variable without axes whose attributes CF reads the coordinate reference system from."""
     names: dict[str, Any] = {"_ARRAY_DIMENSIONS": []} if zarr_format == 2 else {}
     zarr.create_array(
-        store=f"{root.rstrip('/')}/{geozarr.GRID_MAPPING}",
+        **opened_by(f"{root.rstrip('/')}/{geozarr.GRID_MAPPING}"),
         shape=(),
         dtype="int32",
         fill_value=0 if zarr_format == 3 else None,
@@ -128,12 +129,12 @@ def _put(root: str, attributes: dict[str, Any], zarr_format: int) -> None:
     """One write decides: a reader sees no image, or all of its attributes."""
     try:
         if zarr_format == 3:
-            zarr.create_group(store=root, zarr_format=3, attributes=attributes)
+            zarr.create_group(**opened_by(root), zarr_format=3, attributes=attributes)
             return
-        zarr.create_group(store=root, zarr_format=2)
+        zarr.create_group(**opened_by(root), zarr_format=2)
     except zarr.errors.ContainsGroupError:
         pass
-    zarr.open_group(store=root, mode="r+").attrs.put(attributes)
+    zarr.open_group(**opened_by(root), mode="r+").attrs.put(attributes)
 
 
 def _axes(volume: Volume) -> list[dict[str, str]]:

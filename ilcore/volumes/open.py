@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes import raster
+from ilcore.volumes.addresses import is_remote, normalised
 from ilcore.volumes.fitting import fitted
 from ilcore.volumes.in_memory import ArraySource, array_facts, open_npy
 from ilcore.volumes.microscope import is_microscope, microscope_images, open_microscope
@@ -41,7 +42,7 @@ def open_volume(
     the name, except for microscopes.
 
     Args:
-        uri: Path or URL.
+        uri: Path or URL; a chain such as zip://scan.ome.zarr::s3://bucket/scans.zip is one too.
         axes: Names of the axes in the order of the source, for example "zyx"; only needed where the source does not
             say. Unnamed axes are taken as x, yx, zyx, czyx, tczyx; axes of length 1 may be left out.
         level: Level of the pyramid, 0 the finest.
@@ -50,9 +51,11 @@ def open_volume(
         image: Which image, where the place holds several; `images_in` names them.
 
     Raises:
+        BadInput: The URL carries credentials.
         BadVolume: There is no volume there that we can read; one sentence says why and what to do.
+        StoreError: A store does not answer, or refuses us.
     """
-    place = _place(uri)
+    place = normalised(uri)
     source, facts = _open(place, Asked(axes, level, storage_options), image)
     if missing is not None:
         facts = replace(facts, missing=float(missing))
@@ -72,7 +75,7 @@ def images_in(uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any]
     Raises:
         BadVolume: There is nothing that we can read.
     """
-    place = _place(uri)
+    place = normalised(uri)
     kind, _ = _kind(place)
     if kind == "zarr":
         return zarr_images(place, storage_options)
@@ -111,16 +114,6 @@ def from_array(
         missing=missing,
     )
     return make_volume("memory", *fitted(ArraySource(held), facts))
-
-
-def is_remote(uri: str | os.PathLike[str]) -> bool:
-    """Tell whether a place is a URL of a remote store rather than a local path."""
-    return "://" in os.fspath(uri) and not os.fspath(uri).startswith("file://")
-
-
-def _place(uri: str | os.PathLike[str]) -> str:
-    text = os.fspath(uri)
-    return text if is_remote(text) else os.path.abspath(text.removeprefix("file://"))
 
 
 #: How the images of a file or folder are listed, by kind; the other kinds hold one.

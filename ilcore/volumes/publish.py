@@ -1,6 +1,6 @@
 """Publishing: a finished result takes its place in one step, and the previous one leaves only after that.
 
-Three places and one note are involved, all on one disk:
+In an object store, where nothing can be renamed, see `generations`. On a disk three places and one note are involved:
 
     destination              where readers look
     staging                  the new result, complete
@@ -29,14 +29,20 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, cast
+
+from upath import UPath
 
 from ilcore.grammar.errors import BadInput, BadVolume, DestinationError
+from ilcore.volumes.addresses import is_remote
 from ilcore.volumes.destination import ZARR_MARKS, check_destination, estimated_bytes
+from ilcore.volumes.generations import finish_generation, publish_generation
 from ilcore.volumes.open import open_volume
+from ilcore.volumes.stores import place_of
 
 __all__ = ["check_destination", "estimated_bytes", "finish_publishing", "publish"]
 
+Somewhere: TypeAlias = str | os.PathLike[str] | UPath
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 CANNOT_SWAP = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV, errno.EPERM}
 
@@ -64,7 +70,7 @@ class _Places:
         return self.staging.parent / f"{self.destination.name}.publish.json"
 
 
-def publish(staging: str | os.PathLike[str], destination: str | os.PathLike[str], overwrite: bool = False) -> None:
+def publish(staging: Somewhere, destination: Somewhere, overwrite: bool = False) -> None:
     """Put a finished result in its place; the previous one stays readable until then.
 
     Call it again after an interruption, with the same arguments: it finishes what was begun.
@@ -77,7 +83,11 @@ def publish(staging: str | os.PathLike[str], destination: str | os.PathLike[str]
     Raises:
         BadInput: Something is there already and must not be replaced.
         DestinationError: There is nothing complete to publish, or the disk refuses.
+        StoreError: The store does not answer.
     """
+    if is_remote(destination):
+        publish_generation(_in_store(staging), _in_store(destination), overwrite)
+        return
     places = _places(staging, destination)
     try:
         if finish_publishing(places.staging, places.destination):
@@ -93,7 +103,7 @@ def publish(staging: str | os.PathLike[str], destination: str | os.PathLike[str]
         ) from error
 
 
-def finish_publishing(staging: str | os.PathLike[str], destination: str | os.PathLike[str]) -> bool:
+def finish_publishing(staging: Somewhere, destination: Somewhere) -> bool:
     """Finish a publication that was interrupted, if there is one.
 
     Call this before building a new result in `staging`: after an interruption the old one may lie there.
@@ -104,6 +114,8 @@ def finish_publishing(staging: str | os.PathLike[str], destination: str | os.Pat
     Raises:
         DestinationError: The folders were moved by others, so that new and old cannot be told apart.
     """
+    if is_remote(destination):
+        return finish_generation(_in_store(staging), _in_store(destination))
     places = _places(staging, destination)
     note = _read(places.note)
     if note is None or not places.destination.parent.is_dir():
@@ -118,9 +130,13 @@ def finish_publishing(staging: str | os.PathLike[str], destination: str | os.Pat
     return published and not places.staging.exists()
 
 
-def _places(staging: str | os.PathLike[str], destination: str | os.PathLike[str]) -> _Places:
+def _in_store(place: Somewhere) -> UPath:
+    return cast(UPath, place_of(place))
+
+
+def _places(staging: Somewhere, destination: Somewhere) -> _Places:
     """Follow links, so that it is folders that are renamed."""
-    return _Places(Path(os.path.abspath(staging)), Path(os.path.realpath(destination)))
+    return _Places(Path(os.path.abspath(str(staging))), Path(os.path.realpath(str(destination))))
 
 
 def _move(places: _Places, note: _Note) -> bool:

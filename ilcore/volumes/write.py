@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from ilcore.grammar.errors import BadInput, CorruptData, DestinationError
 from ilcore.volumes.axes import canonical, from_five, pick, read_axes, source_index, spread, to_five
 from ilcore.volumes.layout import Layout, layout_for
 from ilcore.volumes.region import Five, Region, aligned, five, inside, region_of, size, words
+from ilcore.volumes.stores import Place, opened_by, trouble
 from ilcore.volumes.volume import Reopened
 from ilcore.volumes.zarr_node import dimension_names
 
@@ -32,7 +32,7 @@ class WriteTarget(Reopened):
     """An array that regions are written to, by many processes if each keeps to whole units.
 
     Args:
-        path: Where the array lies.
+        path: Where the array lies: a path, or a URL.
         axes: The axes it has, in the order t c z y x.
         shape: Size, t c z y x.
         dtype: Name of the type.
@@ -50,7 +50,7 @@ class WriteTarget(Reopened):
     @cached_property
     def array(self) -> "zarr.Array[Any]":
         """The open array."""
-        array = zarr.open_array(store=self.path, mode="r+")
+        array = zarr.open_array(**opened_by(self.path), mode="r+")
         # Zarr v2 may leave open what an absent chunk holds, so none is left out.
         return array.with_config({"write_empty_chunks": True}) if array.metadata.zarr_format == 2 else array
 
@@ -176,7 +176,7 @@ def create_array(
         raise BadInput(f"all axes longer than 1 of {shape} (t c z y x) were wanted, got axes {axes!r}; name them all")
     with store_errors(path):
         zarr.create_array(
-            store=path,
+            **opened_by(path),
             shape=pick(shape, kept),
             dtype=np.dtype(dtype).newbyteorder("="),
             fill_value=fill,
@@ -204,7 +204,7 @@ def _stored(layout: Layout, kept: str, zarr_format: Literal[2, 3]) -> dict[str, 
     }
 
 
-def has_array(place: Path) -> bool:
+def has_array(place: Place) -> bool:
     """Tell whether an array was made here, all of its metadata."""
     return (place / "zarr.json").exists() or all((place / name).exists() for name in (".zarray", ".zattrs"))
 
@@ -216,7 +216,7 @@ def open_target(path: str) -> WriteTarget:
         DestinationError: There is no such array.
     """
     with store_errors(path):
-        array = zarr.open_array(store=path, mode="r+")
+        array = zarr.open_array(**opened_by(path), mode="r+")
     axes = read_axes(dimension_names(array), array.shape, path)
     shape, chunks = five(spread(array.shape, axes, 1)), five(spread(array.chunks, axes, 1))
     unit = five(spread(array.shards or array.chunks, axes, 1))
@@ -237,7 +237,11 @@ def store_errors(path: str) -> Iterator[None]:
             yield
     except (zarr.errors.ContainsArrayError, zarr.errors.ContainsGroupError, zarr.errors.NodeNotFoundError) as error:
         raise DestinationError(f"a place for an array was wanted at {path}; {error}") from error
-    except OSError as error:
+    except Exception as error:
+        if (told := trouble(error)) is not None:
+            raise told from error
+        if not isinstance(error, OSError):
+            raise
         if isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError) or error.errno in FULL:
             raise DestinationError(
                 f"a place to write to was wanted at {path}; got {error}; free some space or choose another"

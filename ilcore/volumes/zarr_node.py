@@ -11,6 +11,8 @@ import zarr
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
+from ilcore.volumes.addresses import joined
+from ilcore.volumes.stores import answered, opened_by, patiently
 from ilcore.volumes.volume import Reopened
 
 Options: TypeAlias = Mapping[str, Any] | None
@@ -30,9 +32,11 @@ class ZarrSource(Reopened):
     @cached_property
     def array(self) -> Array:
         """The open array."""
-        return zarr.open_array(store=self.url, mode="r", storage_options=_plain(self.storage_options))
+        return zarr.open_array(**opened_by(self.url, self.storage_options), mode="r")
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
+        if self.url.startswith("http"):
+            return patiently(lambda: np.asarray(self.array[index]))
         return np.asarray(self.array[index])
 
 
@@ -53,7 +57,8 @@ def open_node(url: str, options: Options) -> "Array | zarr.Group":
         BadVolume: There is none, or its metadata cannot be read.
     """
     try:
-        return zarr.open(store=url, mode="r", storage_options=_plain(options))
+        with answered():
+            return zarr.open(**opened_by(url, options), mode="r")
     except FileNotFoundError as error:
         raise BadVolume(f"a Zarr array or OME-Zarr group was wanted at {url}; there is none; check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
@@ -79,7 +84,7 @@ def open_child(url: str, name: str, options: Options) -> "Array | zarr.Group | N
 
 def join(url: str, name: str) -> str:
     """Return the URL of what lies under a group."""
-    return f"{url.rstrip('/')}/{name}" if name else url
+    return joined(url, name) if name else url
 
 
 def children(group: zarr.Group) -> "dict[str, Array | zarr.Group]":
@@ -93,7 +98,3 @@ def dimension_names(array: Array) -> tuple[str, ...]:
     """Return the names of the axes: of Zarr v3 itself, or as xarray writes them into v2; empty where one is unnamed."""
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or ()
     return () if any(name is None for name in cast(tuple[Any, ...], names)) else tuple(map(str, cast(Any, names)))
-
-
-def _plain(options: Options) -> dict[str, Any] | None:
-    return dict(options) if options else None

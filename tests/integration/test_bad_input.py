@@ -76,7 +76,7 @@ SOURCES = {
     "not a volume": (text, BadVolume, "is none of them"),
     "empty": (lambda f: saved(f, np.zeros((0, 5))), BadVolume, "is empty"),
     "0-d": (lambda f: saved(f, np.array(3.0)), BadVolume, "0-d"),
-    "one axis": (lambda f: saved(f, np.arange(9.0)), BadVolume, "axes"),
+    "seven axes": (lambda f: saved(f, np.ones((2,) * 7)), BadVolume, "axes"),
     "huge chunk": (big_chunk, BadVolume, "smaller chunks"),
     "object": (lambda f: saved(f, np.array([[{}, 1]], object)), BadVolume, "objects"),
     "complex": (lambda f: saved(f, np.ones((8, 8), complex)), BadVolume, "complex128"),
@@ -177,7 +177,7 @@ def test_targets_that_cannot_be(tmp_path):
     for target, kind, words in cases:
         refused(kind, words, source, target, method="box")
     with pytest.raises(BadInput, match="local folder"):
-        plan_restoration(str(source), "s3://bucket/out", method="box")
+        plan_restoration(str(source), "gs://bucket/out", method="box")
 
 
 def test_a_target_on_a_file_system_that_cannot_be_written_to(tmp_path):

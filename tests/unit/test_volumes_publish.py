@@ -259,8 +259,8 @@ def test_destination_inside_the_source_through_a_link(tmp_path):
 
 
 def test_a_remote_destination(tmp_path):
-    with pytest.raises(BadInput, match="a local folder was wanted"):
-        check_destination("s3://bucket/out", tmp_path)
+    with pytest.raises(BadInput, match="a local folder or s3://bucket/name.ome.zarr was wanted"):
+        check_destination("https://example.org/out", tmp_path)
 
 
 def test_a_destination_where_no_folder_can_be_made(tmp_path):

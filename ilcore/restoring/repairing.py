@@ -1,0 +1,183 @@
+"""Make damaged pieces again, and nothing else.
+
+A published result is written to only with voxels whose digest is the one that the ledger noted when they were made
+first: what cannot be made again to the same bits is left as it is, and said.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ilcore.grammar.errors import CorruptData
+from ilcore.grammar.region import Region, words
+from ilcore.restoring.damage import ROOT, TILES, Damage, numbers_in, read_damage, write_damage
+from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.scratch import Scratch, digest_of
+from ilcore.restoring.stages import (
+    block_of,
+    check_source,
+    coarser_levels,
+    read_findings,
+    result_array,
+    result_levels,
+    write_image_metadata,
+)  # fmt: skip
+from ilcore.restoring.tile import restore_unit
+from ilcore.restoring.verifying import Spread, is_over, verify
+from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.tiling.grid import Index
+from ilcore.volumes.pyramid import Rung
+from ilcore.volumes.stores import remove
+from ilcore.volumes.write import open_target
+
+#: Files that say what image a folder holds, in Zarr v3 and v2.
+ROOT_METADATA = ("zarr.json", ".zattrs", ".zgroup")
+
+Restore: TypeAlias = Callable[[Index], Any]
+
+
+def repair(plan: RestorationPlan, workspace: Workspace, spread: Spread = map, restore: Restore | None = None) -> int:
+    """Redo what the note of `il verify` names, and return how many pieces that was.
+
+    Args:
+        plan: The plan of the run.
+        workspace: Its folder; the caller holds the lock.
+        spread: How work is spread.
+        restore: What restores one unit of work; by default here, on the CPU.
+
+    Raises:
+        BadVolume: When the source is no longer the one of the plan.
+        CorruptData: When a piece cannot be made again to the same bits; it is left as it is then.
+    """
+    damages = read_damage(workspace)
+    if not damages:
+        return 0
+    if is_over(workspace):
+        _repair_result(plan, workspace, damages, spread, restore or partial(restore_unit, plan, workspace))
+    else:
+        _reopen(plan, workspace, damages)
+    write_damage(workspace, ())
+    return len(damages)
+
+
+def _reopen(plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage]) -> None:
+    """Of a run that goes on anyway, the damaged pieces are simply not done yet."""
+    ledger, grid = Ledger(workspace.ledger, plan.tile_grid), plan.tile_grid
+    places = [np.unravel_index(number, grid.grid_shape) for number in numbers_in(damages, TILES)]
+    for index in {tuple(int(n) // u for n, u in zip(at, (1, *grid.unit), strict=True)) for at in places}:
+        ledger.reopen(grid.unit_of(index))
+    ledger.reopen_blocks(numbers_in(damages, "0"))
+
+
+def _repair_result(
+    plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage], spread: Spread, restore: Restore
+) -> None:
+    check_source(plan)
+    without = [each.place for each in damages if each.number is None]
+    _remake_arrays(plan, workspace, [place for place in without if place != ROOT])
+    redone = numbers_in(damages, "0")
+    if redone:
+        _restore_again(plan, workspace, redone, spread, restore)
+        _all(spread(partial(_write_again, plan, workspace), redone))
+    for rung in coarser_levels(plan, result_levels(workspace)):
+        above = {*numbers_in(damages, rung.level.path), *_above(rung, redone)}
+        redone = list(range(rung.target.count)) if rung.level.path in without else sorted(above)
+        _all(spread(rung.write, redone))
+    if without:
+        _rewrite_metadata(plan, workspace, is_root=ROOT in without)
+    _check(plan, workspace, spread)
+    Scratch.of(workspace.scratch, plan).remove()
+    _note(workspace, damages)
+
+
+def _rewrite_metadata(plan: RestorationPlan, workspace: Workspace, *, is_root: bool) -> None:
+    root = result_levels(workspace)
+    for name in ROOT_METADATA if is_root else ():
+        remove(workspace.target / name)
+    write_image_metadata(plan, workspace, root, read_findings(workspace))
+    workspace.show_published()
+
+
+def _check(plan: RestorationPlan, workspace: Workspace, spread: Spread) -> None:
+    left = verify(plan, workspace, spread)
+    if left:
+        write_damage(workspace, left)
+        raise CorruptData(
+            f"a sound result was wanted after the repair, got {left[0].why} in {left[0].place}; "
+            "look at the disk, then `il resume` again"
+        )
+
+
+def _all(work: Iterable[Any]) -> None:
+    for _ in work:
+        pass
+
+
+def _restore_again(
+    plan: RestorationPlan, workspace: Workspace, blocks: Sequence[int], spread: Spread, restore: Restore
+) -> None:
+    """Restore the tiles that meet some write units, in a fresh scratch."""
+    target = open_target(f"{result_levels(workspace)}/0")
+    units = units_touching(plan, [target.block(number) for number in blocks])
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    scratch = Scratch.of(workspace.scratch, plan)
+    scratch.remove()
+    scratch.create()
+    for index in units:
+        ledger.reopen(plan.tile_grid.unit_of(index))
+    _all(spread(restore, units))
+
+
+def units_touching(plan: RestorationPlan, regions: Iterable[Region]) -> list[Index]:
+    """Return the places of the units of work whose tiles meet some regions."""
+    grid, found = plan.tile_grid, set[Index]()
+    for region in regions:
+        for tile in grid.touching(region):
+            t, z, y, x = (at // length for at, length in zip(tile.index, (1, *grid.unit), strict=True))
+            found.add((t, z, y, x))
+    return sorted(found)
+
+
+def _write_again(plan: RestorationPlan, workspace: Workspace, number: int) -> None:
+    target = open_target(f"{result_levels(workspace)}/0")
+    region = target.block(number)
+    values, _ = block_of(plan, workspace, region)
+    if digest_of(values) != Ledger(workspace.ledger, plan.tile_grid).read("block_digest")[number]:
+        raise CorruptData(
+            f"the voxels at {words(region)} of {workspace.target} were wanted as they were made first, got others: "
+            "another machine or other versions, see record.json; restore anew with --overwrite"
+        )
+    target.write(region, values)
+
+
+def _above(rung: Rung, finer: Sequence[int]) -> Iterable[int]:
+    """Return the write units of a level that are made of some of the level below."""
+    for number in finer:
+        spans = zip(rung.finer.block(number), rung.step, strict=True)
+        t, c, z, y, x = ((start // by, -(-stop // by)) for (start, stop), by in spans)
+        yield from rung.target.blocks_of((t, c, z, y, x))
+
+
+def _remake_arrays(plan: RestorationPlan, workspace: Workspace, levels: Sequence[str]) -> None:
+    """Put the metadata of arrays back, which follow from the plan; their chunks are not touched."""
+    root = result_levels(workspace)
+    shapes = {"0": plan.source.shape, **{rung.level.path: rung.level.shape for rung in coarser_levels(plan, root)}}
+    with tempfile.TemporaryDirectory(prefix="il-") as folder:
+        for path in levels:
+            made = result_array(plan, f"{folder}/{path}", shapes[path])
+            for file in Path(made.path).iterdir():
+                write_text(root / path / file.name, file.read_text())
+
+
+def _note(workspace: Workspace, damages: Sequence[Damage]) -> None:
+    """Add to the record of the run that it was repaired, when and where."""
+    record = json.loads(workspace.record.read_text())
+    told = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "what": [each.__dict__ for each in damages]}
+    write_text(workspace.record, json.dumps({**record, "repairs": [*record.get("repairs", []), told]}, indent=2))
