@@ -13,6 +13,9 @@ import zarr
 from ilcore.grammar.errors import BadVolume
 from ilcore.restoring import stages
 from ilcore.restoring.alone import carry_out
+from ilcore.restoring.damage import write_damage
+from ilcore.restoring.repairing import repair
+from ilcore.restoring.verifying import verify
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes import create_array, from_array, open_volume, write_pyramid, write_root
 from ilcore.volumes.about import About
@@ -246,6 +249,24 @@ def test_a_run_to_04_goes_on_after_an_interruption(tmp_path, monkeypatch):
     assert not (staging / ".zgroup").exists()
     carry_out(plans[1])
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_damage_to_04_is_found_and_made_good_though_its_chunks_have_no_checksum(tmp_path, monkeypatch, damage):
+    add_standins(monkeypatch)
+    store(tmp_path / "source", scan(64, 280))
+    plan = planned(tmp_path / "source", tmp_path / "a", "box", result_format=OLD)
+    carry_out(plan)
+    before, chunk = contents(tmp_path / "a"), tmp_path / "a" / "1" / "0" / "0" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 4
+    chunk.unlink() if damage == "missing" else chunk.write_bytes(content)
+    workspace = Workspace.of(plan.target)
+    found = verify(plan, workspace)
+    assert {each.place for each in found} == {"1"}
+    write_damage(workspace, found)
+    repair(plan, workspace)
+    assert contents(tmp_path / "a") == before
 
 
 def contents(root):
