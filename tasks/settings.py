@@ -18,8 +18,8 @@ PATIENCE = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
 }
 
-#: Dask tells of every connection; what matters of it reaches the flow's log as an error.
-QUIET_CLUSTER = {"DASK_LOGGING__DISTRIBUTED": "error"}
+#: Dask logs lost connections with tracebacks; what matters of them reaches us as an error that we say in a sentence.
+QUIET_CLUSTER = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 
 #: One process a core is at work: decoding chunks in as many threads again would only fight for them.
 THREADS = {"ZARR_THREADING__MAX_WORKERS": "2"}
@@ -27,7 +27,6 @@ THREADS = {"ZARR_THREADING__MAX_WORKERS": "2"}
 QUIET_TERMINAL = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "DASK_LOGGING__DISTRIBUTED": "critical",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
