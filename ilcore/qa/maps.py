@@ -17,6 +17,8 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import five, whole
 from ilcore.qa.verdict import tile_verdicts
 from ilcore.tiling.grid import TileGrid
+from ilcore.volumes.about import About
+from ilcore.volumes.georeference import coarsened
 from ilcore.volumes.ome_zarr import Level, create_array, write_root
 from ilcore.volumes.open import from_array
 from ilcore.volumes.stores import Place, place_of, remove
@@ -103,7 +105,14 @@ def _face(maps: Mapping[str, NDArray[Any]], source: Volume, grid: TileGrid) -> V
         origin=_floats(
             first + size * (step - 1) / 2 for first, size, step in zip(source.origin, source.scale, steps, strict=True)
         ),
+        about=_place(source.about, grid),
     )
+
+
+def _place(about: About, grid: TileGrid) -> About:
+    """Return where the maps lie on the Earth, so that they cover the scan there too."""
+    _, rows, columns = grid.core
+    return About(crs=about.crs, affine=about.affine and coarsened(about.affine, rows, columns))
 
 
 def _floats(values: Any) -> Floats:

@@ -34,6 +34,7 @@ def plans(draw):
     return RestorationPlan(
         source=source,
         target=draw(words),
+        result_format=draw(st.sampled_from(["ome-zarr 0.5", "ome-zarr 0.4"])),
         method="zs_n2n",
         scope=draw(st.sampled_from(["tile", "volume"])),
         overrides=draw(st.sampled_from(KNOBS)),

@@ -83,7 +83,7 @@ def differing(one, other, fields):
 
 @pytest.mark.parametrize("result_format", RESULT_FORMATS)
 def test_a_result_says_what_its_source_said(result_format):
-    @settings(max_examples=45, deadline=None)
+    @settings(max_examples=35, deadline=None)
     @given(volumes())
     def holds(volume):
         with tempfile.TemporaryDirectory() as folder:

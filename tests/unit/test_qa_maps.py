@@ -7,7 +7,9 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import whole
 from ilcore.qa.maps import verdict_map, write_maps
 from ilcore.tiling.grid import TileGrid
+from ilcore.volumes.georeference import bounds
 from ilcore.volumes.open import from_array, open_volume
+from tests.told import scan
 
 
 def source_of(shape, axes, scale):
@@ -28,6 +30,14 @@ def test_maps_open_as_an_image_over_the_scan(tmp_path):
     assert image.scale[2:] == (8.0, 16.0, 8.0)
     assert image.origin[2:] == (3.0, 7.75, 3.875)
     assert image.units[2:] == ("micrometer",) * 3
+
+
+def test_maps_lie_where_the_scan_lies_on_the_earth(tmp_path):
+    source, grid = scan(64, 96), TileGrid((1, 2, 1, 64, 96), (1, 32, 16))
+    write_maps(tmp_path / "qa.ome.zarr", {"risk": np.zeros((1, 1, 2, 6))}, source, grid)
+    about = open_volume(tmp_path / "qa.ome.zarr").about
+    assert (about.crs, about.affine) == (source.about.crs, (160, 0, 500000, 0, -640, 5200000))
+    assert bounds(about.affine, 2, 6) == bounds(source.about.affine, 64, 96)
 
 
 def test_maps_replace_those_that_were_there(tmp_path):

@@ -13,6 +13,9 @@ import zarr
 from ilcore.grammar.errors import BadVolume
 from ilcore.restoring import stages
 from ilcore.restoring.alone import carry_out
+from ilcore.restoring.damage import write_damage
+from ilcore.restoring.repairing import repair
+from ilcore.restoring.verifying import verify
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes import create_array, from_array, open_volume, write_pyramid, write_root
 from ilcore.volumes.about import About
@@ -229,6 +232,50 @@ def test_a_restoration_keeps_all_that_its_source_said(tmp_path, monkeypatch, res
     assert told["bounds"] == ["500000", "5194000", "502800", "5200000"]
     assert (told["value"], told["acquired"]) == ("0.0001 x stored + -0.1", "2024-05-06T07:08:09.250000+02:00")
     assert told["channels"] == ["red (#FF0000)", "nir (#880000)"]
+
+
+def test_a_run_to_04_goes_on_after_an_interruption(tmp_path, monkeypatch):
+    add_standins(monkeypatch)
+    store(tmp_path / "source", scan(64, 280))
+    plans = [planned(tmp_path / "source", tmp_path / name, "box", result_format=OLD) for name in "ab"]
+    carry_out(plans[0])
+    with monkeypatch.context() as broken:
+        broken.setattr(stages, "write_root", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            carry_out(plans[1])
+    staging = Workspace.of(plans[1].target).staging
+    # Killed while the array of a level was made.
+    (staging / "1" / ".zattrs").unlink()
+    assert not (staging / ".zgroup").exists()
+    carry_out(plans[1])
+    assert contents(tmp_path / "b") == contents(tmp_path / "a")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_damage_to_04_is_found_and_made_good_though_its_chunks_have_no_checksum(tmp_path, monkeypatch, damage):
+    add_standins(monkeypatch)
+    store(tmp_path / "source", scan(64, 280))
+    plan = planned(tmp_path / "source", tmp_path / "a", "box", result_format=OLD)
+    carry_out(plan)
+    before, chunk = contents(tmp_path / "a"), tmp_path / "a" / "1" / "0" / "0" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 4
+    chunk.unlink() if damage == "missing" else chunk.write_bytes(content)
+    workspace = Workspace.of(plan.target)
+    found = verify(plan, workspace)
+    assert {each.place for each in found} == {"1"}
+    write_damage(workspace, found)
+    repair(plan, workspace)
+    assert contents(tmp_path / "a") == before
+
+
+def contents(root):
+    """Every file but the root, which tells where the result is from and what it is called."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path != root / ".zattrs"
+    }
 
 
 def test_the_format_is_part_of_what_a_plan_decides(tmp_path, monkeypatch):
