@@ -24,11 +24,11 @@ fix: .venv/ready ## format, and repair what can be repaired
 check: .venv/ready ## style, types and who may import whom, in under a minute
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 
-test: .venv/ready ## all tests
-	$(TESTS) tests ilcore --doctest-modules
+test: .venv/ready ## all tests but the slow ones
+	$(TESTS) -m "not slow" tests ilcore --doctest-modules
 
-e2e: .venv/ready ## only the stories and the tests with real servers
-	$(TESTS) tests/integration tests/e2e
+e2e: .venv/ready ## the stories, real servers, every fault, and fifty crashes at random
+	IL_CRASHES=50 $(TESTS) tests/integration tests/e2e
 
 bench: .venv/ready ## measurements, with timing
 	$(PY) -m pytest tests/bench -s
@@ -39,8 +39,10 @@ up: .venv/ready ## a Prefect server, the deployments and one worker on this mach
 down: ## stop what `make up` started
 	bash deploy/down.sh
 
-docs: .venv/ready ## the cards of all methods are written anew, and the examples of the documentation run as tests
+docs: .venv/ready ## cards of methods and tables of formats are written anew, and the examples of the documentation run
 	.venv/bin/il methods --markdown docs/methods.md
+	$(PY) -m tests.bench.formats
 	$(PY) -m pytest ilcore tests/unit/test_docs.py --doctest-modules -q
 
-ci: check test ## exactly what CI runs
+ci: check ## exactly what CI runs: style, and all tests with the slow ones
+	IL_CRASHES=50 $(TESTS) tests ilcore --doctest-modules

@@ -81,6 +81,7 @@ def plan(
     image: say.Image = None,
     roi: say.Roi = None,
     missing: say.Missing = None,
+    format: say.Format = "0.5",
     tracking_uri: say.Tracking = None,
     save: Annotated[str | None, typer.Option(help="write the plan to this YAML file, for `il restore --plan`")] = None,
 ) -> None:
@@ -96,7 +97,7 @@ def plan(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image, roi=roi,
+            missing=missing, image=image, roi=roi, result_format=say.result_format(format),
         )  # fmt: skip
         show_plan(make_plan(source, target, wishes, tracking_uri), save)
 
@@ -120,6 +121,7 @@ def restore(
     image: say.Image = None,
     roi: say.Roi = None,
     missing: say.Missing = None,
+    format: say.Format = "0.5",
     workers: say.Workers = 0,
     scheduler: say.Scheduler = None,
     device: say.Device = "auto",
@@ -151,7 +153,7 @@ def restore(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image, roi=roi,
+            missing=missing, image=image, roi=roi, result_format=say.result_format(format),
         )  # fmt: skip
         raise typer.Exit(run_volume(source, target, wishes, running))
 
@@ -239,6 +241,29 @@ def report(
 
         page = report_page(target, copy)
         out.print(str(page), markup=False)
+
+
+@app.command()
+def export(
+    source: say.Source,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="*.tif or *.ome.tif", show_default=False)],
+    level: say.Level = 0,
+    roi: say.Roi = None,
+    image: say.Image = None,
+    cog: Annotated[bool, typer.Option("--cog", help="a GeoTIFF, also without a place on the Earth")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a file that is there")] = False,
+) -> None:
+    """Write a volume, a level or a region of it as one file: OME-TIFF, or a Cloud Optimized GeoTIFF if it has a CRS.
+
+    \b
+    il export clean.ome.zarr clean.ome.tif
+    il export clean.ome.zarr plane.tif --roi z=4:5 --cog
+    """
+    with answering():
+        from ilcore.volumes.export import export_volume
+
+        made = export_volume(source, file, level=level, roi=roi, image=image, as_cog=cog, overwrite=overwrite)
+        out.print(str(made), markup=False)
 
 
 @app.command()

@@ -37,6 +37,7 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="what the workers compute on", rich_help_panel=RUN)
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing result; it stays until the new one has passed", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
+Format = Annotated[Literal["0.5", "0.4"], typer.Option(help="OME-Zarr of the result; 0.4 (Zarr v2) for readers that know no later one", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
 Tracking = Annotated[str | None, typer.Option("--tracking-uri", metavar="URI", help="MLflow; default: $MLFLOW_TRACKING_URI, else a SQLite file beside the result", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
 
 
@@ -72,3 +73,8 @@ def tile_core(text: str | None) -> tuple[int, int, int] | None:
     if len(core) not in (2, 3) or min(core) < 1:
         raise BadInput(f"--tile wants 2 or 3 whole numbers from 1 on, like 128,128 or 16,128,128; got {text!r}")
     return (8 if len(core) == 2 else core[0], core[-2], core[-1])
+
+
+def result_format(version: Literal["0.5", "0.4"]) -> Literal["ome-zarr 0.5", "ome-zarr 0.4"]:
+    """Return the format of a result by the version of OME-Zarr."""
+    return "ome-zarr 0.4" if version == "0.4" else "ome-zarr 0.5"

@@ -6,7 +6,6 @@
 Stages are Prefect tasks in this process; tiles are futures on the cluster. Only plans and small reports pass by here.
 """
 
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +29,8 @@ from tasks.optimise import optimise
 from tasks.publish import Outcome, earlier_outcome, outcome_of, publish, record
 from tasks.recording import Recording
 from tasks.sheets import numbers_of
+from tasks.stopping import gracefully
+from tasks.stopwatch import Stopwatch
 from tasks.verify import is_damaged, mend
 
 
@@ -57,6 +58,7 @@ def restore_volume(
     image: str | None = None,
     roi: str | None = None,
     missing: float | None = None,
+    result_format: Literal["ome-zarr 0.5", "ome-zarr 0.4"] = "ome-zarr 0.5",
     workers: int = 0,
     scheduler: str | None = None,
     device: str = "auto",
@@ -82,6 +84,7 @@ def restore_volume(
         image: Which image, where the source holds several.
         roi: Region of that level, such as y=0:512,x=256:768; all of it if left out.
         missing: The value that means "no data".
+        result_format: What the result is written as; 0.4 for readers that know no later one.
         workers: Local workers; 0 for one a core, or one a GPU.
         scheduler: A running Dask scheduler to join instead.
         device: auto, cpu or cuda.
@@ -92,10 +95,11 @@ def restore_volume(
     wishes = Wishes(
         method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
         seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image, roi=roi,
+        result_format=result_format,
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)
-    with workspace.locked():
+    with workspace.locked(), gracefully():
         if is_damaged(workspace) and not overwrite:
             with open_cluster(resources) as cluster:
                 mend(chosen, workspace, cluster)
@@ -111,15 +115,20 @@ def restore_volume(
 def _carried_out(
     plan: RestorationPlan, workspace: Workspace, resources: Resources, tracking_uri: str | None
 ) -> Outcome:
-    began = time.monotonic()
+    watch = Stopwatch()
     with Recording.of(plan, tracking_uri, _prefect_tags()) as recording:
         with open_cluster(resources) as cluster:
-            learnt = adapt(plan, workspace, cluster)
-            tally = optimise(plan, workspace, cluster)
-            assemble(plan, workspace, cluster)
-            report = judge(plan, workspace, cluster)
-            coarsen(plan, workspace, cluster, report)
-        numbers = numbers_of(plan, workspace, tally, time.monotonic() - began)
+            with watch.stage("adapt"):
+                learnt = adapt(plan, workspace, cluster)
+            with watch.stage("optimise"):
+                tally = optimise(plan, workspace, cluster)
+            with watch.stage("assemble"):
+                assemble(plan, workspace, cluster)
+            with watch.stage("judge"):
+                report = judge(plan, workspace, cluster)
+            with watch.stage("coarsen"):
+                coarsen(plan, workspace, cluster, report)
+        numbers = numbers_of(plan, workspace, tally, watch)
         record(plan, workspace, report, learnt, numbers)
         publish(plan, workspace, report)
         recording.close(workspace, report, learnt, numbers)

@@ -6,6 +6,7 @@ Prefect stays off the workers; only plans, numbers of work units and small repor
 """
 
 import os
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from dask import config as dask_config
 from distributed import Client, Future, LocalCluster, as_completed
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from ilcore.grammar.errors import BadInput, ILError
+from tasks.stopping import Stopped, is_asked
 
 Item = TypeVar("Item")
 Report = TypeVar("Report")
@@ -76,6 +80,7 @@ class Cluster:
 
         Raises:
             ILError: What the function raised, or that a unit killed its workers.
+            Stopped: When the run was asked to stop; what was in flight is done then.
         """
         waiting, flying = iter(items), set[Work]()
         landed = as_completed(loop=self.client.loop)
@@ -85,8 +90,11 @@ class Cluster:
                 report = _result(future)
                 flying.discard(future)
                 future.release()
-                self._launch(function, islice(waiting, 1), flying, landed)
+                if not is_asked():
+                    self._launch(function, islice(waiting, 1), flying, landed)
                 yield report
+            if is_asked():
+                raise Stopped("the run was asked to stop and did; what is done is kept: `il resume` goes on with it")
         finally:
             # Whoever stops early must not leave work behind on a shared scheduler.
             if flying:
@@ -207,6 +215,11 @@ def _result(future: Work) -> Any:
         raise ILError(
             f"a work unit must leave its worker alive, got {error}; most likely memory ran out: "
             "use fewer --workers or a smaller --tile, then il resume"
+        ) from error
+    except (FutureCancelledError, CancelledError, CommClosedError) as error:
+        raise ILError(
+            "the Dask scheduler must stay reachable, got no answer any more; start it again if it is your own; what is "
+            "done is kept: `il resume` goes on with it"
         ) from error
     if isinstance(result, _Refusal):
         raise result.error

@@ -24,6 +24,7 @@ class Tally:
     failed: int = 0
     voxels: int = 0
     seconds: float = 0.0
+    moving: float = 0.0
 
     def plus(self, report: UnitReport) -> "Tally":
         """Return the tally with one more unit."""
@@ -33,6 +34,7 @@ class Tally:
             failed=self.failed + report.failed,
             voxels=self.voxels + report.voxels,
             seconds=self.seconds + report.seconds,
+            moving=self.moving + report.moving,
         )
 
 

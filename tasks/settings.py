@@ -21,16 +21,20 @@ PATIENCE = {
 #: Dask tells of every connection; what matters of it reaches the flow's log as an error.
 QUIET_CLUSTER = {"DASK_LOGGING__DISTRIBUTED": "error"}
 
+#: One process a core is at work: decoding chunks in as many threads again would only fight for them.
+THREADS = {"ZARR_THREADING__MAX_WORKERS": "2"}
+
 QUIET_TERMINAL = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "DASK_LOGGING__DISTRIBUTED": "critical",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
 
 def apply() -> None:
-    """Set what nobody else has set: privacy, patience and quiet, in every process of ours."""
-    for name, value in {**QUIET_NETWORK, **PATIENCE, **QUIET_CLUSTER}.items():
+    """Set what nobody else has set: privacy, patience, quiet and modesty, in every process of ours."""
+    for name, value in {**QUIET_NETWORK, **PATIENCE, **QUIET_CLUSTER, **THREADS}.items():
         os.environ.setdefault(name, value)
 
 

@@ -19,6 +19,7 @@ from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.stores import Place, entries
 from tasks.optimise import Tally
+from tasks.stopwatch import Stopwatch, moving_share
 from tasks.tracking import Sheet, VolumeRun
 
 #: Loss curves shown in a run, and tiles up to which looking at each is cheap.
@@ -83,12 +84,12 @@ def metric_name(words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 
-def numbers_of(plan: RestorationPlan, workspace: Workspace, tally: Tally, seconds: float) -> dict[str, float | None]:
+def numbers_of(plan: RestorationPlan, workspace: Workspace, tally: Tally, watch: Stopwatch) -> dict[str, float | None]:
     """Return the numbers that sum a run up.
 
     Args:
         tally: What this run did; with an earlier run's tiles excluded, so that the speed is right.
-        seconds: Wall-clock seconds of this run.
+        watch: What this run's stages took.
     """
     table = Ledger(workspace.ledger, plan.tile_grid).table()
     counts = dict(zip(STATUS, np.bincount(table["status"].ravel(), minlength=len(STATUS)).tolist(), strict=True))
@@ -99,10 +100,12 @@ def numbers_of(plan: RestorationPlan, workspace: Workspace, tally: Tally, second
         "tiles_fell_back": counts["fell back"],
         "tiles_empty": counts["empty"],
         "gain_db_estimated": _gain_db(table["risk"], table["noise_std"]),
-        "seconds": seconds,
+        "seconds": watch.seconds,
+        **{f"seconds_{name}": seconds for name, seconds in watch.stages.items()},
+        "share_of_moving_voxels": moving_share(watch.stages, tally.moving, tally.seconds),
         "worker_seconds": tally.seconds,
         "worker_seconds_per_megavoxel": tally.seconds / megavoxels if megavoxels else None,
-        "seconds_per_megavoxel": seconds / megavoxels if megavoxels else None,
+        "seconds_per_megavoxel": watch.seconds / megavoxels if megavoxels else None,
     }
 
 

@@ -13,6 +13,7 @@ from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.tiling.grid import TileGrid
+from ilcore.volumes.layout import ResultFormat
 from ilcore.volumes.stores import Place
 
 Three = tuple[int, int, int]
@@ -104,6 +105,7 @@ class RestorationPlan(_Frozen):
 
     source: SourcePlan
     target: str
+    result_format: ResultFormat = "ome-zarr 0.5"
     task: Literal["denoise", "inpaint"] = "denoise"
     method: str
     scope: Literal["tile", "volume"]

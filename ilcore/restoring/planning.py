@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from ilcore.restoring.sampling import looks, sampled
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import balanced_core
 from ilcore.volumes.destination import check_destination
+from ilcore.volumes.layout import ResultFormat
 from ilcore.volumes.part import open_part, plain_roi
 from ilcore.volumes.volume import Volume
 
@@ -59,6 +60,7 @@ class Wishes:
         level: Level of a multiscale source.
         image: Which image, where the source holds several.
         roi: Region of that level, such as "y=0:512,x=256:768"; None for all of it.
+        result_format: What the result is written as.
     """
 
     method: str | None = None
@@ -76,6 +78,7 @@ class Wishes:
     level: int = 0
     image: str | None = None
     roi: str | None = None
+    result_format: ResultFormat = "ome-zarr 0.5"
 
     def open(self, source: str) -> Volume:
         """Open what of a source is wanted.
@@ -123,6 +126,7 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
         {
             "source": _source(source, volume, wishes),
             "target": str(Workspace.of(target).target),
+            "result_format": wishes.result_format,
             "task": wishes.task,
             "method": choice.method,
             "scope": choice.scope,
@@ -157,6 +161,7 @@ def _check(wishes: Wishes) -> None:
         f"{name} must be {' or '.join(words)}, got {value!r}"
         for name, value, words in (
             ("task", wishes.task, ("denoise", "inpaint")), ("scope", wishes.scope or "tile", ("tile", "volume")),
+            ("result_format", wishes.result_format, get_args(ResultFormat)),
         )
         if value not in words
     ]  # fmt: skip

@@ -34,7 +34,11 @@ from ilcore.restoring.verifying import Spread, is_over, verify
 from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.grid import Index
 from ilcore.volumes.pyramid import Rung
+from ilcore.volumes.stores import remove
 from ilcore.volumes.write import open_target
+
+#: Files that say what image a folder holds, in Zarr v3 and v2.
+ROOT_METADATA = ("zarr.json", ".zattrs", ".zgroup")
 
 Restore: TypeAlias = Callable[[Index], Any]
 
@@ -76,30 +80,43 @@ def _repair_result(
     plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage], spread: Spread, restore: Restore
 ) -> None:
     check_source(plan)
-    root = result_levels(workspace)
-    _remake_metadata(plan, workspace, [each.place for each in damages if each.number is None])
+    without = [each.place for each in damages if each.number is None]
+    _remake_arrays(plan, workspace, [place for place in without if place != ROOT])
     redone = numbers_in(damages, "0")
     if redone:
         _restore_again(plan, workspace, redone, spread, restore)
-        for _ in spread(partial(_write_again, plan, workspace), redone):
-            pass
-    finer = redone
-    for rung in coarser_levels(plan, root):
-        finer = sorted({*numbers_in(damages, rung.level.path), *_above(rung, finer)})
-        if any(each.place == rung.level.path and each.number is None for each in damages):
-            finer = list(range(rung.target.count))
-        for _ in spread(rung.write, finer):
-            pass
-    if any(each.place == ROOT for each in damages):
-        write_image_metadata(plan, workspace, root, read_findings(workspace))
-        workspace.show_published()
+        _all(spread(partial(_write_again, plan, workspace), redone))
+    for rung in coarser_levels(plan, result_levels(workspace)):
+        above = {*numbers_in(damages, rung.level.path), *_above(rung, redone)}
+        redone = list(range(rung.target.count)) if rung.level.path in without else sorted(above)
+        _all(spread(rung.write, redone))
+    if without:
+        _rewrite_metadata(plan, workspace, is_root=ROOT in without)
+    _check(plan, workspace, spread)
+    Scratch.of(workspace.scratch, plan).remove()
+    _note(workspace, damages)
+
+
+def _rewrite_metadata(plan: RestorationPlan, workspace: Workspace, *, is_root: bool) -> None:
+    for name in ROOT_METADATA if is_root else ():
+        remove(result_levels(workspace) / name)
+    write_image_metadata(plan, workspace, result_levels(workspace), read_findings(workspace))
+    workspace.show_published()
+
+
+def _check(plan: RestorationPlan, workspace: Workspace, spread: Spread) -> None:
     left = verify(plan, workspace, spread)
     if left:
         write_damage(workspace, left)
-        raise CorruptData(f"a sound result was wanted after the repair, got {left[0].why} in {left[0].place}; "
-                          "look at the disk, then `il resume` again")  # fmt: skip
-    Scratch.of(workspace.scratch, plan).remove()
-    _note(workspace, damages)
+        raise CorruptData(
+            f"a sound result was wanted after the repair, got {left[0].why} in {left[0].place}; "
+            "look at the disk, then `il resume` again"
+        )
+
+
+def _all(work: Iterable[Any]) -> None:
+    for _ in work:
+        pass
 
 
 def _restore_again(
@@ -114,8 +131,7 @@ def _restore_again(
     scratch.create()
     for index in units:
         ledger.reopen(plan.tile_grid.unit_of(index))
-    for _ in spread(restore, units):
-        pass
+    _all(spread(restore, units))
 
 
 def units_touching(plan: RestorationPlan, regions: Iterable[Region]) -> list[Index]:
@@ -148,15 +164,15 @@ def _above(rung: Rung, finer: Sequence[int]) -> Iterable[int]:
         yield from rung.target.blocks_of((t, c, z, y, x))
 
 
-def _remake_metadata(plan: RestorationPlan, workspace: Workspace, places: Sequence[str]) -> None:
+def _remake_arrays(plan: RestorationPlan, workspace: Workspace, levels: Sequence[str]) -> None:
     """Put the metadata of arrays back, which follow from the plan; their chunks are not touched."""
     root = result_levels(workspace)
+    shapes = {"0": plan.source.shape, **{rung.level.path: rung.level.shape for rung in coarser_levels(plan, root)}}
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
-        for path in places:
-            if path != ROOT:
-                shapes = {"0": plan.source.shape, **{r.level.path: r.level.shape for r in coarser_levels(plan, root)}}
-                made = result_array(plan, f"{folder}/{path}", shapes[path])
-                write_text(root / path / "zarr.json", (Path(made.path) / "zarr.json").read_text())
+        for path in levels:
+            made = result_array(plan, f"{folder}/{path}", shapes[path])
+            for file in Path(made.path).iterdir():
+                write_text(root / path / file.name, file.read_text())
 
 
 def _note(workspace: Workspace, damages: Sequence[Damage]) -> None:

@@ -29,13 +29,13 @@ from ilcore.restoring.volume_model import check_start_weights, keep_start_weight
 from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.assemble import blend, cast
 from ilcore.tiling.grid import Tile, Unit
-from ilcore.volumes.destination import check_destination, estimated_bytes
-from ilcore.volumes.ome_zarr import Level, write_root
+from ilcore.volumes.destination import attributes_of, check_destination, estimated_bytes
+from ilcore.volumes.ome_zarr import Level, create_finest, write_root
 from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import Rung, rungs
 from ilcore.volumes.stores import Place, remove
 from ilcore.volumes.volume import Volume
-from ilcore.volumes.write import WriteTarget, create_array, open_target
+from ilcore.volumes.write import WriteTarget, has_array, open_target
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,8 @@ def _fingerprint_there(workspace: Workspace) -> str | None:
 
 def made_by(target: Place) -> str | None:
     """Return the fingerprint of the plan that a published result was made with; None for anything else."""
-    try:
-        about = json.loads((target / "zarr.json").read_text())["attributes"]["ilcore"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(about.get("fingerprint"))
+    about = attributes_of(target).get("ilcore")
+    return str(about.get("fingerprint")) if isinstance(about, Mapping) else None
 
 
 def _goes_on(plan: RestorationPlan, workspace: Workspace, there: str | None, *, overwrite: bool) -> bool:
@@ -146,14 +143,17 @@ def check_source(plan: RestorationPlan) -> Volume:
 
 def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
     place = workspace.staging / "0"
-    if (place / "zarr.json").exists():
+    if has_array(place):
         return open_target(str(place))
     return result_array(plan, str(place), plan.source.shape)
 
 
 def result_array(plan: RestorationPlan, path: str, shape: Five) -> WriteTarget:
     """Make an empty array for a level of the result."""
-    return create_array(path, shape=shape, dtype=plan.source.dtype, axes=plan.source.axes)
+    return create_finest(
+        path, shape=shape, dtype=plan.source.dtype, axes=plan.source.axes, missing=plan.source.missing,
+        result_format=plan.result_format, overwrite=True,
+    )  # fmt: skip
 
 
 def result_levels(workspace: Workspace) -> Place:

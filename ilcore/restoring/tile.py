@@ -38,7 +38,10 @@ _RISK_TRUSTED = 0.9
 
 @dataclass(frozen=True)
 class UnitReport:
-    """What a worker says of a unit: small, for progress only; the ledger holds the rest."""
+    """What a worker says of a unit: small, for progress only; the ledger holds the rest.
+
+    `moving` are the seconds of all `seconds` in which voxels were read or written.
+    """
 
     index: tuple[int, ...]
     tiles: int
@@ -46,6 +49,7 @@ class UnitReport:
     failed: int
     voxels: int
     seconds: float
+    moving: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,18 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
     make_repeatable(threads=1)
     bench = Bench.of(plan, workspace, device)
     unit = bench.ledger.grid.unit_of(index)
+    opened = time.perf_counter()
     views = [_View.of(bench, tile) for tile in unit.tiles]
+    moving = time.perf_counter() - opened
     busy = [view for view in views if not view.kept.is_empty]
     attempts = first_attempts(bench, [view.tile for view in busy], [view.frame for view in busy])
     firsts = {view.tile.index: attempt for view, attempt in zip(busy, attempts, strict=True)}
     share = (time.perf_counter() - began) / len(views)
     rows = [_timed(share, _finished, bench, view, firsts.get(view.tile.index)) for view in views]
     workspace.check_plan(plan)
+    written = time.perf_counter()
     bench.ledger.commit(unit, rows)
+    moving += time.perf_counter() - written + sum(row.pop("writing") for row in rows)
     return UnitReport(
         index=unit.index,
         tiles=len(rows),
@@ -95,6 +103,7 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
         failed=sum(row["status"] == "failed" for row in rows),
         voxels=sum(voxels(tile.core) for tile in unit.tiles),
         seconds=time.perf_counter() - began,
+        moving=moving,
     )
 
 
@@ -109,15 +118,22 @@ def _finished(bench: Bench, view: _View, first: Attempt | None) -> dict[str, Any
     tile, kept, plan = view.tile, view.kept, bench.plan
     row: dict[str, Any] = {"trusted_share": kept.trusted.mean()}
     if first is None:
-        digest = bench.scratch.write(tile, as_it_was(kept, plan))
-        return row | {"status": "empty", "used": "raw", "reason": "empty", "digest": digest}
+        return (
+            row | {"status": "empty", "used": "raw", "reason": "empty"} | _written(bench, tile, as_it_was(kept, plan))
+        )
     attempt, findings, status = _accepted(bench, view, first)
     is_raw = attempt.used == "raw"
     values = as_it_was(kept, plan) if is_raw else stored_units(attempt.image[view.inner], kept, plan)
     # Where something else had to be used, it is the first attempt's end that explains why.
     row |= {"status": status, "used": attempt.used, "reason": first.reason, "steps": first.steps}
     row |= {"curve": first.curve, "risk_before": first.risk_before, "clipped": _clipped(values, plan)}
-    return findings | row | {"digest": bench.scratch.write(tile, values)}
+    return findings | row | _written(bench, tile, values)
+
+
+def _written(bench: Bench, tile: Tile, values: NDArray[np.float64]) -> dict[str, Any]:
+    """Write a tile to scratch; return its digest, and the seconds that took."""
+    began = time.perf_counter()
+    return {"digest": bench.scratch.write(tile, values), "writing": time.perf_counter() - began}
 
 
 def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, dict[str, Any], str]:

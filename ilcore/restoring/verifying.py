@@ -21,8 +21,9 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.scratch import Scratch, digest_of
 from ilcore.restoring.stages import coarser_levels, made_by, result_levels
 from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.destination import attributes_of
 from ilcore.volumes.pyramid import Rung
-from ilcore.volumes.stores import Place, trouble
+from ilcore.volumes.stores import trouble
 from ilcore.volumes.write import WriteTarget, open_target
 
 #: Write units or tiles that are checked in one go.
@@ -81,20 +82,12 @@ def _root_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage
         raise DestinationError(f"the result was wanted at {workspace.target}; it is gone; restore it again")
     if made_by(workspace.target) == plan.fingerprint:
         return
-    if is_something_else(workspace.target):
+    if attributes_of(workspace.target):
         raise DestinationError(
             f"the result of plan {plan.fingerprint[:8]} was wanted at {workspace.target}; something else stands "
             "there now; move it away, and restore again"
         )
     yield Damage(ROOT, None, "the metadata of the image are missing or cannot be read")
-
-
-def is_something_else(target: Place) -> bool:
-    """Tell whether a folder has sound metadata, whoever wrote them."""
-    try:
-        return isinstance(json.loads((target / "zarr.json").read_text()).get("attributes"), dict)
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def _places(plan: RestorationPlan, workspace: Workspace, found: list[Damage]) -> Iterator[tuple[str, list[int]]]:

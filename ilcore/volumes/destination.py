@@ -1,12 +1,14 @@
 """May the result be written there? Asked before the first tile, and again before the last rename."""
 
+import json
 import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from upath import UPath
 
@@ -117,6 +119,17 @@ def estimated_bytes(volume: Volume) -> int:
     """Return the disk space that a restoration needs at most: scratch tiles, result and pyramid, uncompressed."""
     count = math.prod(volume.shape)
     return int(count * (volume.dtype.itemsize * PYRAMID_SHARE + SCRATCH_BYTES * SCRATCH_SHARE))
+
+
+def attributes_of(place: Place) -> Mapping[str, Any]:
+    """Return the attributes of a group that Zarr v3 or v2 wrote; none where there is no group, or a damaged one."""
+    for name, inner in (("zarr.json", "attributes"), (".zattrs", None)):
+        try:
+            said = json.loads((place / name).read_text())
+            return dict(said if inner is None else said[inner])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return {}
 
 
 def is_result(place: Path) -> bool:

@@ -14,6 +14,7 @@ from ilcore.volumes.about import Affine
 #: Steps between coordinates may differ by so much of a step, for they are often stored as float32.
 EVEN = 1e-3
 _WKT = re.compile(r"^\s*[A-Z][A-Z_0-9]+\s*\[")
+_WKT2 = re.compile(r"^\s*[A-Z]+CRS\s*\[")
 _CODE = re.compile(r'(?:ID|AUTHORITY)\["([A-Za-z]+)",\s*"?(\d+)"?\]\s*\]\s*$')
 _METRE = re.compile(r'UNIT\["met(?:re|er)",\s*1(?:\.0*)?[,\]]', re.IGNORECASE)
 
@@ -35,9 +36,11 @@ def wkt2_of(said: Any) -> str | None:
     except ImportError:
         return text if _WKT.match(text) else None
     try:
-        return str(CRS.from_user_input(_plain(text)).to_wkt(version="WKT2_2019"))
+        found = str(CRS.from_user_input(_plain(text)).to_wkt(version="WKT2_2019"))
     except CRSError:
         return text if _WKT.match(text) else None
+    # PROJ words some systems anew each time: what is WKT 2 already stays as it is.
+    return text if _WKT2.match(text) else found
 
 
 def short_name(wkt: str) -> str:
@@ -95,6 +98,12 @@ def sides(affine: Affine) -> tuple[float, float]:
     """Return the length of a voxel along y and along x."""
     a, b, _, d, e, _ = affine
     return math.hypot(b, e), math.hypot(a, d)
+
+
+def coarsened(affine: Affine, rows: float, columns: float) -> Affine:
+    """Return the transform of an image whose voxels are larger by factors along y and x, from the same corner."""
+    a, b, c, d, e, f = affine
+    return (a * columns, b * rows, c, d * columns, e * rows, f)
 
 
 def bounds(affine: Affine, height: int, width: int) -> tuple[float, float, float, float]:

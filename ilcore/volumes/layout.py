@@ -1,11 +1,14 @@
-"""How large chunks and shards are: small enough to look at, large enough to store."""
+"""How a result is laid out: its levels, and chunks and shards small enough to look at, large enough to store."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from ilcore.volumes.region import Five, five
 
+#: What results can be written as.
+ResultFormat: TypeAlias = Literal["ome-zarr 0.5", "ome-zarr 0.4"]
 #: Inner chunks of a plane and of a stack, z y x: a viewer reads one, so no larger than a megabyte or two.
 PLANE_CHUNK = (1, 512, 512)
 STACK_CHUNK = (8, 256, 256)
@@ -27,6 +30,15 @@ class Layout:
     def unit(self) -> Five:
         """What one writer must write at a time: two writers in one shard lose each other's voxels."""
         return self.shards or self.chunks
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the pyramid: where it lies under the root, its size, and how much coarser it is than the finest."""
+
+    path: str
+    shape: Five
+    factors: Five = (1, 1, 1, 1, 1)
 
 
 def layout_for(shape5: Sequence[int]) -> Layout:

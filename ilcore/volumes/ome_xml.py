@@ -1,11 +1,25 @@
 """What the XML of an OME-TIFF says: channels, their colours, when it was taken."""
 
 import json
+from typing import Any
 from xml.etree import ElementTree
 
 import tifffile
 
 from ilcore.volumes.times import iso
+
+#: Marks what a result says beyond OME.
+NAMESPACE = "ilcore"
+
+
+def beyond_ome(file: tifffile.TiffFile) -> dict[str, Any]:
+    """Return what a file of ours says that OME has no place for; empty for the files of others."""
+    if not file.is_ome or not file.ome_metadata or len(_images(file.ome_metadata)) != 1:
+        return {}
+    for each in ElementTree.fromstring(file.ome_metadata).iter():
+        if _is(each, "MapAnnotation") and each.get("Namespace") == NAMESPACE:
+            return {str(pair.get("K")): json.loads(pair.text or "null") for pair in each.iter() if _is(pair, "M")}
+    return {}
 
 
 def pixels_of(file: tifffile.TiffFile, series: int = 0) -> ElementTree.Element | None:

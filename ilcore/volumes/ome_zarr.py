@@ -1,23 +1,24 @@
-"""The root of an OME-Zarr 0.5 image: what turns stored levels into a result. It is written last."""
+"""The root of an OME-Zarr image, 0.5 or 0.4: what turns stored levels into a result. It is written last."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from ilcore.volumes import geozarr
 from ilcore.volumes.axes import canonical, pick
+from ilcore.volumes.layout import Level, ResultFormat
+from ilcore.volumes.meaning import mark_of, scan_attributes, voxel_attributes
 from ilcore.volumes.region import Five, Region, intersect, region_of, whole
 from ilcore.volumes.stores import opened_by
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target, store_errors
 
-__all__ = ["Level", "WriteTarget", "create_array", "open_target", "write_root"]
+__all__ = ["Level", "WriteTarget", "create_array", "create_finest", "open_target", "write_root"]
 
-VERSION = "0.5"
 TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 COLOURS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 #: Share of the voxels that a viewer shows as black and as white.
@@ -26,13 +27,35 @@ DARK, BRIGHT = 0.001, 0.999
 LOOKED_AT = 16
 
 
-@dataclass(frozen=True)
-class Level:
-    """One level of the pyramid: where it lies under the root, its size, and how much coarser it is than the finest."""
+def create_finest(
+    path: str,
+    *,
+    shape: Five,
+    dtype: DTypeLike,
+    axes: str,
+    missing: float | None = None,
+    result_format: ResultFormat = "ome-zarr 0.5",
+    overwrite: bool = False,
+) -> WriteTarget:
+    """Make the empty array of the finest level; the coarser ones follow its format.
 
-    path: str
-    shape: Five
-    factors: Five = (1, 1, 1, 1, 1)
+    Args:
+        path: Where.
+        shape: Size, t c z y x.
+        dtype: Type of a voxel.
+        axes: The axes to store.
+        missing: The value that means "no data".
+        result_format: "ome-zarr 0.5" (Zarr v3, in shards, with checksums) or "ome-zarr 0.4" (Zarr v2, neither).
+        overwrite: Replace an array that is there.
+
+    Raises:
+        As `create_array`.
+    """
+    if result_format == "ome-zarr 0.5":
+        return create_array(path, shape=shape, dtype=dtype, axes=axes, overwrite=overwrite)
+    # Xarray takes the fill value of Zarr v2 for the mark of missing values: a plain 0 would make zeros vanish.
+    fill = mark_of(missing, np.dtype(dtype))
+    return create_array(path, shape=shape, dtype=dtype, axes=axes, fill=fill, overwrite=overwrite, zarr_format=2)
 
 
 def write_root(
@@ -40,9 +63,12 @@ def write_root(
 ) -> None:
     """Write the metadata of the whole image; before this no reader finds an image there.
 
+    The format follows the arrays: OME-Zarr 0.5 over Zarr v3, 0.4 over Zarr v2.
+
     Args:
         root: The group that holds the levels.
-        volume: The source, whose axes, scale, units, origin, channels and display settings the result keeps.
+        volume: The source; the result keeps its axes, scale, units, origin, channels, display settings, missing
+            value, and all that it says about place, values and time.
         levels: The levels, finest first; their arrays must be complete.
         name: Name of the image.
         attributes: More attributes of the group, for example where the result comes from.
@@ -50,23 +76,65 @@ def write_root(
     Raises:
         DestinationError: The place cannot be written to.
     """
+    zarr_format = _describe_levels(root, volume, levels)
     image = {
         "name": name,
         "axes": _axes(volume),
         "datasets": [_dataset(level, volume) for level in levels],
         "type": "local mean",
+        "metadata": {
+            "method": "ilcore.volumes.pyramid.mean_of_cells",
+            "description": "mean of neighbouring voxels, whole numbers rounded; missing values are left out",
+        },
     }
-    ome = {"version": VERSION, "multiscales": [image], "omero": _display(root, volume, levels[-1])}
+    shown = _display(root, volume, levels[-1])
+    ome = (
+        {"ome": {"version": "0.5", "multiscales": [image], "omero": shown}}
+        if zarr_format == 3
+        else {"multiscales": [{"version": "0.4", **image}], "omero": shown}
+    )
+    placed = geozarr.group_attributes(volume.about, levels, has_layout=zarr_format == 3)
     with store_errors(root):
-        _put(root, {**(attributes or {}), "ome": ome})
+        _put(root, {**scan_attributes(volume.about), **placed, **(attributes or {}), **ome}, zarr_format)
 
 
-def _put(root: str, attributes: dict[str, Any]) -> None:
-    """One write: a reader sees no group, or all of its attributes."""
+def _describe_levels(root: str, volume: Volume, levels: Sequence[Level]) -> int:
+    """Let every array say what it is to readers that open it alone; return the Zarr format of the arrays."""
+    targets = [open_target(f"{root.rstrip('/')}/{level.path}") for level in levels]
+    zarr_format = targets[0].zarr_format
+    said = voxel_attributes(volume, zarr_format)
+    with store_errors(root):
+        for target, level in zip(targets, levels, strict=True):
+            target.array.update_attributes({**said, **geozarr.array_attributes(volume.about, level)})
+        if geozarr.is_placed(volume.about):
+            _put_mapping(root, volume, zarr_format)
+    return zarr_format
+
+
+def _put_mapping(root: str, volume: Volume, zarr_format: int) -> None:
+    """Write the variable without axes whose attributes CF reads the coordinate reference system from."""
+    names: dict[str, Any] = {"_ARRAY_DIMENSIONS": []} if zarr_format == 2 else {}
+    zarr.create_array(
+        **opened_by(f"{root.rstrip('/')}/{geozarr.GRID_MAPPING}"),
+        shape=(),
+        dtype="int32",
+        fill_value=0 if zarr_format == 3 else None,
+        attributes={**names, **geozarr.mapping_attributes(volume.about)},
+        zarr_format=2 if zarr_format == 2 else 3,
+        overwrite=True,
+    )[...] = 0
+
+
+def _put(root: str, attributes: dict[str, Any], zarr_format: int) -> None:
+    """One write decides: a reader sees no image, or all of its attributes."""
     try:
-        zarr.create_group(**opened_by(root), zarr_format=3, attributes=attributes)
+        if zarr_format == 3:
+            zarr.create_group(**opened_by(root), zarr_format=3, attributes=attributes)
+            return
+        zarr.create_group(**opened_by(root), zarr_format=2)
     except zarr.errors.ContainsGroupError:
-        zarr.open_group(**opened_by(root), mode="r+").attrs.put(attributes)
+        pass
+    zarr.open_group(**opened_by(root), mode="r+").attrs.put(attributes)
 
 
 def _axes(volume: Volume) -> list[dict[str, str]]:
@@ -103,10 +171,10 @@ def _display(root: str, volume: Volume, coarsest: Level) -> dict[str, Any]:
     target = open_target(f"{root.rstrip('/')}/{coarsest.path}")
     channels = [
         {
-            "label": label,
             "color": COLOURS[at % len(COLOURS)],
             "active": True,
             **given,
+            "label": label,
             "window": _window(target, at) | given.get("window", {}),
         }
         for at, (label, given) in enumerate(zip(volume.channels, own, strict=True))

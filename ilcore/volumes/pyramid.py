@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.volumes.ome_zarr import Level
+from ilcore.volumes.layout import Level
 from ilcore.volumes.region import Five, Region, clip, five, region_of
 from ilcore.volumes.volume import Floats, Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
@@ -52,7 +52,11 @@ class Rung:
     def create(self) -> int:
         """Make the array of the level anew, and return how many write units it has."""
         below, path = self.finer, f"{self.root}/{self.level.path}"
-        return create_array(path, shape=self.level.shape, dtype=below.dtype, axes=below.axes, overwrite=True).count
+        made = create_array(
+            path, shape=self.level.shape, dtype=below.dtype, axes=below.axes, fill=below.fill, overwrite=True,
+            zarr_format=2 if below.zarr_format == 2 else 3,
+        )  # fmt: skip
+        return made.count
 
     def wanted(self, number: int) -> NDArray[Any]:
         """Return what a write unit must hold."""

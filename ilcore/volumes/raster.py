@@ -17,7 +17,7 @@ from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.about import About, Affine
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.georeference import affine_of, sides, unit_of, wkt2_of
-from ilcore.volumes.times import acquired_of
+from ilcore.volumes.times import acquired_of, own_words
 from ilcore.volumes.volume import Facts, Reopened
 
 JP2_MARKS = (b"\x00\x00\x00\x0cjP", b"\xff\x4f\xff\x51")
@@ -143,12 +143,12 @@ def _tried(name: str) -> Any:
 def _dataset(name: str, level: int) -> Any:
     import rasterio
 
-    with _not_georeferenced():
+    with not_georeferenced():
         return rasterio.open(name, overview_level=level - 1) if level else rasterio.open(name)
 
 
 @contextmanager
-def _not_georeferenced() -> Iterator[None]:
+def not_georeferenced() -> Iterator[None]:
     """A picture that lies nowhere on the Earth is nothing to warn of."""
     from rasterio.errors import NotGeoreferencedWarning
 
@@ -202,13 +202,14 @@ def _told(dataset: Any) -> Georeference:
     if not is_one:
         # Bands that mean different things: nothing holds for all, so nothing is claimed.
         tags |= {"scales": list(dataset.scales), "offsets": list(dataset.offsets)}
+    kept = {key: value for key, value in tags.items() if key not in own_words(tags)}
     about = About(
         crs=wkt2_of(dataset.crs.to_wkt()) if dataset.crs else None,
         affine=_affine(dataset),
         value_scale=float(scales.pop()) if is_one else 1.0,
         value_offset=float(offsets.pop()) if is_one else 0.0,
         acquired=acquired_of(tags),
-        attributes=json.dumps(tags, sort_keys=True) if tags else None,
+        attributes=json.dumps(kept, sort_keys=True) if kept else None,
     )
     return Georeference(about, _names(dataset.descriptions))
 

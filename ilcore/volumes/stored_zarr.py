@@ -117,7 +117,11 @@ def _open_level(group: zarr.Group, image: Multiscale, url: str, asked: Asked) ->
     _check_level(asked.level, len(image.paths), url)
     place = join(url, image.paths[asked.level])
     array = _array_at(place, url, asked.options)
-    return ZarrSource(place, asked.options), _image_facts(Variable(array, url, {}, group.attrs.asdict()), image, asked)
+    # What level 0 says of place, values and time counts for all.
+    finest = _array_at(join(url, image.paths[0]), url, asked.options) if asked.level else array
+    said = {key: value for key, value in group.attrs.asdict().items() if key not in ("multiscales", SERIES)}
+    about = image_about(Variable(finest, url, {}, said))
+    return ZarrSource(place, asked.options), replace(_image_facts(Variable(array, url), image, asked), about=about)
 
 
 def _check_level(level: int, count: int, url: str) -> None:
@@ -140,7 +144,6 @@ def _image_facts(variable: Variable, image: Multiscale, asked: Asked) -> Facts:
             f"{len(image.axes)} axes were wanted at level {asked.level} of {variable.url}, the array has "
             f"{array.ndim}; repair one"
         )
-    kept = {key: value for key, value in variable.inherited.items() if key not in ("multiscales", SERIES)}
     return Facts(
         shape=array.shape,
         dtype=array.dtype,
@@ -155,7 +158,6 @@ def _image_facts(variable: Variable, image: Multiscale, asked: Asked) -> Facts:
         missing=missing_of(variable),
         level=asked.level,
         levels=len(image.paths),
-        about=image_about(replace(variable, inherited=kept)),
     )
 
 

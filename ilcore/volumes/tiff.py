@@ -3,9 +3,9 @@
 import json
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes import ome_xml
+from ilcore.volumes.about import About
 from ilcore.volumes.axes import find_axes
+from ilcore.volumes.georeference import affine_of
 from ilcore.volumes.geotiff import GEO_TAGS, geotiff_told
 from ilcore.volumes.in_memory import mapped_chunks
 from ilcore.volumes.raster import Georeference
-from ilcore.volumes.tiff_scale import Sizes, voxel_size
+from ilcore.volumes.tiff_scale import NODATA_TAG, Sizes, voxel_size
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
-
-NODATA_TAG = 42113
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
     check_dtype(path, np.dtype(image.dtype))
     found = find_axes(axes, _letters(image.axes), image.shape, path)
     finest = file.series[part.series].levels[0].shape
-    told = geotiff_told(file, path)
+    told, beyond = geotiff_told(file, path), ome_xml.beyond_ome(file)
     sizes = _sizes(file, told, part)
-    shrunk = [whole / length for whole, length in zip(finest, image.shape, strict=True)]
+    shrunk = [_factor(whole, length) for whole, length in zip(finest, image.shape, strict=True)]
     return Facts(
         shape=tuple(image.shape),
         dtype=np.dtype(image.dtype),
@@ -134,13 +134,38 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
         chunks=_chunks(image, found),
         scale=tuple(sizes.get(axis, (1.0, None))[0] * factor for axis, factor in zip(found, shrunk, strict=True)),
         units=tuple(sizes.get(axis, (1.0, None))[1] for axis in found),
+        origin=_origin(beyond, found, sizes, shrunk),
         channels=ome_xml.channel_names(file, part.series) or told.channels,
         missing=_nodata(image.keyframe),
-        display=ome_xml.display(file, part.series) or _lookup_tables(file),
+        display=beyond.get("display") or ome_xml.display(file, part.series) or _lookup_tables(file),
         level=part.level,
         levels=len(file.series[part.series].levels),
-        about=replace(told.about, acquired=ome_xml.acquired(file, part.series) or told.about.acquired),
+        about=_about(told.about, beyond, ome_xml.acquired(file, part.series)),
     )
+
+
+def _factor(whole: int, length: int) -> float:
+    """Return how much coarser a level is: a whole number where only a rest at the edge was rounded up."""
+    ratio = whole / length
+    return round(ratio) if -(-whole // max(1, round(ratio))) == length else ratio
+
+
+def _origin(beyond: Mapping[str, Any], axes: str, sizes: Sizes, shrunk: Sequence[float]) -> tuple[float, ...] | None:
+    """Return the middle of the first voxel, half a voxel further in where voxels were averaged."""
+    said = dict(zip("tczyx", beyond.get("origin", ()), strict=False))
+    if not said:
+        return None
+    return tuple(
+        said.get(axis, 0.0) + sizes.get(axis, (1.0, None))[0] * (factor - 1) / 2
+        for axis, factor in zip(axes, shrunk, strict=True)
+    )
+
+
+def _about(told: About, beyond: Mapping[str, Any], acquired: str | None) -> About:
+    said = {each.name: beyond[each.name] for each in fields(About) if each.name in beyond}
+    if "affine" in said:
+        said["affine"] = affine_of(said["affine"])
+    return replace(told, **{**said, "acquired": acquired or told.acquired})
 
 
 def _sizes(file: tifffile.TiffFile, told: Georeference, part: Part) -> Sizes:

@@ -12,6 +12,10 @@ from ilcore.volumes.units import full_unit
 Sizes: TypeAlias = dict[str, tuple[float, str | None]]
 
 CENTIMETER = 3
+#: GDAL's mark for missing values.
+NODATA_TAG = 42113
+#: How OME says that sizes are relative to each other only.
+RELATIVE = ("pixel", "reference frame")
 
 
 def voxel_size(file: tifffile.TiffFile, series: int = 0) -> Sizes:
@@ -30,7 +34,8 @@ def _of_ome(file: tifffile.TiffFile, series: int) -> Sizes:
     found = [(axis, pixels.get(f"PhysicalSize{axis.upper()}"), f"PhysicalSize{axis.upper()}Unit") for axis in "xyz"]
     found.append(("t", pixels.get("TimeIncrement"), "TimeIncrementUnit"))
     defaults = {"t": "s"}
-    return dict(_known((axis, size, pixels.get(key, defaults.get(axis, "µm"))) for axis, size, key in found))
+    told = ((axis, size, pixels.get(key, defaults.get(axis, "µm"))) for axis, size, key in found)
+    return dict(_known(told, RELATIVE))
 
 
 def _of_imagej(file: tifffile.TiffFile) -> Sizes:
@@ -59,8 +64,8 @@ def _per_unit(file: tifffile.TiffFile, tag: str) -> float | None:
     return value[1] / value[0] if value and value[0] and value[1] else None
 
 
-def _known(found: Any) -> Iterator[tuple[str, tuple[float, str]]]:
+def _known(found: Any, relative: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[float, str | None]]]:
     for axis, size, unit in found:
         name = full_unit(unit)
-        if size is not None and name is not None and float(size) > 0:
+        if size is not None and (name is not None or unit in relative) and float(size) > 0:
             yield axis, (float(size), name)

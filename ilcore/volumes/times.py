@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+#: The attribute under which results say it.
+OWN_TIME = "acquired"
 #: Attributes that say when a scan was taken, the most telling first.
 KEYS = (
-    "acquired", "acquisition_date", "AcquisitionDate", "datetime", "start_datetime", "time_coverage_start",
+    OWN_TIME, "acquisition_date", "AcquisitionDate", "datetime", "start_datetime", "time_coverage_start",
     "sensing_time", "TIFFTAG_DATETIME",
 )  # fmt: skip
 SECONDS = {
@@ -34,6 +36,12 @@ def iso(said: Any) -> str | None:
 def acquired_of(attributes: Mapping[str, Any]) -> str | None:
     """Return when a scan was taken, as its attributes say."""
     return next((found for key in KEYS if (found := iso(attributes.get(key)))), None)
+
+
+def own_words(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the key under which results say when the scan was taken, where it does, in the very words of a result."""
+    said = attributes.get(OWN_TIME)
+    return (OWN_TIME,) if said is not None and iso(said) == said else ()
 
 
 def cf_unit(units: str) -> str:

@@ -28,6 +28,14 @@ UNITS = {
     **{short: name for name, shorts in {**_LENGTHS, **_TIMES}.items() for short in shorts},
     **{name: name for name in (*_LENGTHS, *_TIMES)},
 }
+#: What OME calls them where our first abbreviation is another.
+_SYMBOLS = {"angstrom": "Å", "microsecond": "µs"}
+
+
+def symbol_of(unit: str | None) -> str | None:
+    """Return the symbol of a unit by its full name, as OME-XML writes it; None where it is not known."""
+    known = {**_LENGTHS, **_TIMES}
+    return None if unit not in known else _SYMBOLS.get(unit, known[unit][0])
 
 
 def full_unit(said: Any) -> str | None:

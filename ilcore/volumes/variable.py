@@ -24,7 +24,7 @@ from ilcore.volumes.georeference import (
     unit_of,
     wkt2_of,
 )  # fmt: skip
-from ilcore.volumes.times import acquired_of, cf_times, cf_unit
+from ilcore.volumes.times import acquired_of, cf_times, cf_unit, own_words
 from ilcore.volumes.units import full_unit
 from ilcore.volumes.volume import Facts
 from ilcore.volumes.zarr_node import Array, dimension_names
@@ -131,7 +131,7 @@ def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: 
         value_scale=_number(attributes.get("scale_factor"), 1.0),
         value_offset=_number(attributes.get("add_offset"), 0.0),
         acquired=acquired_of(attributes) or first,
-        attributes=other_attributes(attributes, () if crs is None else CRS_KEYS),
+        attributes=other_attributes(attributes, (*(() if crs is None else CRS_KEYS), *own_words(attributes))),
     )
 
 

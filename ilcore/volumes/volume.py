@@ -3,7 +3,10 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, TypeAlias
 
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, ILError
 from ilcore.volumes.about import NOTHING, About
 from ilcore.volumes.axes import source_index, spread, to_five
-from ilcore.volumes.region import Five, Region, blocks, five, inside, size, voxels, words
+from ilcore.volumes.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
 from ilcore.volumes.stores import trouble
 
 Floats: TypeAlias = tuple[float, float, float, float, float]
@@ -23,6 +26,11 @@ Units: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | N
 LARGEST_CHUNK_BYTES = 2 * 2**30
 #: How much is read at a time where a whole volume is streamed.
 STREAM_BYTES = 64 * 2**20
+#: Larger volumes are known by a sample: planning and preparing would read for hours otherwise.
+DIGEST_BYTES = 32 * 2**30
+#: So many places of such a size are that sample.
+SAMPLES, SAMPLE_BYTES = 1024, 4 * 2**20
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 #: What of a volume says where it lies or how it is held in memory, not what it is.
@@ -170,17 +178,42 @@ class Volume:
 
     def stream(self) -> Iterator[tuple[Region, NDArray[Any]]]:
         """Read the whole volume in blocks of whole chunks, with flat memory."""
-        step = streaming_step(self.shape, self.chunks, self.dtype.itemsize)
-        return ((region, self.read(region)) for region in blocks(self.shape, step))
+        return self._ahead(blocks(self.shape, streaming_step(self.shape, self.chunks, self.dtype.itemsize)))
+
+    def _ahead(self, regions: Iterable[Region]) -> Iterator[tuple[Region, NDArray[Any]]]:
+        """Read regions one after the other, the next while the last is at work."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting: deque[tuple[Region, Future[NDArray[Any]]]] = deque()
+            for region in regions:
+                waiting.append((region, pool.submit(self.read, region)))
+                if len(waiting) > 1:
+                    first, read = waiting.popleft()
+                    yield first, read.result()
+            yield from ((region, read.result()) for region, read in waiting)
 
     def digest(self) -> str:
-        """Return a SHA-256 of what the volume means and holds; the place it lies at does not count."""
+        """Return a SHA-256 of what the volume means and holds; the place it lies at does not count.
+
+        Of a volume larger than `DIGEST_BYTES` only a sample is read, the same one each time: the answer says so.
+        """
         facts = {key: value for key, value in self.__dict__.items() if key not in PLACE}
         told = {**facts, "about": asdict(self.about), "dtype": self.dtype.name}
         total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        for _, block in self.stream():
+        is_whole = self.nbytes <= DIGEST_BYTES
+        for _, block in self.stream() if is_whole else self._ahead(self._sample()):
             total.update(block.astype(self.dtype.newbyteorder("<"), copy=False).tobytes())
-        return total.hexdigest()
+        return total.hexdigest() if is_whole else f"sampled-{total.hexdigest()}"
+
+    def _sample(self) -> Iterator[Region]:
+        """Go through places spread over the volume, its first and last voxels among them."""
+        step = streaming_step(self.shape, self.chunks, self.dtype.itemsize, SAMPLE_BYTES)
+        counts = [-(-length // by) for length, by in zip(self.shape, step, strict=True)]
+        total = math.prod(counts)
+        # A golden-ratio sequence is even, and never falls into step with the columns of the volume.
+        for at in sorted({0, total - 1, *(int(number * GOLDEN % 1 * total) for number in range(SAMPLES))}):
+            place = np.unravel_index(at, counts)
+            spans = zip(place, step, self.shape, strict=True)
+            yield region_of([(int(n) * by, min((int(n) + 1) * by, length)) for n, by, length in spans])
 
 
 def make_volume(uri: str, source: Source, facts: Facts, image: str | None = None) -> Volume:
@@ -211,11 +244,11 @@ def make_volume(uri: str, source: Source, facts: Facts, image: str | None = None
     )
 
 
-def streaming_step(shape: Five, chunks: Five, itemsize: int) -> Five:
-    """Return whole chunks, as many along x, then y, z, c, t as fit `STREAM_BYTES`."""
+def streaming_step(shape: Five, chunks: Five, itemsize: int, most: int | None = None) -> Five:
+    """Return whole chunks, as many along x, then y, z, c, t as fit `most`, by default `STREAM_BYTES`, bytes."""
     step = list(chunks)
     for axis in reversed(range(5)):
-        fitting = STREAM_BYTES // (itemsize * int(np.prod(step, dtype=np.int64)))
+        fitting = (most or STREAM_BYTES) // (itemsize * int(np.prod(step, dtype=np.int64)))
         wanted = -(-shape[axis] // step[axis])
         step[axis] *= max(1, min(fitting, wanted))
         if fitting < wanted:

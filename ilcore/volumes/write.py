@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
+from numcodecs import Blosc
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
@@ -19,8 +20,9 @@ from ilcore.grammar.errors import BadInput, CorruptData, DestinationError
 from ilcore.volumes.axes import canonical, from_five, pick, read_axes, source_index, spread, to_five
 from ilcore.volumes.layout import Layout, layout_for
 from ilcore.volumes.region import Five, Region, aligned, five, inside, region_of, size, words
-from ilcore.volumes.stores import opened_by, trouble
+from ilcore.volumes.stores import Place, opened_by, trouble
 from ilcore.volumes.volume import Reopened
+from ilcore.volumes.zarr_node import dimension_names
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
@@ -48,7 +50,20 @@ class WriteTarget(Reopened):
     @cached_property
     def array(self) -> "zarr.Array[Any]":
         """The open array."""
-        return zarr.open_array(**opened_by(self.path), mode="r+")
+        array = zarr.open_array(**opened_by(self.path), mode="r+")
+        # Zarr v2 may leave open what an absent chunk holds, so none is left out.
+        return array.with_config({"write_empty_chunks": True}) if array.metadata.zarr_format == 2 else array
+
+    @property
+    def zarr_format(self) -> int:
+        """Which version of Zarr the array is stored as."""
+        return int(self.array.metadata.zarr_format)
+
+    @property
+    def fill(self) -> float | None:
+        """What regions hold that nobody wrote; None where that is left open."""
+        fill: float | None = self.array.metadata.fill_value  # type: ignore[assignment]  # of a type of numbers
+        return fill
 
     @property
     def count(self) -> int:
@@ -135,10 +150,11 @@ def create_array(
     dtype: DTypeLike,
     axes: str = "tczyx",
     layout: Layout | None = None,
-    fill: float = 0,
+    fill: float | None = 0,
     overwrite: bool = False,
+    zarr_format: Literal[2, 3] = 3,
 ) -> WriteTarget:
-    """Make an empty Zarr v3 array: bit-shuffled Zstandard chunks with checksums, in shards where there are many.
+    """Make an empty array: bit-shuffled Zstandard chunks; in Zarr v3 with checksums, and in shards if there are many.
 
     Args:
         path: Where; folders above are made.
@@ -146,8 +162,9 @@ def create_array(
         dtype: Type of a voxel.
         axes: The axes to store; they are stored in the order t c z y x.
         layout: Chunks and shards; by default those of a result of this size.
-        fill: What regions hold that nobody wrote.
+        fill: What regions hold that nobody wrote; None leaves it open, in Zarr v2.
         overwrite: Replace an array that is there.
+        zarr_format: 3, or 2, which knows neither shards nor a checksum that all readers understand.
 
     Raises:
         BadInput: An axis that is longer than 1 was left out.
@@ -157,21 +174,39 @@ def create_array(
     kept = canonical(read_axes(axes, [0] * len(axes), path))
     if any(length != 1 for axis, length in zip("tczyx", shape, strict=True) if axis not in kept):
         raise BadInput(f"all axes longer than 1 of {shape} (t c z y x) were wanted, got axes {axes!r}; name them all")
-    plan = layout or layout_for(shape)
     with store_errors(path):
         zarr.create_array(
             **opened_by(path),
             shape=pick(shape, kept),
-            chunks=pick(plan.chunks, kept),
-            shards=pick(plan.shards, kept) if plan.shards else None,
             dtype=np.dtype(dtype).newbyteorder("="),
-            compressors=(BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()),
             fill_value=fill,
-            dimension_names=tuple(kept),
-            zarr_format=3,
             overwrite=overwrite,
+            **_stored(layout or layout_for(shape), kept, zarr_format),
         )
     return open_target(path)
+
+
+def _stored(layout: Layout, kept: str, zarr_format: Literal[2, 3]) -> dict[str, Any]:
+    """Return how the two versions of Zarr are told names of axes, chunks and compression."""
+    chunks = {"zarr_format": zarr_format, "chunks": pick(layout.chunks, kept)}
+    if zarr_format == 2:
+        return {
+            **chunks,
+            "compressors": Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE),
+            "chunk_key_encoding": {"name": "v2", "separator": "/"},
+            "attributes": {"_ARRAY_DIMENSIONS": list(kept)},
+        }
+    return {
+        **chunks,
+        "shards": pick(layout.shards, kept) if layout.shards else None,
+        "compressors": (BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()),
+        "dimension_names": tuple(kept),
+    }
+
+
+def has_array(place: Place) -> bool:
+    """Tell whether an array was made here, all of its metadata."""
+    return (place / "zarr.json").exists() or all((place / name).exists() for name in (".zarray", ".zattrs"))
 
 
 def open_target(path: str) -> WriteTarget:
@@ -182,8 +217,7 @@ def open_target(path: str) -> WriteTarget:
     """
     with store_errors(path):
         array = zarr.open_array(**opened_by(path), mode="r+")
-    names = "".join(str(name) for name in getattr(array.metadata, "dimension_names", None) or ())
-    axes = read_axes(names, array.shape, path)
+    axes = read_axes(dimension_names(array), array.shape, path)
     shape, chunks = five(spread(array.shape, axes, 1)), five(spread(array.chunks, axes, 1))
     unit = five(spread(array.shards or array.chunks, axes, 1))
     return WriteTarget(path, axes, shape, array.dtype.name, unit, chunks)

@@ -18,6 +18,8 @@ from tests.scenes import blurred
 
 HERE = Path(__file__).resolve()
 
+pytestmark = pytest.mark.timeout(300 + 10 * RANDOM)
+
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
@@ -37,7 +39,7 @@ def killed(tmp_path_factory):
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(HERE.with_name("killing.py")), folder / "plan.yaml", folder],
-        capture_output=True, text=True, timeout=280, check=False, env=environment,
+        capture_output=True, text=True, timeout=280 + 10 * RANDOM, check=False, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     cases = [json.loads(line) for line in done.stdout.splitlines()]

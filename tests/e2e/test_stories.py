@@ -3,21 +3,16 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from ilcore import open_volume
-from ilcore.grammar.region import whole
-from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.workspace import Workspace
+from tests.il import Il, digests_of, done_of, end, picture_of, status_of
 from tests.servers import PrefectServer, until
 
 #: The pretrained model as it is: a moment for each tile.
@@ -40,26 +35,8 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, np.nd
 
 
 @pytest.fixture
-def il(prefect_server: PrefectServer) -> "Il":
+def il(prefect_server: PrefectServer) -> Il:
     return Il(prefect_server.environment)
-
-
-class Il:
-    """The command, in a process group of its own so that it can be killed with all its workers."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = {**environment, "OMP_NUM_THREADS": "1"}
-
-    def start(self, *words: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *map(str, words)], env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        process = self.start(*words)
-        told, trouble = process.communicate(timeout=600)
-        return process.returncode, told, trouble
 
 
 def test_a_noisy_scan_goes_in_and_a_better_one_comes_out(il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
@@ -69,7 +46,7 @@ def test_a_noisy_scan_goes_in_and_a_better_one_comes_out(il: Il, scan: tuple[Pat
     assert code == 0, told + trouble
     assert "verdict" in told
     assert "Traceback" not in trouble
-    error, before = (np.mean((image - clean) ** 2) for image in (_read(target), np.load(source)))
+    error, before = (np.mean((image - clean) ** 2) for image in (picture_of(target), np.load(source)))
     assert error < 0.5 * before
     page = (tmp_path / "clean.ome.zarr.il" / "report.html").read_text()
     assert "data:image/png" in page
@@ -95,17 +72,17 @@ def test_a_killed_run_goes_on_to_the_same_bytes_whatever_the_workers(
     assert il("restore", source, whole_run, *SLOW, "--workers", 2)[0] == 0
 
     process = il.start("restore", source, killed_run, *SLOW, "--workers", 1)
-    done = until(lambda: _done(killed_run), 300, "some tiles are done")
+    done = until(lambda: done_of(killed_run), 300, "some tiles are done")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert 0 < done < len(_status(killed_run)), "killed in the middle"
+    assert 0 < done < len(status_of(killed_run)), "killed in the middle"
     assert not killed_run.exists()
-    kept = _digests(killed_run)
+    kept = digests_of(killed_run)
 
     code, told, trouble = il("resume", killed_run, "--workers", 2)
     assert code == 0, told + trouble
-    assert np.array_equal(_read(killed_run), _read(whole_run))
-    again = _digests(killed_run)
+    assert np.array_equal(picture_of(killed_run), picture_of(whole_run))
+    again = digests_of(killed_run)
     assert all(again[place] == digest for place, digest in kept.items())
 
 
@@ -128,7 +105,7 @@ def test_a_second_run_refuses_and_ctrl_c_says_how_to_go_on(
         assert f"il resume {target}" in trouble
         assert "Traceback" not in trouble
     finally:
-        _end(first)
+        end(first)
 
 
 def test_a_result_that_the_gate_refuses_is_not_published(il: Il, scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
@@ -140,32 +117,3 @@ def test_a_result_that_the_gate_refuses_is_not_published(il: Il, scan: tuple[Pat
     assert "nothing was published" in told
     assert not target.exists()
     assert il("qa", target)[0] == 3
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def _status(target: Path) -> np.ndarray:
-    plan = Workspace.of(target).plan_of_run()
-    return Ledger(Workspace.of(target).ledger, plan.tile_grid).read("status").ravel()
-
-
-def _done(target: Path) -> int:
-    try:
-        return int((_status(target) > 0).sum())
-    except Exception:
-        return 0
-
-
-def _digests(target: Path) -> dict[Any, int]:
-    workspace = Workspace.of(target)
-    rows = Ledger(workspace.ledger, workspace.plan_of_run().tile_grid).rows()
-    return {tuple(row["tile"]): row["digest"] for row in rows if row["status"] != "open"}
-
-
-def _read(target: Path) -> np.ndarray:
-    volume = open_volume(str(target))
-    return volume.read(whole(volume.shape))[0, 0, 0]

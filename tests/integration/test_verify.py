@@ -119,6 +119,23 @@ def test_metadata_are_written_again(name: str, way: str, run: tuple[RestorationP
     assert tree(workspace.target) == before
 
 
+@pytest.mark.parametrize("name", [".zattrs", "0/.zarray", "1/.zattrs"])
+def test_metadata_of_zarr_2_are_written_again(
+    name: str, run: tuple[RestorationPlan, Workspace], tmp_path: Path
+) -> None:
+    finished, _ = run
+    plan = finished.model_copy(
+        update={"target": str(tmp_path / "old" / "out.ome.zarr"), "result_format": "ome-zarr 0.4"}
+    )
+    workspace = Workspace.of(plan.target)
+    carry_out(plan)
+    before = tree(workspace.target)
+    cut(workspace.target / name)
+    write_damage(workspace, verify(plan, workspace))
+    assert repair(plan, workspace) >= 1
+    assert tree(workspace.target) == before
+
+
 def test_metadata_of_another_array_are_damage(run: tuple[RestorationPlan, Workspace]) -> None:
     plan, workspace = run
     path = workspace.target / "1" / "zarr.json"

@@ -9,7 +9,20 @@ from typer.testing import CliRunner
 from flows.cli import app
 
 HEAVY = ("torch", "prefect", "mlflow", "dask", "distributed", "zarr", "numpy", "scipy", "pandas", "matplotlib")
-VERBS = ("info", "plan", "restore", "resume", "status", "qa", "report", "methods", "demo", "pretrain", "bench")
+VERBS = (
+    "info",
+    "plan",
+    "restore",
+    "resume",
+    "status",
+    "qa",
+    "report",
+    "export",
+    "methods",
+    "demo",
+    "pretrain",
+    "bench",
+)
 
 
 def test_help_imports_nothing_heavy() -> None:

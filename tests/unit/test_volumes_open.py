@@ -186,3 +186,20 @@ def test_inches_of_a_printer_are_no_voxel_size(tmp_path):
 def test_streaming_takes_whole_chunks_within_a_budget(monkeypatch, shape, chunks, budget, wanted):
     monkeypatch.setattr("ilcore.volumes.volume.STREAM_BYTES", budget)
     assert streaming_step(shape, chunks, 1) == wanted
+
+
+def test_the_digest_of_a_huge_volume_is_one_of_a_sample(monkeypatch):
+    values = np.random.default_rng(0).integers(0, 9, (40, 64, 64)).astype("u1")
+    full = from_array(values).digest()
+    for name, number in (("DIGEST_BYTES", values.nbytes - 1), ("SAMPLE_BYTES", 64 * 64), ("SAMPLES", 9)):
+        monkeypatch.setattr(f"ilcore.volumes.volume.{name}", number)
+    volume = from_array(values)
+    planes = [region[2] for region in volume._sample()]
+    assert 9 <= len(set(planes)) == len(planes) <= 11
+    assert {(0, 1), (39, 40)} <= set(planes), "both ends are looked at"
+    sampled = volume.digest()
+    assert sampled.startswith("sampled-")
+    assert sampled != f"sampled-{full}"
+    assert from_array(values).digest() == sampled
+    values[-1, 3, 5] += 1
+    assert from_array(values).digest() != sampled
