@@ -98,9 +98,10 @@ def _repair_result(
 
 
 def _rewrite_metadata(plan: RestorationPlan, workspace: Workspace, *, is_root: bool) -> None:
+    root = result_levels(workspace)
     for name in ROOT_METADATA if is_root else ():
-        remove(result_levels(workspace) / name)
-    write_image_metadata(plan, workspace, result_levels(workspace), read_findings(workspace))
+        remove(root / name)
+    write_image_metadata(plan, workspace, root, read_findings(workspace))
     workspace.show_published()
 
 

@@ -92,8 +92,8 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
     firsts = {view.tile.index: attempt for view, attempt in zip(busy, attempts, strict=True)}
     share = (time.perf_counter() - began) / len(views)
     rows = [_timed(share, _finished, bench, view, firsts.get(view.tile.index)) for view in views]
-    workspace.check_plan(plan)
     written = time.perf_counter()
+    workspace.check_plan(plan)
     bench.ledger.commit(unit, rows)
     moving += time.perf_counter() - written + sum(row.pop("writing") for row in rows)
     return UnitReport(
