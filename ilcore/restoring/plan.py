@@ -13,7 +13,6 @@ from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.tiling.grid import TileGrid
-from ilcore.volumes.addresses import is_remote
 from ilcore.volumes.layout import ResultFormat
 from ilcore.volumes.stores import Place
 
@@ -228,8 +227,6 @@ def _complaints(plan: RestorationPlan) -> list[str]:
         found.append(f"samples.extent must fit into {plan.source.shape[2:]} (z, y, x), got {plan.samples.extent}")
     if not _is_number_type(plan.source.dtype):
         found.append(f"source.dtype must be a type of real numbers, got {plan.source.dtype!r}")
-    if plan.result_format == "ome-zarr 0.4" and is_remote(plan.target):
-        found.append("result_format must be ome-zarr 0.5 in an object store: one object there must say what counts")
     try:
         found += _method_complaints(plan.entry, plan)
     except ILError as error:

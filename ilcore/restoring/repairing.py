@@ -100,7 +100,7 @@ def _repair_result(
 def _rewrite_metadata(plan: RestorationPlan, workspace: Workspace, *, is_root: bool) -> None:
     root = result_levels(workspace)
     for name in ROOT_METADATA if is_root else ():
-        remove(workspace.target / name)
+        remove(root / name)
     write_image_metadata(plan, workspace, root, read_findings(workspace))
     workspace.show_published()
 

@@ -9,7 +9,8 @@ steps, readers find the old or the new result, whole, and publishing again finis
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -20,7 +21,8 @@ from ilcore.volumes.destination import GENERATION, check_destination
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.stores import Place, answered, entries, remove, write_text
 
-ROOT = "zarr.json"
+#: Root metadata of Zarr v3, and of v2.
+ROOT, GROUP, ATTRIBUTES = "zarr.json", ".zgroup", ".zattrs"
 #: Letters of the fingerprint in the name of a generation.
 LETTERS = 8
 
@@ -34,21 +36,37 @@ def new_generation(target: UPath, fingerprint: str) -> str:
 
 def published_generation(target: UPath) -> UPath:
     """Return where the levels lie that the root leads to: a generation, or the target itself."""
-    names = _led_to(_root(target))
+    names = _led_to(target)
     # A root that was lost leads nowhere; what it led to is all that is there.
     names = {name for name in names or {place.name for place in entries(target)} if GENERATION.fullmatch(name)}
     return target / names.pop() if len(names) == 1 else target
 
 
 def lead_to(generation: UPath, target: UPath) -> None:
-    """Lead readers to a generation, by one PUT."""
-    write_text(target / ROOT, json.dumps(_led_into(generation.name, _complete(generation)), indent=2))
+    """Lead readers to a generation; the last write decides.
+
+    Raises:
+        DestinationError: It is not complete.
+    """
+    _check_complete(generation)
+    if (root := _read(generation / ROOT)) is not None:
+        attributes = _each_path(root["attributes"], partial(_inside, generation.name))
+        write_text(target / ROOT, json.dumps({**root, "attributes": attributes}, indent=2))
+        return
+    write_text(target / GROUP, (generation / GROUP).read_text())
+    attributes = _each_path(_read(generation / ATTRIBUTES) or {}, partial(_inside, generation.name))
+    write_text(target / ATTRIBUTES, json.dumps(attributes, indent=2))
+    # A reader that finds both formats takes the newer one, which is the previous result here.
+    remove(target / ROOT)
 
 
 def sweep(target: UPath) -> None:
     """Delete generations that were begun and given up: those that the root does not lead to."""
-    kept = _led_to(_root(target))
-    for place in entries(target):
+    kept, there = _led_to(target), entries(target)
+    if not kept and {ROOT, ATTRIBUTES} & {place.name for place in there}:
+        # A root that cannot be read may lead to any.
+        return
+    for place in there:
         if GENERATION.fullmatch(place.name) and place.name not in kept:
             remove(place)
 
@@ -75,72 +93,76 @@ def publish_generation(staging: UPath, target: UPath, overwrite: bool = False) -
 
 def finish_generation(staging: Place, target: UPath) -> bool:
     """Delete what the root leads to no more, if it leads to `staging`; tell whether it does."""
-    if staging.name not in _led_to(_root(target)):
+    if staging.name not in _led_to(target):
         return False
-    for place in entries(target):
-        if place.name not in (ROOT, staging.name):
+    there = entries(target)
+    kept = (ROOT,) if ROOT in {place.name for place in there} else (GROUP, ATTRIBUTES)
+    for place in there:
+        if place.name not in (*kept, staging.name):
             remove(place)
     return True
 
 
-def _root(target: UPath) -> Mapping[str, Any]:
+def _read(place: UPath) -> dict[str, Any] | None:
+    """Return what a file of metadata says; None where there is none, nothing where it is damaged."""
     try:
-        found = json.loads((target / ROOT).read_text())
-    except (FileNotFoundError, ValueError):
+        found = json.loads(place.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _led_to(root: Mapping[str, Any]) -> set[str]:
-    """Return the names right under the root that its paths begin with."""
-    return {path.partition("/")[0] for path in _paths(root.get("attributes", {}))}
+def _led_to(target: UPath) -> set[str]:
+    """Return the names right under the root that the paths of its levels begin with."""
+    root, found = _read(target / ROOT), set[str]()
+    attributes = (_read(target / ATTRIBUTES) or {}) if root is None else root.get("attributes", {})
 
+    def note(path: str) -> str:
+        found.add(path.partition("/")[0])
+        return path
 
-def _paths(attributes: Any) -> list[str]:
-    """Return the paths of levels: those of OME-Zarr, and those of GeoZarr."""
-    found: list[str] = []
-    _each_path(attributes, lambda path: found.append(path) or path)  # type: ignore[func-returns-value]
+    _each_path(attributes, note)
     return found
 
 
-def _led_into(generation: str, root: Mapping[str, Any]) -> dict[str, Any]:
-    """Return root metadata with all paths of levels inside a generation."""
-    return {**root, "attributes": _each_path(root["attributes"], lambda path: f"{generation}/{path}")}
+def _inside(generation: str, path: str) -> str:
+    return f"{generation}/{path}"
 
 
-def _each_path(attributes: Any, changed: Any) -> Any:
-    """Return attributes in which the paths of levels are what `changed` makes of them."""
+def _each_path(attributes: Any, changed: Callable[[str], str]) -> Any:
+    """Return attributes in which the paths of levels are changed: those of OME-Zarr, and those of GeoZarr."""
     if not isinstance(attributes, dict):
         return attributes
     found = dict(attributes)
-    if isinstance(ome := found.get("ome"), dict):
-        found["ome"] = {**ome, "multiscales": [_image(each, changed) for each in ome.get("multiscales", [])]}
-    if isinstance(said := found.get("multiscales"), dict) and isinstance(said.get("layout"), list):
-        found["multiscales"] = {**said, "layout": [_renamed(each, _ASSETS, changed) for each in said["layout"]]}
+    if "ome" in found:
+        found["ome"] = _each_path(found["ome"], changed)
+    said = found.get("multiscales")
+    if isinstance(said, list):
+        found["multiscales"] = [
+            {**image, "datasets": [_renamed(each, ("path",), changed) for each in image.get("datasets", [])]}
+            for image in said
+        ]
+    elif isinstance(said, dict) and isinstance(said.get("layout"), list):
+        layout = [_renamed(each, ("asset", "derived_from"), changed) for each in said["layout"]]
+        found["multiscales"] = {**said, "layout": layout}
     return found
 
 
-_ASSETS = ("asset", "derived_from")
-
-
-def _image(image: Mapping[str, Any], changed: Any) -> dict[str, Any]:
-    return {**image, "datasets": [_renamed(each, ("path",), changed) for each in image.get("datasets", [])]}
-
-
-def _renamed(entry: Mapping[str, Any], names: tuple[str, ...], changed: Any) -> dict[str, Any]:
+def _renamed(entry: Mapping[str, Any], names: tuple[str, ...], changed: Callable[[str], str]) -> dict[str, Any]:
     return {key: changed(value) if key in names and isinstance(value, str) else value for key, value in entry.items()}
 
 
-def _complete(staging: UPath) -> Mapping[str, Any]:
-    """Return the root metadata of a result all of whose levels can be opened."""
+def _check_complete(staging: UPath) -> None:
+    """Refuse what is no result all of whose levels can be opened."""
     try:
         volume = open_volume(str(staging))
         for level in range(1, volume.levels):
             open_volume(str(staging), level=level)
     except BadVolume as error:
         raise DestinationError(f"a complete result was wanted at {staging}; {error}") from error
-    if not volume.format.startswith("ome-zarr") or not (root := _root(staging)):
+    if not volume.format.startswith("ome-zarr"):
         raise DestinationError(
-            f"a complete OME-Zarr with {ROOT} was wanted at {staging}, got {volume.format}; write its root first"
+            f"a complete OME-Zarr was wanted at {staging}, got {volume.format}; write its root metadata first"
         )
-    return root

@@ -19,7 +19,8 @@ from ilcore import open_volume
 from ilcore.grammar.region import whole
 from ilcore.restoring.alone import carry_out
 from ilcore.restoring.workspace import Workspace
-from tests.e2e.test_stories import QUICK, SLOW, Il, _done, _end
+from tests.e2e.test_stories import QUICK, SLOW
+from tests.il import Il, done_of, end
 from tests.s3 import KEY, SECRET, S3Server
 from tests.servers import PrefectServer, until
 
@@ -50,7 +51,7 @@ def running(il: Il) -> Iterator[list]:
     processes: list = []
     yield processes
     for process in processes:
-        _end(process)
+        end(process)
 
 
 def test_a_scan_is_restored_in_a_store_and_no_secret_is_left_anywhere(
@@ -93,7 +94,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(
     target = f"{bucket}/clean.ome.zarr"
     process = il.start("restore", scan, target, *SLOW, "--workers", 2)
     running.append(process)
-    done = until(lambda: _done(target), 300, "some tiles are done")
+    done = until(lambda: done_of(target), 300, "some tiles are done")
     s3_server.kill()
     time.sleep(OUTAGE_SECONDS)
     s3_server.restart()
@@ -109,7 +110,7 @@ def test_a_killed_run_is_taken_over_to_the_same_bytes(
     target = f"{bucket}/clean.ome.zarr"
     process = il.start("restore", scan, target, *SLOW, "--workers", 1)
     running.append(process)
-    done = until(lambda: _done(target), 300, "some tiles are done")
+    done = until(lambda: done_of(target), 300, "some tiles are done")
     code, _, trouble = il("resume", target)
     assert (code, str(process.pid) in trouble) == (1, True), trouble
     os.killpg(process.pid, signal.SIGKILL)

@@ -337,3 +337,11 @@ def test_damage_in_a_store_is_found_and_made_again(what, plan, s3_server):
         assert repair(plan, workspace) == len(found)
         assert not verify(plan, workspace)
     assert s3_server.objects(plan.target) == whole
+
+
+def test_a_result_of_the_older_format_replaces_one_of_the_newer_and_is_replaced(plan, s3_server):
+    other = plan.model_copy(update={"result_format": "ome-zarr 0.4"})
+    for each, wanted in ((plan, {"zarr.json"}), (other, {".zgroup", ".zattrs"}), (plan, {"zarr.json"})):
+        carry_out(each, overwrite=True)
+        assert open_volume(each.target).format == each.result_format
+        assert {name for name in s3_server.objects(each.target) if "/" not in name} == wanted
