@@ -5,6 +5,7 @@
 Prefect stays off the workers; only plans, numbers of work units and small reports travel.
 """
 
+import logging
 import os
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,9 @@ from distributed.scheduler import KilledWorker
 
 from ilcore.grammar.errors import BadInput, ILError
 from tasks.stopping import Stopped, is_asked
+
+# It has a level of its own, and logs a lost scheduler with a traceback; we say it in a sentence.
+logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
 
 Item = TypeVar("Item")
 Report = TypeVar("Report")
