@@ -187,9 +187,7 @@ def block_of(plan: RestorationPlan, workspace: Workspace, region: Region) -> tup
     if plan.task == "denoise":
         kept |= ~trusted_in(source, plan.source.missing)
     values, clipped = cast(np.where(kept, 0, blended), np.dtype(plan.source.dtype))
-    held = np.where(kept, source, values)
-    # Stores leave chunks of nothing but zeros out, and give -0 back as 0: the digest must not depend on it.
-    return held + held.dtype.type(0), clipped
+    return np.where(kept, source, values), clipped
 
 
 def _blended(

@@ -26,7 +26,7 @@ def killed(tmp_path_factory):
     """All cases: what the driver said, and the folder."""
     folder = tmp_path_factory.mktemp("killed")
     rng = np.random.default_rng(0)
-    smooth = blurred(rng.standard_normal((2, 64, 64)), (0, 6, 6))
+    smooth = blurred(rng.standard_normal((2, 96, 96)), (0, 6, 6))
     source = (smooth / smooth.std() * 2000 + 20_000 + rng.normal(0, 800, smooth.shape)).astype("u2")
     np.save(folder / "scan.npy", source)
     with pytest.MonkeyPatch.context() as catalogue:
