@@ -80,6 +80,8 @@ def plan(
     level: say.Level = 0,
     image: say.Image = None,
     roi: say.Roi = None,
+    depth: say.Depth = None,
+    per_plane: say.PerPlane = None,
     missing: say.Missing = None,
     format: say.Format = "0.5",
     tracking_uri: say.Tracking = None,
@@ -97,7 +99,8 @@ def plan(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image, roi=roi, result_format=say.result_format(format),
+            missing=missing, image=image, roi=roi, depth=depth, per_plane=per_plane,
+            result_format=say.result_format(format),
         )  # fmt: skip
         show_plan(make_plan(source, target, wishes, tracking_uri), save)
 
@@ -120,6 +123,8 @@ def restore(
     level: say.Level = 0,
     image: say.Image = None,
     roi: say.Roi = None,
+    depth: say.Depth = None,
+    per_plane: say.PerPlane = None,
     missing: say.Missing = None,
     format: say.Format = "0.5",
     workers: say.Workers = 0,
@@ -135,6 +140,7 @@ def restore(
     il restore scan.ome.zarr clean.ome.zarr --method zs_n2n --steps 500 --workers 8
     il restore scan.ome.zarr preview.ome.zarr --level 2
     il restore scan.ome.zarr corner.ome.zarr --roi y=0:512,x=0:512
+    il restore movie.tif clean.ome.zarr --method frame_pairs --depth t --per-plane t
     il restore holes.tif filled.ome.zarr --task inpaint --missing 0
     il restore --plan plan.yaml --device cuda
     """
@@ -153,7 +159,8 @@ def restore(
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-            missing=missing, image=image, roi=roi, result_format=say.result_format(format),
+            missing=missing, image=image, roi=roi, depth=depth, per_plane=per_plane,
+            result_format=say.result_format(format),
         )  # fmt: skip
         raise typer.Exit(run_volume(source, target, wishes, running))
 

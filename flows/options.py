@@ -29,6 +29,8 @@ Axes = Annotated[str | None, typer.Option(help="what the axes mean if the file d
 Image = Annotated[str | None, typer.Option(metavar="NAME", help="which image, where the source holds several: `il info SRC` lists them", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Roi = Annotated[str | None, typer.Option(metavar="AXIS=FROM:TO,...", help="a region of that level, in voxels, such as z=4:12,y=0:512,x=:512", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Level = Annotated[int, typer.Option(min=0, help="level of a multiscale source", rich_help_panel=DATA)]
+Depth = Annotated[Literal["z", "t", "none"] | None, typer.Option(help="axis that the method sees as depth: z of a stack, t of a movie, none: every plane alone; chosen if left out", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
+PerPlane = Annotated[Literal["t", "z"] | None, typer.Option(help="divide each frame (t) or plane (z) by its own brightness: for movies that bleach, stacks that darken", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 Missing = Annotated[float | None, typer.Option(help="the value that means `no data` (NaN and inf always do)", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 
 Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="local workers; 0: one a core, or one a GPU", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501

@@ -57,6 +57,8 @@ def restore_volume(
     level: int = 0,
     image: str | None = None,
     roi: str | None = None,
+    depth: Literal["z", "t", "none"] | None = None,
+    per_plane: Literal["t", "z"] | None = None,
     missing: float | None = None,
     result_format: Literal["ome-zarr 0.5", "ome-zarr 0.4"] = "ome-zarr 0.5",
     workers: int = 0,
@@ -83,6 +85,8 @@ def restore_volume(
         level: Level of a multiscale source.
         image: Which image, where the source holds several.
         roi: Region of that level, such as y=0:512,x=256:768; all of it if left out.
+        depth: Axis that the method sees as depth: z, t, or none (every plane alone); chosen if left out.
+        per_plane: Axis, t or z, along which each plane is divided by its own brightness.
         missing: The value that means "no data".
         result_format: What the result is written as; 0.4 for readers that know no later one.
         workers: Local workers; 0 for one a core, or one a GPU.
@@ -95,7 +99,7 @@ def restore_volume(
     wishes = Wishes(
         method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
         seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image, roi=roi,
-        result_format=result_format,
+        depth=depth, per_plane=per_plane, result_format=result_format,
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)

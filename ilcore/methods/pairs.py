@@ -123,5 +123,6 @@ ENTRIES = (
         reference="Lehtinen et al., Noise2Noise, ICML 2018; Lecoq et al., DeepInterpolation, Nature Methods 2021",
         cost=1,
         copes_with=_ANY_KNOWN,
+        needs=frozenset({"stack"}),
     ),
 )

@@ -94,7 +94,7 @@ def _face(maps: Mapping[str, NDArray[Any]], source: Volume, grid: TileGrid) -> V
     """Return the axes, scale, units and channel names of the maps."""
     t, *space = grid.grid_shape
     shape = five([t, len(maps), *space])
-    steps = (1.0, 1.0, *(float(core) for core in grid.core))
+    steps = (float(grid.time.core), 1.0, *(float(core) for core in grid.core))
     face = from_array(np.broadcast_to(np.float32(0), shape), "tczyx", channels=tuple(maps))
     return replace(
         face,

@@ -36,14 +36,16 @@ def seam_score(read: Read, tile: Tile, grid: TileGrid, source: Read | None = Non
 
     Args:
         read: How to read the result.
-        tile: The tile; only its borders with the next tile along z, y and x are measured, so each border counts once.
+        tile: The tile; only its borders with the next tile along t, z, y and x are measured, so each border counts
+            once. Along time only where tiles hold several frames: else frames have nothing to do with each other.
         grid: The grid.
         source: How to read the noisy source in the same units, or None to take every step as a seam.
 
     Returns:
-        The largest ratio of the three axes; NaN where there is no border to tell anything of.
+        The largest ratio of the axes; NaN where there is no border to tell anything of.
     """
-    bands = [_Band.of(tile, grid, axis) for axis in (2, 3, 4)]
+    axes = (0, 2, 3, 4) if grid.time.core > 1 else (2, 3, 4)
+    bands = [_Band.of(tile, grid, axis) for axis in axes]
     ratios = [_ratio(read, source, band) for band in bands if band is not None]
     return max((ratio for ratio in ratios if np.isfinite(ratio)), default=float("nan"))
 
@@ -58,7 +60,8 @@ class _Band:
 
     @classmethod
     def of(cls, tile: Tile, grid: TileGrid, axis: int) -> "_Band | None":
-        if tile.index[axis - 1] + 1 >= grid.grid_shape[axis - 1]:
+        place = max(axis - 1, 0)
+        if tile.index[place] + 1 >= grid.grid_shape[place]:
             return None
         border = tile.core[axis][1]
         spans = list(tile.core)

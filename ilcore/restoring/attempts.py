@@ -6,6 +6,7 @@ tile ─> volume ─> pretrained ─> classical ─> raw
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from ilcore.grammar.errors import MissingKnowledge
 from ilcore.grammar.trial import Restoration
 from ilcore.methods.classical import NonLocalMeans, nearest_data
 from ilcore.methods.entry import Entry
-from ilcore.restoring.frames import Frame, problem_of, to_numpy
+from ilcore.restoring.frames import Frame, noise_of, problem_of, to_numpy
 from ilcore.restoring.ledger import REASONS, Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.scratch import Scratch
@@ -102,9 +103,10 @@ def first_attempts(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame])
     if bench.has_diverged:
         return [Attempt("volume", frame.seen, "diverged") for frame in frames]
     attempts: dict[int, Attempt] = {}
-    groups: dict[tuple[int, ...], list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for number, frame in enumerate(frames):
-        groups.setdefault(frame.raw.shape, []).append(number)
+        # Planes of another brightness have other noise.
+        groups.setdefault((frame.raw.shape, frame.brightness.tobytes()), []).append(number)
     for members in groups.values():
         together = _together(bench, [tiles[n] for n in members], [frames[n] for n in members])
         attempts.update(zip(members, together, strict=True))
@@ -179,7 +181,7 @@ def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Atte
 def _non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]:
     """Return every plane through non-local means at the noise level of its channel, holes filled from beside them."""
     out = np.empty_like(frame.seen)
-    for number, channel in enumerate(plan.channels):
-        std = max(channel.noise.std_at(float(np.median(frame.seen[number]))), 1e-4)
+    for number, noise in enumerate(noise_of([frame], plan)):
+        std = max(noise.std_at(float(np.median(frame.seen[number]))), 1e-4)
         out[number] = NonLocalMeans().channel(nearest_data(frame.seen[number], frame.trusted[number]), std)
     return out

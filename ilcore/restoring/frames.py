@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from ilcore.grammar.problem import Problem
+from ilcore.grammar.problem import Noise, Problem
+from ilcore.grammar.region import Region
+from ilcore.restoring.depth import stacked
 from ilcore.restoring.plan import RestorationPlan
+from ilcore.volumes.volume import Volume
 
 #: One broken pixel of 1e300 must not become an infinity in 32 bits.
 _FARTHEST = 1e5
@@ -21,15 +24,16 @@ _NEAR, _FAINT = (8.0, 2.0), 1e-3
 
 @dataclass(frozen=True)
 class Frame:
-    """One region of the volume, as stored and as seen.
+    """One region of the volume, as stored and as seen; `brightness` is what each of its planes was divided by.
 
     Shape:
-        All arrays [channel, z, y, x].
+        All arrays [channel, depth, y, x]; brightness [channel, depth, 1, 1].
     """
 
     raw: NDArray[Any]
     trusted: NDArray[np.bool_]
     seen: NDArray[np.float32]
+    brightness: NDArray[np.float64]
 
     @property
     def is_empty(self) -> bool:
@@ -42,8 +46,8 @@ class Frame:
         return values.size == 0 or bool(values.min() == values.max())
 
     def part(self, place: tuple[slice, ...]) -> "Frame":
-        """Return a part, [channel, z, y, x]."""
-        return Frame(self.raw[place], self.trusted[place], self.seen[place])
+        """Return a part, [channel, depth, y, x]."""
+        return Frame(self.raw[place], self.trusted[place], self.seen[place], self.brightness[place[:2]])
 
 
 def trusted_in(raw: NDArray[Any], missing: float | None) -> NDArray[np.bool_]:
@@ -52,15 +56,31 @@ def trusted_in(raw: NDArray[Any], missing: float | None) -> NDArray[np.bool_]:
     return finite if missing is None else finite & (raw != missing)
 
 
-def frame_of(raw: NDArray[Any], plan: RestorationPlan) -> Frame:
-    """Normalise a region; values that are not data are filled with the mean of the data near them."""
-    trusted = trusted_in(raw, plan.source.missing)
+def frame_of(volume: Volume, region: Region, plan: RestorationPlan) -> Frame:
+    """Read and normalise a region; values that are not data are filled with the mean of the data near them."""
+    raw = stacked(volume.read(region), plan.depth)
+    trusted, brightness = trusted_in(raw, plan.source.missing), _brightness(region, plan, raw.shape[1])
     seen = np.empty(raw.shape, np.float32)
     for number, channel in enumerate(plan.channels):
         # Differences are taken in float64: 16 bits of signal on a large offset must survive.
-        scaled = (raw[number].astype(np.float64) - channel.low) / (channel.high - channel.low)
+        scaled = (raw[number].astype(np.float64) - channel.low) / ((channel.high - channel.low) * brightness[number])
         seen[number] = _filled(np.clip(scaled, -_FARTHEST, _FARTHEST), trusted[number])
-    return Frame(raw, trusted, seen)
+    return Frame(raw, trusted, seen, brightness)
+
+
+def _brightness(region: Region, plan: RestorationPlan, depth: int) -> NDArray[np.float64]:
+    """Return what the planes of a region are divided by, [channel, depth, 1, 1]."""
+    if plan.planes is None:
+        return np.ones((len(plan.channels), depth, 1, 1))
+    first, last = region[0] if plan.planes.axis == "t" else region[2]
+    held = np.array([channel[first:last] for channel in plan.planes.brightness])
+    return np.broadcast_to(held, (len(held), depth))[:, :, None, None]
+
+
+def noise_of(frames: Sequence[Frame], plan: RestorationPlan) -> tuple[Noise, ...]:
+    """Return the noise of regions as seen, by channel; planes of several brightnesses count as their mean."""
+    means = np.mean([frame.brightness.mean(axis=(1, 2, 3)) for frame in frames], axis=0)
+    return tuple(channel.noise.scaled(0.0, float(mean)) for channel, mean in zip(plan.channels, means, strict=True))
 
 
 def _filled(values: NDArray[np.float64], trusted: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -86,13 +106,13 @@ def problem_of(frames: Sequence[Frame], plan: RestorationPlan, device: str) -> P
     return Problem(
         observed=observed,
         trusted=None if trusted.all() else _tensor(trusted, plan.space, device),
-        noise=tuple(channel.noise for channel in plan.channels),
+        noise=noise_of(frames, plan),
         value_range=plan.value_range,
     )
 
 
 def stored_units(image: NDArray[np.float32], frame: Frame, plan: RestorationPlan) -> NDArray[np.float64]:
-    """Return a normalised image of a frame in the units of the source, [channel, z, y, x].
+    """Return a normalised image of a frame in the units of the source, [channel, depth, y, x].
 
     Where the source is data, what the method took away is taken away from the stored value: a method that changes
     nothing returns the source to the last bit, whatever 32 bits of normalised value would have rounded. Channels of one
@@ -103,7 +123,7 @@ def stored_units(image: NDArray[np.float32], frame: Frame, plan: RestorationPlan
     for number, channel in enumerate(plan.channels):
         if frame.is_flat(number):
             continue
-        span, trusted = channel.high - channel.low, frame.trusted[number]
+        span, trusted = (channel.high - channel.low) * frame.brightness[number], frame.trusted[number]
         restored = image[number].astype(np.float64)
         out[number] += (restored - frame.seen[number]) * span
         if plan.task == "inpaint":

@@ -12,7 +12,8 @@ from ilcore.grammar.errors import BadPlan, ILError
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
-from ilcore.tiling.grid import TileGrid
+from ilcore.restoring.depth import Depth, length_of
+from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.layout import ResultFormat
 from ilcore.volumes.stores import Place
 
@@ -74,14 +75,22 @@ class ChannelPlan(_Frozen):
         return model.scaled(self.low, self.high)
 
 
+class PlanesPlan(_Frozen):
+    """Brightness of every plane along one axis, relative to the median plane, by channel."""
+
+    axis: Literal["t", "z"]
+    brightness: tuple[tuple[Annotated[Finite, Field(gt=0)], ...], ...]
+
+
 class GridPlan(_Frozen):
-    """How the volume is cut, (z, y, x)."""
+    """How the volume is cut, (z, y, x), and how its frames are."""
 
     core: tuple[Positive, Positive, Positive]
     overlap: tuple[NotNegative, NotNegative, NotNegative]
     halo: tuple[NotNegative, NotNegative, NotNegative]
     align: tuple[Positive, Positive, Positive] = (1, 1, 1)
     unit: tuple[Positive, Positive, Positive] = (1, 1, 1)
+    time: Along = Along()
 
 
 class WeightsPlan(_Frozen):
@@ -93,7 +102,7 @@ class WeightsPlan(_Frozen):
 
 
 class SamplesPlan(_Frozen):
-    """Tiles from which a model of the whole volume is learnt."""
+    """Tiles from which a model of the whole volume is learnt, (depth, y, x)."""
 
     count: Positive = 16
     extent: tuple[Positive, Positive, Positive] = (1, 96, 96)
@@ -113,8 +122,10 @@ class RestorationPlan(_Frozen):
     tile_steps: NotNegative = 0
     why: str = ""
     seed: NotNegative = 0
+    depth: Depth = "z"
     grid: GridPlan
     channels: tuple[ChannelPlan, ...]
+    planes: PlanesPlan | None = None
     weights: WeightsPlan | None = None
     samples: SamplesPlan = SamplesPlan()
 
@@ -140,8 +151,8 @@ class RestorationPlan(_Frozen):
 
     @property
     def space(self) -> int:
-        """Return 3 where the volume has more than one z plane, else 2."""
-        return 3 if self.source.shape[2] > 1 else 2
+        """Return 3 where a method sees more than one plane at a time, else 2."""
+        return 3 if length_of(self.depth, self.source.shape) > 1 else 2
 
     @property
     def confidence(self) -> float:
@@ -152,13 +163,17 @@ class RestorationPlan(_Frozen):
     def tile_grid(self) -> TileGrid:
         """Return the grid of tiles."""
         grid = self.grid
-        return TileGrid(self.source.shape, grid.core, grid.overlap, grid.halo, grid.align, grid.unit)
+        return TileGrid(self.source.shape, grid.core, grid.overlap, grid.halo, grid.align, grid.unit, grid.time)
 
     @property
     def value_range(self) -> tuple[float, float]:
         """Return the range of normalised values, with headroom."""
-        lows = [(c.floor - c.low) / (c.high - c.low) for c in self.channels]
-        highs = [(c.ceiling - c.low) / (c.high - c.low) for c in self.channels]
+        ends = [((c.floor - c.low) / (c.high - c.low), (c.ceiling - c.low) / (c.high - c.low)) for c in self.channels]
+        if self.planes is not None:
+            ends = [
+                (low / b, high / b) for (low, high), own in zip(ends, self.planes.brightness, strict=True) for b in own
+            ]
+        lows, highs = zip(*ends, strict=True)
         room = 0.05 * max(max(highs) - min(lows), 1e-6)
         return min(lows) - room, max(highs) + room
 
@@ -223,8 +238,10 @@ def _complaints(plan: RestorationPlan) -> list[str]:
         found.append(f"channels must have {plan.source.shape[1]} entries, got {len(plan.channels)}")
     if any(channel.high <= channel.low for channel in plan.channels):
         found.append("every channel must have high > low")
-    if any(most < side for most, side in zip(plan.source.shape[2:], plan.samples.extent, strict=True)):
-        found.append(f"samples.extent must fit into {plan.source.shape[2:]} (z, y, x), got {plan.samples.extent}")
+    room = (length_of(plan.depth, plan.source.shape), *plan.source.shape[3:])
+    if any(most < side for most, side in zip(room, plan.samples.extent, strict=True)):
+        found.append(f"samples.extent must fit into {room} (depth, y, x), got {plan.samples.extent}")
+    found += _depth_complaints(plan)
     if not _is_number_type(plan.source.dtype):
         found.append(f"source.dtype must be a type of real numbers, got {plan.source.dtype!r}")
     try:
@@ -235,6 +252,20 @@ def _complaints(plan: RestorationPlan) -> list[str]:
         plan.tile_grid  # noqa: B018 (a grid that cannot exist complains when made)
     except ILError as error:
         found.append(str(error))
+    return found
+
+
+def _depth_complaints(plan: RestorationPlan) -> list[str]:
+    found, grid, shape = [], plan.grid, plan.source.shape
+    if plan.depth != "z" and (grid.core[0], grid.overlap[0], grid.halo[0]) != (1, 0, 0):
+        found.append(f"grid must hold single planes along z where depth is {plan.depth}, got {grid}")
+    if plan.depth != "t" and grid.time != Along():
+        found.append(f"grid.time must be single frames where depth is {plan.depth}, got {grid.time}")
+    if plan.planes is not None:
+        wanted = [shape[0] if plan.planes.axis == "t" else shape[2]] * shape[1]
+        lengths = [len(channel) for channel in plan.planes.brightness]
+        if lengths != wanted:
+            found.append(f"planes.brightness must hold {wanted} numbers, by channel, got {lengths}")
     return found
 
 

@@ -1,5 +1,6 @@
 """From a source and a wish to a plan: look at samples, choose, cut, freeze."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.restoring.channels import believed, channel_plans, live_channels
 from ilcore.restoring.choose import Choice, asked_for, choose, is_worth_trying
+from ilcore.restoring.depth import Depth, depth_wanted, length_of, stacked
 from ilcore.restoring.plan import (
+    Five,
     GridPlan,
     RestorationPlan,
     SamplesPlan,
@@ -25,10 +28,11 @@ from ilcore.restoring.plan import (
     Three,
     WeightsPlan,
 )  # fmt: skip
+from ilcore.restoring.planes import plane_brightness, words_of
 from ilcore.restoring.probing import estimated_risks
 from ilcore.restoring.sampling import looks, sampled
 from ilcore.restoring.workspace import Workspace
-from ilcore.tiling.grid import balanced_core
+from ilcore.tiling.grid import Along, balanced_core
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.layout import ResultFormat
 from ilcore.volumes.part import open_part, plain_roi
@@ -60,6 +64,9 @@ class Wishes:
         level: Level of a multiscale source.
         image: Which image, where the source holds several.
         roi: Region of that level, such as "y=0:512,x=256:768"; None for all of it.
+        depth: Axis that the method sees as depth: z, t, or none (each plane alone); None takes z where there are
+            planes, else t where the method cannot do without neighbours.
+        per_plane: Axis, t or z, along which each plane is divided by its own brightness; None for one normalisation.
         result_format: What the result is written as.
     """
 
@@ -78,6 +85,8 @@ class Wishes:
     level: int = 0
     image: str | None = None
     roi: str | None = None
+    depth: Depth | None = None
+    per_plane: Literal["t", "z"] | None = None
     result_format: ResultFormat = "ome-zarr 0.5"
 
     def open(self, source: str) -> Volume:
@@ -115,9 +124,11 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     found = believed(preflight(samples, volume.dtype, missing=volume.missing), wishes.noise_std)
     channels = channel_plans(samples, found, volume)
     live = live_channels(found, channels)
+    depth = depth_wanted(wishes.depth, volume.shape, needs_stack="stack" in _needs(wishes))
+    planes = None if wishes.per_plane is None else plane_brightness(volume, channels, wishes.per_plane)
     risks: Mapping[str, float] = {}
     if wishes.method is None and wishes.task == "denoise" and is_worth_trying(live):
-        space = 3 if volume.shape[2] > 1 else 2
+        space = 3 if depth == "z" else 2
         risks = estimated_risks(samples, channels, volume.missing, space=space, seed=wishes.seed)
     choice = _choice(live, risks, wishes)
     weights = _weights(choice, wishes)
@@ -132,12 +143,14 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
             "scope": choice.scope,
             "overrides": dict(choice.overrides),
             "tile_steps": _tile_steps(entry, choice, wishes),
-            "why": choice.why,
+            "why": choice.why if planes is None else f"{choice.why}; {words_of(planes)}",
             "seed": wishes.seed,
-            "grid": _grid(entry, volume, choice.scope, wishes.tile),
+            "depth": depth,
+            "grid": _grid(entry, _Cut(volume.shape, depth), choice.scope, wishes.tile),
             "channels": channels,
+            "planes": planes,
             "weights": weights,
-            "samples": _samples(entry, volume),
+            "samples": _samples(entry, _Cut(volume.shape, depth)),
         }
     )
     _check_recipe(entry, plan)
@@ -161,6 +174,7 @@ def _check(wishes: Wishes) -> None:
         f"{name} must be {' or '.join(words)}, got {value!r}"
         for name, value, words in (
             ("task", wishes.task, ("denoise", "inpaint")), ("scope", wishes.scope or "tile", ("tile", "volume")),
+            ("depth", wishes.depth or "z", get_args(Depth)), ("per_plane", wishes.per_plane or "z", ("t", "z")),
             ("result_format", wishes.result_format, get_args(ResultFormat)),
         )
         if value not in words
@@ -172,10 +186,15 @@ def _check(wishes: Wishes) -> None:
 def _check_recipe(entry: Entry, plan: RestorationPlan) -> None:
     """Refuse what the parts of the method say about this volume, before anything is written."""
     grid = plan.tile_grid
-    smallest = size(grid.tile([length - 1 for length in grid.grid_shape]).read)[1:]
-    observed = torch.zeros(1, *(smallest if plan.space == 3 else (smallest[0], *smallest[2:])))
+    smallest = size(grid.tile([length - 1 for length in grid.grid_shape]).read)
+    seen = stacked(np.empty(smallest), plan.depth).shape
+    observed = torch.zeros(1, *(seen if plan.space == 3 else (seen[0], *seen[2:])))
     noise = tuple(channel.noise for channel in plan.channels)
     entry.method.check(Problem(observed=observed, noise=noise, value_range=plan.value_range))
+
+
+def _needs(wishes: Wishes) -> frozenset[str]:
+    return frozenset() if wishes.method is None else find(wishes.method).needs
 
 
 def _choice(found: Preflight, risks: Mapping[str, float], wishes: Wishes) -> Choice:
@@ -227,23 +246,54 @@ def _tile_steps(entry: Entry, choice: Choice, wishes: Wishes) -> int:
     return entry.tile_steps if wishes.tile_steps is None else wishes.tile_steps
 
 
-def _grid(entry: Entry, volume: Volume, scope: str, core: Three | None) -> GridPlan:
+@dataclass(frozen=True)
+class _Cut:
+    """A volume's shape, t c z y x, and which of its axes a method sees as depth."""
+
+    shape: Five
+    depth: Depth
+
+    @property
+    def lengths(self) -> Three:
+        """Return how many voxels there are along depth, y and x."""
+        return _of_axes((length_of(self.depth, self.shape), *self.shape[3:]))
+
+    @property
+    def space(self) -> int:
+        """Return 3 where a method sees more than one plane at a time, else 2."""
+        return 3 if self.lengths[0] > 1 else 2
+
+
+def _grid(entry: Entry, cut: _Cut, scope: str, core: Three | None) -> GridPlan:
     """Cut for the method: large tiles where a model is only applied, smaller ones where each tile learns."""
-    space = 3 if volume.shape[2] > 1 else 2
-    halo, align = _three(entry.halo(space), 0), _three(entry.align(space), 1)
+    halo, align = _three(entry.halo(cut.space), 0), _three(entry.align(cut.space), 1)
     flat = halo[0] == 0
     learns = scope == "tile" or entry.tile_steps > 0
-    wanted: Three = core or ((8 if flat else 16), *((128, 128) if learns and space == 2 else _sides(learns, flat)))
+    wanted: Three = core or ((8 if flat else 16), *((128, 128) if learns and cut.space == 2 else _sides(learns, flat)))
     cores = _of_axes(
         balanced_core(length, min(side, max(length, step)), step)
-        for length, side, step in zip(volume.shape[2:], wanted, align, strict=True)
+        for length, side, step in zip(cut.lengths, wanted, align, strict=True)
     )
     overlap = _of_axes(
         min(reach, side // 2) // step * step
         for reach, side, step in zip((0 if flat else 2, 8, 8), cores, align, strict=True)
     )
-    tiles = np.prod([-(-n // side) for n, side in zip(volume.shape[2:], cores, strict=True)])
-    return GridPlan(core=cores, overlap=overlap, halo=halo, align=align, unit=_unit(int(tiles) * volume.shape[0]))
+    tiles = math.prod(-(-n // side) for n, side in zip(cut.lengths, cores, strict=True))
+    unit = _unit(tiles * cut.shape[0] * cut.shape[2] // cut.lengths[0])
+    if cut.depth == "z":
+        return GridPlan(core=cores, overlap=overlap, halo=halo, align=align, unit=unit)
+    # What the method sees as depth is time, or nothing: along z every plane is a tile.
+    flat_cut = {
+        name: (number, *values[1:])
+        for name, number, values in (
+            ("core", 1, cores),
+            ("overlap", 0, overlap),
+            ("halo", 0, halo),
+            ("align", 1, align),
+        )
+    }
+    time = Along(cores[0], overlap[0], halo[0], align[0]) if cut.depth == "t" else Along()
+    return GridPlan(**flat_cut, unit=unit, time=time)
 
 
 def _unit(tiles: int) -> Three:
@@ -262,11 +312,10 @@ def _sides(learns: bool, flat: bool) -> tuple[int, int]:
     return (128, 128) if flat else (64, 64)
 
 
-def _samples(entry: Entry, volume: Volume) -> SamplesPlan:
-    space = 3 if volume.shape[2] > 1 else 2
-    flat = _three(entry.halo(space), 0)[0] == 0
+def _samples(entry: Entry, cut: _Cut) -> SamplesPlan:
+    flat = _three(entry.halo(cut.space), 0)[0] == 0
     wanted = (1 if flat else 8, 96, 96)
-    extent = _of_axes(min(n, m) for n, m in zip(volume.shape[2:], wanted, strict=True))
+    extent = _of_axes(min(n, m) for n, m in zip(cut.lengths, wanted, strict=True))
     return SamplesPlan(count=24 if flat else 12, extent=extent, batch=4)
 
 

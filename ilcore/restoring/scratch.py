@@ -40,7 +40,7 @@ class Scratch:
             return
         t, z, y, x = self.grid.grid_shape
         chunk = self.grid.keep_shape
-        shape = (t, chunk[1], z * chunk[2], y * chunk[3], x * chunk[4])
+        shape = (t * chunk[0], chunk[1], z * chunk[2], y * chunk[3], x * chunk[4])
         with store_errors(str(self.path)):
             zarr.create_array(
                 **opened_by(self.path), shape=shape, chunks=chunk, dtype=self.kind, fill_value=np.nan, zarr_format=3,
@@ -64,17 +64,16 @@ class Scratch:
         return zarr.open_array(**opened_by(self.path), mode="r+")
 
     def write(self, tile: Tile, values: NDArray[Any]) -> int:
-        """Write one tile's kept region, [channel, z, y, x], as one chunk, and return its digest."""
+        """Write one tile's kept region, [t, channel, z, y, x], as one chunk, and return its digest."""
         content = values.astype(self.kind)
         padded = np.full(self.grid.keep_shape, np.nan, self.kind)
-        channels, z, y, x = content.shape
-        padded[0, :channels, :z, :y, :x] = content
+        padded[tuple(slice(0, n) for n in content.shape)] = content
         with store_errors(str(self.path)):
             self._array[self._place(tile)] = padded
         return digest_of(content)
 
     def read(self, tile: Tile, digest: int) -> NDArray[Any]:
-        """Return one tile's kept region, [1, channel, z, y, x].
+        """Return one tile's kept region, [t, channel, z, y, x].
 
         Raises:
             CorruptData: When it is not what was written.
@@ -86,7 +85,7 @@ class Scratch:
                 f"tile {tile.index} must be readable from {self.path}; got {error}; `il resume` restores it again"
             ) from error
         content = padded[tuple(slice(0, n) for n in size(tile.keep))]
-        if digest_of(content[0]) != digest:
+        if digest_of(content) != digest:
             raise CorruptData(
                 f"tile {tile.index} must be what its worker wrote, got other bytes in {self.path}; "
                 "`il resume` restores it again"

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.region import slices, voxels
+from ilcore.grammar.region import voxels
 from ilcore.qa.blind import judge_tile
 from ilcore.qa.risk import risk_sure
 from ilcore.qa.verdict import tile_fails
 from ilcore.restoring.attempts import Attempt, Bench, fallbacks, first_attempts, is_out_of_memory
-from ilcore.restoring.frames import Frame, as_it_was, frame_of, problem_of, stored_units
+from ilcore.restoring.depth import unstacked, within
+from ilcore.restoring.frames import Frame, as_it_was, frame_of, noise_of, problem_of, stored_units
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.volume_model import make_repeatable
 from ilcore.restoring.workspace import Workspace
@@ -63,8 +64,8 @@ class _View:
 
     @classmethod
     def of(cls, bench: Bench, tile: Tile) -> "_View":
-        frame = frame_of(bench.volume.read(tile.read)[0], bench.plan)
-        inner = (slice(None), *slices(tile.keep, [start for start, _ in tile.read])[2:])
+        frame = frame_of(bench.volume, tile.read, bench.plan)
+        inner = within(tile.keep, tile.read, bench.plan.depth)
         return cls(tile, frame, frame.part(inner), inner)
 
 
@@ -133,7 +134,8 @@ def _finished(bench: Bench, view: _View, first: Attempt | None) -> dict[str, Any
 def _written(bench: Bench, tile: Tile, values: NDArray[np.float64]) -> dict[str, Any]:
     """Write a tile to scratch; return its digest, and the seconds that took."""
     began = time.perf_counter()
-    return {"digest": bench.scratch.write(tile, values), "writing": time.perf_counter() - began}
+    digest = bench.scratch.write(tile, unstacked(values, bench.plan.depth))
+    return {"digest": digest, "writing": time.perf_counter() - began}
 
 
 def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, dict[str, Any], str]:
@@ -164,9 +166,9 @@ def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:
     """Return the findings on one attempt, from the channels that hold something: a dark one has no noise to compare."""
     kept, image = view.kept, attempt.image[view.inner]
     live = [number for number, channel in enumerate(bench.plan.channels) if not channel.is_flat]
-    channels = [bench.plan.channels[number] for number in live]
+    channels, noise = [bench.plan.channels[number] for number in live], noise_of([kept], bench.plan)
     findings = judge_tile(
-        kept.seen[live], image[live], kept.trusted[live], [channel.noise for channel in channels],
+        kept.seen[live], image[live], kept.trusted[live], [noise[number] for number in live],
         risk=_stein(bench, view.tile, view.frame, attempt) if attempt.risk is None else attempt.risk,
         confidence=bench.plan.confidence,
         lags=[channel.lags for channel in channels],

@@ -18,7 +18,7 @@ from ilcore.grammar.region import Region, blocks, region_of
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, configure
 from ilcore.restoring.frames import Frame, frame_of, problem_of
-from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.plan import Five, RestorationPlan
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.part import open_part
 from ilcore.volumes.stores import Place, at_hand, make_folder, put_by, write_bytes, write_text
@@ -181,14 +181,14 @@ def sampled_frames(plan: RestorationPlan, volume: Volume) -> list[Frame]:
     frames = []
     for number in range(plan.samples.count):
         rng = np.random.default_rng((plan.seed, 13, number))
-        drawn = (frame_of(volume.read(_place(plan, volume, rng))[0], plan) for _ in range(_DRAWS))
+        drawn = (frame_of(volume, _place(plan, volume, rng), plan) for _ in range(_DRAWS))
         found = next((frame for frame in drawn if not frame.is_empty), None)
         if found is not None:
             frames.append(found)
     if frames:
         return frames
     # A scan that is nearly empty is searched until something is found.
-    everywhere = (frame_of(volume.read(region)[0], plan) for region in _lattice(plan, volume))
+    everywhere = (frame_of(volume, region, plan) for region in _lattice(plan, volume))
     frames = list(islice((frame for frame in everywhere if not frame.is_empty), 1))
     if not frames:
         raise BadVolume(f"a volume must hold something to learn from, got only empty samples of {plan.source.uri}")
@@ -196,16 +196,23 @@ def sampled_frames(plan: RestorationPlan, volume: Volume) -> list[Frame]:
 
 
 def _lattice(plan: RestorationPlan, volume: Volume) -> Iterator[Region]:
-    extent = (1, volume.shape[1], *plan.samples.extent)
+    extent = _extent(plan)
     for region in blocks(volume.shape, extent):
         starts = [min(start, n - m) for (start, _), n, m in zip(region, volume.shape, extent, strict=True)]
         yield region_of([(start, start + m) for start, m in zip(starts, extent, strict=True)])
 
 
 def _place(plan: RestorationPlan, volume: Volume, rng: np.random.Generator) -> Region:
-    extent = (1, volume.shape[1], *plan.samples.extent)
+    extent = _extent(plan)
     starts = [int(rng.integers(n - m + 1)) for n, m in zip(volume.shape, extent, strict=True)]
     return region_of([(a, a + n) for a, n in zip(starts, extent, strict=True)])
+
+
+def _extent(plan: RestorationPlan) -> Five:
+    """Return the size of a sample, t c z y x."""
+    depth, y, x = plan.samples.extent
+    channels = plan.source.shape[1]
+    return (depth, channels, 1, y, x) if plan.depth == "t" else (1, channels, depth, y, x)
 
 
 def budget_of(entry: Entry) -> int:

@@ -69,11 +69,11 @@ def work_of(plan: RestorationPlan, *, timed: bool = False) -> Work:
 
 def _read_in_all(plan: RestorationPlan) -> int:
     """Return how many voxels all tiles read: a product over axes, however many tiles there are."""
-    grid, total = plan.tile_grid, plan.source.shape[0] * plan.source.shape[1]
-    for axis in (2, 3, 4):
-        places = [[0] * 4 for _ in range(grid.grid_shape[axis - 1])]
+    grid, total = plan.tile_grid, plan.source.shape[1]
+    for number, axis in enumerate((0, 2, 3, 4)):
+        places = [[0] * 4 for _ in range(grid.grid_shape[number])]
         for at, place in enumerate(places):
-            place[axis - 1] = at
+            place[number] = at
         spans = [grid.tile(place).read[axis] for place in places]
         total *= sum(stop - start for start, stop in spans)
     return total

@@ -21,7 +21,7 @@ def blend(region: Region, pieces: Iterable[tuple[Tile, NDArray[Any]]], grid: Til
 
     Args:
         region: What to assemble; the tiles that touch it (`grid.touching(region)`) must all be among the pieces.
-        pieces: Tiles, each with its kept region [1, c, z, y, x].
+        pieces: Tiles, each with its kept region [t, c, z, y, x].
         grid: The grid.
 
     Shape:
@@ -47,7 +47,7 @@ def _add(total: NDArray[np.float64], region: Region, tile: Tile, piece: NDArray[
         raise TilingError(f"tile {tile.index} keeps {size(tile.keep)} (t, c, z, y, x), got a piece of {piece.shape}")
     shared = intersect(region, tile.keep)
     inner = slices(shared, [start for start, _ in tile.keep])
-    weights = window(tile, grid)[(slice(None), slice(None), *inner[2:])]
+    weights = window(tile, grid)[(inner[0], slice(None), *inner[2:])]
     total[slices(shared, [start for start, _ in region])] += weights * piece[inner]
 
 

@@ -46,6 +46,16 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Along:
+    """How one axis is cut: voxels that a tile owns, keeps and reads beyond them, and the step of all three."""
+
+    core: int = 1
+    overlap: int = 0
+    halo: int = 0
+    align: int = 1
+
+
+@dataclass(frozen=True)
 class TileGrid:
     """A regular cut of a volume into tiles.
 
@@ -56,6 +66,7 @@ class TileGrid:
         halo: Voxels read beyond those on each side, thrown away after restoring.
         align: Cores, kept and read regions start at multiples of this (a network's downsampling, a colour mosaic).
         unit: Tiles (z, y, x) in one unit of work.
+        time: How time is cut; each frame alone by default, several where frames are context for each other.
 
     Raises:
         TilingError: The numbers make no grid; the message lists every complaint.
@@ -67,6 +78,7 @@ class TileGrid:
     halo: Three = (0, 0, 0)
     align: Three = (1, 1, 1)
     unit: Three = (1, 1, 1)
+    time: Along = Along()
 
     def __post_init__(self) -> None:
         complaints = list(_complaints(self))
@@ -80,8 +92,8 @@ class TileGrid:
     @property
     def grid_shape(self) -> Index:
         """How many tiles there are along t, z, y, x."""
-        z, y, x = (math.ceil(length / core) for length, core in zip(self._space, self.core, strict=True))
-        return (self.shape5[0], z, y, x)
+        t, z, y, x = (math.ceil(length / along.core) for length, along in zip(self._lengths, self.cuts, strict=True))
+        return (t, z, y, x)
 
     @property
     def unit_shape(self) -> Index:
@@ -93,15 +105,21 @@ class TileGrid:
     @property
     def keep_shape(self) -> Five:
         """The largest kept region: the chunk of a scratch array in which one tile is one chunk."""
-        space = [
-            min(length, core + 2 * more)
-            for length, core, more in zip(self._space, self.core, self.overlap, strict=True)
-        ]
-        return five([1, self.shape5[1], *space])
+        t, *space = (
+            min(length, along.core + 2 * along.overlap) for length, along in zip(self._lengths, self.cuts, strict=True)
+        )
+        return five([t, self.shape5[1], *space])
 
     @property
-    def _space(self) -> tuple[int, ...]:
-        return self.shape5[2:]
+    def cuts(self) -> tuple[Along, Along, Along, Along]:
+        """How t, z, y and x are cut."""
+        z, y, x = (Along(*numbers) for numbers in zip(self.core, self.overlap, self.halo, self.align, strict=True))
+        return (self.time, z, y, x)
+
+    @property
+    def _lengths(self) -> Index:
+        t, _, z, y, x = self.shape5
+        return (t, z, y, x)
 
     def __len__(self) -> int:
         return math.prod(self.grid_shape)
@@ -112,20 +130,20 @@ class TileGrid:
         Raises:
             TilingError: There is no such place.
         """
-        t, z, y, x = _place(index, self.grid_shape)
-        starts = [at * core for at, core in zip((z, y, x), self.core, strict=True)]
-        spans = [(start, start + core) for start, core in zip(starts, self.core, strict=True)]
-        core = clip(region_of([(t, t + 1), (0, self.shape5[1]), *spans]), self.shape5)
-        keep = clip(grow(core, _of_five(self.overlap)), self.shape5)
-        return Tile((t, z, y, x), core, keep, self._read(keep))
+        place, cuts = _place(index, self.grid_shape), self.cuts
+        spans = [(at * along.core, (at + 1) * along.core) for at, along in zip(place, cuts, strict=True)]
+        core = clip(region_of([spans[0], (0, self.shape5[1]), *spans[1:]]), self.shape5)
+        t, *space = (along.overlap for along in cuts)
+        keep = clip(grow(core, five([t, 0, *space])), self.shape5)
+        return Tile(place, core, keep, self._read(keep))
 
     def _read(self, keep: Region) -> Region:
         """Widen by the halo, then outwards to multiples of `align`, then cut at the edge."""
         spans = [
-            ((start - halo) // step * step, -((-stop - halo) // step) * step)
-            for (start, stop), halo, step in zip(keep[2:], self.halo, self.align, strict=True)
+            ((start - along.halo) // along.align * along.align, -((-stop - along.halo) // along.align) * along.align)
+            for (start, stop), along in zip((keep[0], *keep[2:]), self.cuts, strict=True)
         ]
-        return clip(region_of([keep[0], keep[1], *spans]), self.shape5)
+        return clip(region_of([spans[0], keep[1], *spans[1:]]), self.shape5)
 
     def tiles(self) -> Iterator[Tile]:
         """Go through all tiles, x fastest."""
@@ -152,11 +170,12 @@ class TileGrid:
     def touching(self, region: Region) -> tuple[Tile, ...]:
         """Return the tiles whose kept voxels meet a region: the ones needed to assemble it."""
         inner = clip(region, self.shape5)
-        ranges = [range(*inner[0])]
-        for span, core, overlap, tiles in zip(inner[2:], self.core, self.overlap, self.grid_shape[1:], strict=True):
-            ranges.append(_meeting(span, core, overlap, tiles))
         if inner[1][0] >= inner[1][1]:
             return ()
+        ranges = [
+            _meeting(span, along, tiles)
+            for span, along, tiles in zip((inner[0], *inner[2:]), self.cuts, self.grid_shape, strict=True)
+        ]
         return tuple(self.tile(index) for index in product(*ranges))
 
 
@@ -184,7 +203,11 @@ def _complaints(grid: TileGrid) -> Iterator[str]:
         if len(values) != 3 or any(int(value) != value or value < least for value in values):
             yield f"{name} must hold three whole numbers >= {least}, z y x"
             return
-    for axis, core, overlap, align in zip("zyx", grid.core, grid.overlap, grid.align, strict=True):
+    if min(grid.time.core, grid.time.align) < 1 or min(grid.time.overlap, grid.time.halo) < 0:
+        yield "time must have core and align >= 1, overlap and halo >= 0"
+        return
+    for axis, along in zip("tzyx", grid.cuts, strict=True):
+        core, overlap, align = along.core, along.overlap, along.align
         if core % align or overlap % align:
             yield f"core and overlap must be multiples of align={align} along {axis}, got {core} and {overlap}"
         if overlap > core // 2:
@@ -198,13 +221,9 @@ def _place(index: Sequence[int], shape: Index) -> Index:
     return (t, z, y, x)
 
 
-def _of_five(space: Three) -> Five:
-    return (0, 0, *space)
-
-
-def _meeting(span: tuple[int, int], core: int, overlap: int, tiles: int) -> range:
+def _meeting(span: tuple[int, int], along: Along, tiles: int) -> range:
     start, stop = span
     if start >= stop:
         return range(0)
-    first = max(0, (start - overlap) // core)
-    return range(first, min(tiles, math.ceil((stop + overlap) / core)))
+    first = max(0, (start - along.overlap) // along.core)
+    return range(first, min(tiles, math.ceil((stop + along.overlap) / along.core)))

@@ -19,14 +19,13 @@ def window(tile: Tile, grid: TileGrid) -> NDArray[np.float64]:
         grid: The grid.
 
     Shape:
-        [1, 1, z, y, x], the kept region; broadcasts over t and c.
+        [t, 1, z, y, x], the kept region; broadcasts over c.
     """
     weights = np.ones((1, 1, 1, 1, 1))
-    for axis in range(3):
-        neighbours = (tile.index[axis + 1] > 0, tile.index[axis + 1] < grid.grid_shape[axis + 1] - 1)
-        line = _line(tile.keep[axis + 2], tile.core[axis + 2], grid.overlap[axis], neighbours)
+    for axis, at, along, tiles in zip((0, 2, 3, 4), tile.index, grid.cuts, grid.grid_shape, strict=True):
+        line = _line(tile.keep[axis], tile.core[axis], along.overlap, (at > 0, at < tiles - 1))
         shape = [1, 1, 1, 1, 1]
-        shape[axis + 2] = line.size
+        shape[axis] = line.size
         weights = weights * line.reshape(shape)
     return weights
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ilcore.grammar.region import grow, inside, intersect, size, slices, touches, whole
-from ilcore.tiling import TileGrid, balanced_core, blend, blocks, window
+from ilcore.tiling import Along, TileGrid, balanced_core, blend, blocks, window
 
 
 @st.composite
@@ -21,8 +21,10 @@ def grids(draw):
         space.append(draw(st.integers(1, 23)))
     halo = tuple(draw(st.integers(0, 40)) for _ in range(3))
     unit = tuple(draw(st.integers(1, 3)) for _ in range(3))
-    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 2)), *space)
-    return TileGrid(shape, tuple(core), tuple(overlap), halo, tuple(align), unit)
+    frames = draw(st.integers(1, 3))
+    time = Along(frames, draw(st.integers(0, frames // 2)), draw(st.integers(0, 4)))
+    shape = (draw(st.integers(1, 5)), draw(st.integers(1, 2)), *space)
+    return TileGrid(shape, tuple(core), tuple(overlap), halo, tuple(align), unit, time)
 
 
 @st.composite
@@ -75,7 +77,9 @@ def test_core_lies_in_keep_and_keep_in_read_inside_the_volume(grid):
 @given(grids())
 def test_regions_start_at_multiples_of_align_and_the_halo_is_complete(grid):
     for tile in grid.tiles():
-        wanted = grow(tile.keep, (0, 0, *grid.halo))
+        wanted = grow(tile.keep, (grid.time.halo, 0, *grid.halo))
+        assert tile.read[0][0] == max(0, wanted[0][0])
+        assert tile.read[0][1] == min(grid.shape5[0], wanted[0][1])
         for axis in range(3):
             step, length = grid.align[axis], grid.shape5[axis + 2]
             start, stop = tile.read[axis + 2]

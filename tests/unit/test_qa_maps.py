@@ -6,7 +6,7 @@ import pytest
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import whole
 from ilcore.qa.maps import verdict_map, write_maps
-from ilcore.tiling.grid import TileGrid
+from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.georeference import bounds
 from ilcore.volumes.open import from_array, open_volume
 from tests.told import scan
@@ -66,3 +66,11 @@ def test_the_verdict_map_is_the_worst_of_all_findings_and_knows_nothing_of_empty
     np.testing.assert_array_equal(found.ravel(), [0, 1, 1, 2, np.nan])
     unsure = verdict_map({"residual_level": level, "shift": shift}, confidence=0.1)
     np.testing.assert_array_equal(unsure.ravel(), [0, 1, 1, 1, np.nan])
+
+
+def test_a_tile_of_several_frames_lies_over_all_of_them(tmp_path):
+    source = source_of((8, 64, 64), "tyx", (3.0, 1, 1))
+    grid = TileGrid((8, 1, 1, 64, 64), (1, 32, 32), time=Along(4, 1, 2))
+    write_maps(tmp_path / "qa.ome.zarr", {"seam": np.zeros((2, 1, 2, 2))}, source, grid)
+    maps = open_volume(tmp_path / "qa.ome.zarr")
+    assert (maps.shape[0], maps.scale[0], maps.origin[0]) == (2, 12.0, 4.5)
