@@ -29,6 +29,10 @@ ATTEMPTS, HASTY_ATTEMPTS = 16, 2
 CONNECT_SECONDS, READ_SECONDS, HASTY_SECONDS = 5, 30, 3
 #: Waits between attempts over HTTP, for which the library below has no retries: about as long together.
 WAITS_SECONDS = (0.5, 1, 2, 4, 8, 16, 16, 16)
+#: The same for the first question, which is to be told soon.
+HASTY_WAITS_SECONDS = (0.5, 1, 2)
+#: Answers over HTTP after which it is worth to ask again.
+_PASSING = frozenset({429, 500, 502, 503, 504})
 
 
 def place_of(uri: "str | os.PathLike[str] | UPath", *, is_patient: bool = True) -> Place:
@@ -179,14 +183,16 @@ def trouble(error: BaseException) -> StoreError | None:
     )
 
 
-def patiently(call: Callable[[], Answer]) -> Answer:
-    """Return what a call over HTTP returns, tried again while the server does not answer."""
-    from aiohttp import ClientError
+def patiently(call: Callable[[], Answer], *, is_patient: bool = True) -> Answer:
+    """Return what a call over HTTP returns, tried again while the server does not answer, or not for now."""
+    from aiohttp import ClientError, ClientResponseError
 
-    for wait in WAITS_SECONDS:
+    for wait in WAITS_SECONDS if is_patient else HASTY_WAITS_SECONDS:
         try:
             return call()
-        except (ClientError, TimeoutError):
+        except (ClientError, TimeoutError) as error:
+            if isinstance(error, ClientResponseError) and error.status not in _PASSING:
+                raise
             time.sleep(wait)
     return call()
 

@@ -58,7 +58,7 @@ def open_node(url: str, options: Options) -> "Array | zarr.Group":
     """
     try:
         with answered():
-            return zarr.open(**opened_by(url, options), mode="r")
+            return patiently(lambda: zarr.open(**opened_by(url, options), mode="r"), is_patient=False)
     except FileNotFoundError as error:
         raise BadVolume(f"a Zarr array or OME-Zarr group was wanted at {url}; there is none; check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:

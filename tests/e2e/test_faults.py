@@ -232,7 +232,7 @@ def test_the_source_vanishes_and_another_takes_its_place(il: Il, scan: Path, who
     resumed(il, target, whole_run, most=TILES, moved=(source, scan))
 
 
-#: Loaded by every Python that finds it: clocks that jump a day back, then a year on.
+#: Loaded by every Python that finds it: a clock that jumps a day back, and later a year on.
 JUMPING = """
     import time
 
@@ -241,7 +241,7 @@ JUMPING = """
     def _time():
         global _calls
         _calls += 1
-        return _real() + (0 if _calls < 200 else -86400 if _calls % 400 < 200 else 31536000)
+        return _real() + (0 if _calls < 500 else -86400 if _calls < 3000 else 31536000)
 
     time.time = _time
 """
