@@ -24,14 +24,12 @@ from tests.standins import entry
 
 PASSING: dict[str, tuple[Fault, ...]] = {
     "slow down": (SLOW_DOWN,),
-    "internal errors": (INTERNAL,),
     "broken off": (BREAK,),
     "all of them": (SLOW_DOWN, INTERNAL, BREAK),
 }
 LASTING: dict[str, tuple[Fault, str]] = {
     "slow down at tiles": (SLOW_DOWN, "scratch.zarr/c/"),
     "no answer at tiles": (HANG, "scratch.zarr/c/"),
-    "slow down at blocks": (SLOW_DOWN, "/0/c/"),
     "no answer at blocks": (HANG, "/0/c/"),
 }
 REFUSED_SECONDS = 3.0
