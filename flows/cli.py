@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows import archive
 from flows import options as say
 from flows.answers import BAD_INPUT, REFUSED, answering, err, out
 
@@ -336,6 +337,9 @@ def pretrain(
             out=out_file, archives=corpus or [], steps=steps, scenes=scenes, seed=seed, alias=alias,
             tracking=tracking_uri,
         )  # fmt: skip
+
+
+app.command()(archive.nightly)
 
 
 @app.command()

@@ -33,3 +33,21 @@ def _numbers(numbers: Mapping[str, float | None]) -> list[str]:
 
 def _finding(finding: Mapping[str, Any]) -> str:
     return f"| {finding['check']} | {finding['verdict']} | {finding['measured']:.4g} | {finding['allowed']} |"
+
+
+def night_markdown(night: Mapping[str, Any], page: str) -> str:
+    """Return what a night did, scan by scan."""
+    counts = ", ".join(f"{count} {name}" for name, count in night["counts"].items()) or "nothing was to be done"
+    lines = [f"# {night['archive']}, {night['night']}", f"{counts}  ", f"page `{page}`", ""]
+    if night["done"]:
+        lines += ["| scan | ended | verdict | left out | why |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {_cell(each['source'])} | {each['standing']} | {each['outcome'].get('verdict', '')} "
+        f"| {_cell(each['degraded'])} | {_cell(each['why'])} |"
+        for each in night["done"]
+    ]
+    return "\n".join([*lines, "", *(f"- {_cell(each)}" for each in night["trouble"])])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -21,7 +21,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from ilcore.grammar.errors import BadInput, ILError
-from tasks.stopping import Stopped, is_asked
+from tasks.stopping import is_asked, stopped
 
 # It has a level of its own, and logs a lost scheduler with a traceback; we say it in a sentence.
 logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
@@ -71,6 +71,11 @@ class Cluster:
     gpus: bool
 
     @property
+    def address(self) -> str:
+        """Return the scheduler's address, for others to join."""
+        return str(self.client.scheduler_info(n_workers=0)["address"])
+
+    @property
     def workers(self) -> int:
         """Return how many workers are there now."""
         return len(self.client.scheduler_info(n_workers=-1)["workers"])
@@ -84,7 +89,7 @@ class Cluster:
 
         Raises:
             ILError: What the function raised, or that a unit killed its workers.
-            Stopped: When the run was asked to stop; what was in flight is done then.
+            Stopped: When the run was asked to stop, or its time is over; what was in flight is done then.
         """
         waiting, flying = iter(items), set[Work]()
         landed = as_completed(loop=self.client.loop)
@@ -98,7 +103,7 @@ class Cluster:
                     self._launch(function, islice(waiting, 1), flying, landed)
                 yield report
             if is_asked():
-                raise Stopped("the run was asked to stop and did; what is done is kept: `il resume` goes on with it")
+                raise stopped()
         finally:
             # Whoever stops early must not leave work behind on a shared scheduler.
             if flying:

@@ -1,4 +1,4 @@
-"""SIGTERM: no new work is begun, what is at work is committed, and the run ends so that it can be taken up.
+"""SIGTERM and deadlines: no new work is begun, what is at work is committed, and the run ends to be taken up later.
 
 first signal ──> work in flight is waited for ──> Stopped
              └─ after GRACE seconds, or a second signal ──> the process ends at once; nothing is lost but that work
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,6 +21,9 @@ GRACE = float(os.environ.get("IL_GRACE_SECONDS", "25"))
 TERMINATED = 143
 
 _asked = threading.Event()
+#: The moments, on the monotonic clock, at which blocks of `until` want to be over.
+_ends: list[float] = []
+_is_listening = False
 
 
 class Stopped(ILError):
@@ -28,22 +32,55 @@ class Stopped(ILError):
     exit_code = TERMINATED
 
 
+class OutOfTime(Stopped):
+    """The run was to end by now, and did."""
+
+
 def is_asked() -> bool:
-    """Tell whether the run was asked to stop."""
-    return _asked.is_set()
+    """Tell whether the run was asked to stop, or its time is over."""
+    return _asked.is_set() or is_late()
+
+
+def is_late() -> bool:
+    """Tell whether the time is over that some block around was given."""
+    return bool(_ends) and time.monotonic() >= min(_ends)
+
+
+def stopped() -> Stopped:
+    """Return the error with which a run ends that was asked to."""
+    kept = "what is done is kept: `il resume` goes on with it"
+    if _asked.is_set():
+        return Stopped(f"the run was asked to stop and did; {kept}")
+    return OutOfTime(f"the time of the run is over; {kept}")
+
+
+@contextmanager
+def until(seconds: float | None) -> Iterator[None]:
+    """Let no new work begin within the block after some seconds; None is no limit."""
+    if seconds is None:
+        yield
+        return
+    end = time.monotonic() + seconds
+    _ends.append(end)
+    try:
+        yield
+    finally:
+        _ends.remove(end)
 
 
 @contextmanager
 def gracefully() -> Iterator[None]:
-    """Answer SIGTERM with an orderly end, where this thread may."""
-    if threading.current_thread() is not threading.main_thread():
+    """Answer SIGTERM with an orderly end, where this thread may; a block within another leaves it to that."""
+    global _is_listening
+    if _is_listening or threading.current_thread() is not threading.main_thread():
         yield
         return
     _asked.clear()
-    before = signal.signal(signal.SIGTERM, _ask)
+    before, _is_listening = signal.signal(signal.SIGTERM, _ask), True
     try:
         yield
     finally:
+        _is_listening = False
         signal.signal(signal.SIGTERM, before)
 
 

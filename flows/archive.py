@@ -1,0 +1,58 @@
+"""Commands for whole archives."""
+
+from typing import Annotated
+
+import typer
+
+from flows.answers import answering, out
+
+ArchiveFile = Annotated[str, typer.Argument(metavar="ARCHIVE", help="the archive's YAML file", show_default=False)]
+#: A night after which somebody should look.
+LOOK = 3
+
+
+def nightly(
+    archive: ArchiveFile,
+    hours: Annotated[float | None, typer.Option(min=0, help="longest duration, instead of the file's own")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only tell what would be done, and in which order")
+    ] = False,
+) -> None:
+    """Restore what is new, changed or unfinished in an archive. Exit code 3: some scans want somebody to look.
+
+    \b
+    il nightly cryo.yaml --dry-run
+    il nightly cryo.yaml --hours 6
+    """
+    with answering(f"il nightly {archive}"):
+        if dry_run:
+            _tell_agenda(archive)
+            return
+        from ilcore.archives.policy import read_archive
+
+        read_archive(archive)
+        out.print("starting Prefect and the workers ...", style="dim")
+        from flows.nightly import nightly as night
+        from flows.running import settled
+
+        summary = settled(night, {"archive": archive, "hours": hours})
+        counts = ", ".join(f"{count} {name}" for name, count in summary["counts"].items()) or "nothing to do"
+        out.print(f"night       {summary['night']}: {counts}\npage        {summary['page']}", markup=False)
+        for each in summary["trouble"]:
+            out.print(f"not listed  {each}", markup=False)
+        if summary["trouble"] or {"failed", "refused", "quarantined"} & set(summary["counts"]):
+            raise typer.Exit(LOOK)
+
+
+def _tell_agenda(archive: str) -> None:
+    from ilcore.archives.agenda import agenda
+    from ilcore.archives.books import Books
+    from ilcore.archives.discover import discover
+    from ilcore.archives.policy import read_archive
+
+    told = read_archive(archive)
+    scans, trouble = discover(told)
+    for item in agenda(told, scans, Books.of(told.books)):
+        out.print(f"{item.todo:<10}  {item.scan.source} -> {item.scan.target}  ({item.why})", markup=False)
+    for each in trouble:
+        out.print(f"not listed  {each}", markup=False)

@@ -1,0 +1,95 @@
+"""One night over an archive: find what is new, changed or unfinished, and restore it scan by scan."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.restore import restore_volume
+from flows.summary import night_markdown
+from ilcore.archives.agenda import Item
+from ilcore.archives.policy import read_archive
+from ilcore.archives.spending import Rung
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.workspace import Workspace
+from tasks.cluster import Cluster, Resources, open_cluster
+from tasks.morning import write_morning_page
+from tasks.night import (
+    Night,
+    begun,
+    close_night,
+    ended,
+    folder_for_plans,
+    learn_pace,
+    may_replace,
+    open_night,
+    plan_scan,
+    save_plan,
+)  # fmt: skip
+from tasks.stopping import gracefully, is_asked, until
+
+
+@flow(name="nightly")
+def nightly(archive: str, hours: float | None = None) -> Any:
+    """Restore what is new, changed or unfinished in an archive, until it is done or the night is over.
+
+    Args:
+        archive: The archive file.
+        hours: Longest duration, instead of the file's own.
+    """
+    told = read_archive(archive)
+    # Two nights at once would be in each other's way: the second refuses.
+    with Workspace.of(f"{told.books}/night").locked(), gracefully():
+        night = open_night(told, hours)
+        if night.work:
+            _work(night)
+        summary = close_night(night)
+        page = write_morning_page(night.books, summary)
+    return _ended(summary, str(page))
+
+
+def _work(night: Night) -> None:
+    policy = night.archive.night
+    resources = Resources(workers=policy.workers, scheduler=policy.scheduler, device=policy.device)
+    with open_cluster(resources) as cluster, until(night.seconds_left), folder_for_plans() as folder:
+        for number, item in enumerate(night.work):
+            if is_asked() or night.is_over:
+                return
+            _one(night, item, night.work[number + 1 :], cluster, Path(folder))
+
+
+def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: Path) -> None:
+    """Plan and restore one scan; whatever becomes of it, the night goes on."""
+    entry = begun(night, item, Rung(0.0, 0.0))
+    try:
+        plan, rung = plan_scan(night, item, later, cluster.workers)
+        entry = begun(night, item, rung)
+        began = time.monotonic()
+        outcome = _restored(night, item, plan, cluster, folder)
+        learn_pace(night, rung, time.monotonic() - began)
+    except Exception as error:
+        # One bad scan must not cost the others their night.
+        outcome = error
+    ended(night, entry, outcome)
+
+
+def _restored(night: Night, item: Item, plan: RestorationPlan, cluster: Cluster, folder: Path) -> Any:
+    state: Any = restore_volume(
+        target=plan.target, plan=save_plan(plan, folder), overwrite=may_replace(item, plan), scheduler=cluster.address,
+        device=night.archive.night.device, tracking_uri=night.archive.night.tracking_uri, return_state=True,
+    )  # fmt: skip
+    return state.result(raise_on_failure=False)
+
+
+def _ended(summary: dict[str, Any], page: str) -> State[Any]:
+    create_markdown_artifact(night_markdown(summary, page), key="night", description="What the night did")
+    bad = {name: summary["counts"].get(name, 0) for name in ("failed", "refused", "quarantined")}
+    told = ", ".join(f"{count} {name}" for name, count in summary["counts"].items()) or "nothing to do"
+    # Whoever watches the schedule is told of scans that need a person.
+    if any(bad.values()) or summary["trouble"]:
+        return Failed(message=f"{told}; see {page}", data={**summary, "page": page})
+    return Completed(message=told, data={**summary, "page": page})

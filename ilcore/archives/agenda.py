@@ -1,0 +1,94 @@
+"""What a night has to do: which scans are new, changed, unfinished or finished, and in which order they come."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ilcore.archives.books import Books, Entry
+from ilcore.archives.discover import Scan
+from ilcore.archives.policy import Archive, SourcePolicy
+from ilcore.restoring.stages import made_by
+from ilcore.volumes.stores import place_of
+
+#: Tells of each scan what is to be done; those above `wait` are worked on.
+NEW, CHANGED, RESUME, RETRY = "new", "changed", "resume", "retry"
+SKIP, WAIT, QUARANTINE = "done", "too young", "quarantine"
+_WORK = frozenset({NEW, CHANGED, RESUME, RETRY})
+
+
+@dataclass(frozen=True)
+class Item:
+    """One scan on the agenda: what is to be done with it, and why."""
+
+    scan: Scan
+    policy: SourcePolicy
+    todo: str
+    why: str
+    tries: int = 0
+    replaces: bool = False
+
+    @property
+    def is_work(self) -> bool:
+        """Tell whether the night has to do something."""
+        return self.todo in _WORK
+
+    def entry(self, night: str, standing: str = "begun", why: str = "") -> Entry:
+        """Return what the books say when it is begun."""
+        return Entry(
+            source=self.scan.source, target=self.scan.target, instrument=self.scan.instrument, standing=standing,
+            stamp=self.scan.stamp, policy=self.policy.digest, night=night, tries=self.tries + 1, why=why,
+            replaces=self.replaces,
+        )  # fmt: skip
+
+
+def agenda(archive: Archive, scans: Sequence[Scan], books: Books) -> list[Item]:
+    """Return one item a scan; work first, in the order in which it is to be done."""
+    now = time.time()
+    items = [_item(scan, archive.sources[scan.policy], books.entry(scan), archive.night.tries, now) for scan in scans]
+    return sorted(items, key=lambda item: (not item.is_work, -item.policy.priority, item.todo != RESUME, *_place(item)))
+
+
+def _place(item: Item) -> tuple[float | str, str]:
+    scan = item.scan
+    first = {"oldest": scan.changed, "newest": -scan.changed, "smallest": float(scan.size), "name": 0.0}
+    return first[item.policy.order], scan.source
+
+
+def _item(scan: Scan, policy: SourcePolicy, entry: Entry | None, tries: int, now: float) -> Item:
+    if scan.changed > now - 60 * policy.settle_minutes:
+        minutes = (now - scan.changed) / 60
+        return Item(scan, policy, WAIT, f"changed {minutes:.0f} minutes ago, so it may still be written")
+    if entry is None:
+        return Item(scan, policy, NEW, "not seen before")
+    changes = list(_changes(scan, policy, entry))
+    if changes:
+        return Item(scan, policy, CHANGED, " and ".join(changes), replaces=scan.target == entry.target)
+    return _unchanged(scan, policy, entry, tries)
+
+
+def _changes(scan: Scan, policy: SourcePolicy, entry: Entry) -> Iterator[str]:
+    if scan.stamp != entry.stamp:
+        yield "the scan has changed"
+    if policy.digest != entry.policy:
+        yield "what is wished has changed"
+    if scan.target != entry.target:
+        yield "the target has changed"
+
+
+def _unchanged(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> Item:
+    match entry.standing:
+        case "done" if made_by(place_of(scan.target)) is None:
+            return Item(scan, policy, NEW, "its result is gone")
+        case "done" | "refused":
+            return Item(scan, policy, SKIP, f"{entry.standing} on {entry.night}")
+        case "paused":
+            return Item(scan, policy, RESUME, "stopped in good order before", replaces=entry.replaces)
+        case "quarantined":
+            return Item(scan, policy, QUARANTINE, entry.why, entry.tries)
+        case standing if entry.tries >= tries:
+            last = "the run died while at it" if standing == "begun" else entry.why
+            return Item(scan, policy, QUARANTINE, f"given up after {entry.tries} nights: {last}", entry.tries)
+        case "begun":
+            return Item(scan, policy, RESUME, "the run died while at it", entry.tries, entry.replaces)
+        case _:
+            return Item(scan, policy, RETRY, entry.why, entry.tries, entry.replaces)

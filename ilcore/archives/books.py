@@ -1,0 +1,103 @@
+"""What was done with every scan of an archive: one small file each, written in one step.
+
+    BOOKS/scans/<key>.json      the standing of one scan
+    BOOKS/nights/<night>.json   what one night did
+
+An entry is written before a scan is begun and when it ends, so that what a crash left can be told from what never was.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ilcore.archives.discover import Scan
+from ilcore.volumes.stores import Place, entries, make_folder, place_of, write_text
+
+#: done: published. refused: the gate said no. failed: an error, to be tried again. paused: stopped in good order.
+#: begun: at work, or the run died. quarantined: not tried again until scan or policy change.
+STANDINGS = ("begun", "done", "refused", "failed", "paused", "quarantined")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """How one scan stands.
+
+    Args:
+        standing: One of STANDINGS.
+        stamp, policy: Of the scan and of what was wished, when it was last begun.
+        night: Which night that was.
+        replaces: Whether the result that is there may be replaced: it is ours, of an earlier state of the scan.
+        tries: Nights on which it was begun and did not end.
+        why: The reason, in a sentence.
+        degraded: What was left out for want of time; empty where nothing was.
+        outcome: Verdict, numbers, places of report and MLflow run.
+    """
+
+    source: str
+    target: str
+    instrument: str
+    standing: str
+    stamp: str
+    policy: str
+    night: str
+    replaces: bool = False
+    tries: int = 0
+    why: str = ""
+    degraded: str = ""
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Books:
+    """The books of one archive."""
+
+    root: Place
+
+    @classmethod
+    def of(cls, root: str) -> "Books":
+        """Open the books at a path or URL, and make them where there are none."""
+        place = place_of(root)
+        for name in ("scans", "nights"):
+            make_folder(place / name)
+        return cls(place)
+
+    def entry(self, scan: Scan) -> Entry | None:
+        """Return how a scan stands; None where nothing is known of it."""
+        try:
+            return Entry(**json.loads(self._place(scan.source).read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            # Not ours, or older than this: the scan counts as new, and the result it has is found when it is planned.
+            return None
+
+    def note(self, entry: Entry) -> Entry:
+        """Write an entry."""
+        write_text(self._place(entry.source), json.dumps(asdict(entry), indent=1))
+        return entry
+
+    def end(self, entry: Entry, standing: str, why: str = "", **outcome: Any) -> Entry:
+        """Write how a scan that was begun ended; a night that only ran out of time was no try."""
+        tries = 0 if standing in ("done", "refused", "paused") else entry.tries
+        return self.note(replace(entry, standing=standing, why=why, tries=tries, outcome=outcome))
+
+    def write_night(self, name: str, content: Mapping[str, Any]) -> Place:
+        """Write what a night did, and return where."""
+        place = self.root / "nights" / f"{name}.json"
+        write_text(place, json.dumps(content, indent=1))
+        return place
+
+    def nights(self) -> list[str]:
+        """Return the names of all nights, the oldest first."""
+        return [
+            each.name.removesuffix(".json") for each in entries(self.root / "nights") if each.name.endswith(".json")
+        ]
+
+    def night(self, name: str) -> dict[str, Any]:
+        """Return what a night did."""
+        return dict(json.loads((self.root / "nights" / f"{name}.json").read_text()))
+
+    def _place(self, source: str) -> Place:
+        return self.root / "scans" / f"{hashlib.sha256(source.encode()).hexdigest()[:32]}.json"

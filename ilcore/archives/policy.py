@@ -1,0 +1,174 @@
+"""What an archive is: a YAML file that says where scans come from, where results go, and how they are made.
+
+name: cryo
+books: /restored/cryo.books
+sources:
+  - find: /scans/**/*.ome.zarr
+    target: /restored/{parent}/{stem}.ome.zarr
+    priority: 10
+    restore: {method: adapted}
+night: {until: "06:00", time_zone: Europe/Berlin}
+"""
+
+import hashlib
+import json
+from dataclasses import fields
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from string import Formatter
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ilcore.grammar.errors import BadInput
+from ilcore.restoring.planning import Wishes
+from ilcore.volumes.addresses import is_remote
+
+_WISHES = tuple(field.name for field in fields(Wishes))
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourcePolicy(_Frozen):
+    """Scans found in one way, and what is to be done with each of them.
+
+    Args:
+        find: A glob of files and folders on a disk or in a store (`s3://bucket/scans/**/*.zarr`), a `.csv` list with a
+            column `source`, or a STAC item collection (`.json`).
+        target: Where a result goes; `{stem}`, `{name}`, `{parent}`, `{path}` of the scan, and columns of a list.
+        asset: Which asset of a STAC item; the first with the role `data` if left out.
+        instrument: A name for scans that are alike, made like `target`.
+        priority: Larger is earlier.
+        order: Which of these scans come first: oldest, newest, smallest, or by name.
+        settle_minutes: Scans changed within this time may still be written, and wait for the next night.
+        restore: What `il restore` can be told: method, scope, overrides, level, depth ...
+    """
+
+    find: str
+    target: str
+    asset: str | None = None
+    instrument: str = "{parent}"
+    priority: int = 0
+    order: Literal["oldest", "newest", "smallest", "name"] = "oldest"
+    settle_minutes: Annotated[float, Field(ge=0)] = 10.0
+    restore: dict[str, Any] = {}
+
+    @field_validator("restore")
+    @classmethod
+    def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
+        unknown = sorted(set(value) - set(_WISHES))
+        if unknown:
+            raise ValueError(f"knows {', '.join(_WISHES)}; got {', '.join(unknown)}")
+        return value
+
+    @field_validator("target", "instrument")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        list(Formatter().parse(value))
+        return value
+
+    @property
+    def wishes(self) -> Wishes:
+        """Return what is wished of every scan."""
+        told = dict(self.restore)
+        if told.get("tile") is not None:
+            told["tile"] = tuple(told["tile"])
+        return Wishes(**told)
+
+    @property
+    def digest(self) -> str:
+        """Name everything that decides the voxels of a result."""
+        return hashlib.sha256(json.dumps(self.restore, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class NightPolicy(_Frozen):
+    """When a night ends and what it may use.
+
+    Args:
+        until: Time of the day, "HH:MM", at which no new work is begun.
+        time_zone: Of that time.
+        hours: Longest duration of a night.
+        workers, scheduler, device, tracking_uri: As for `il restore`.
+        tries: Nights on which a scan may fail or kill the run before it is quarantined.
+    """
+
+    until: str | None = None
+    time_zone: str = "UTC"
+    hours: Annotated[float, Field(gt=0)] | None = None
+    workers: Annotated[int, Field(ge=0)] = 0
+    scheduler: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    tracking_uri: str | None = None
+    tries: Annotated[int, Field(ge=1)] = 2
+
+    @field_validator("until")
+    @classmethod
+    def _time(cls, value: str | None) -> str | None:
+        if value is not None:
+            time.fromisoformat(value)
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"must be a name like Europe/Berlin, got {value!r}") from error
+        return value
+
+    def seconds_left(self, now: datetime) -> float | None:
+        """Return how long the night that begins now may last; None without a limit."""
+        limits = [] if self.hours is None else [self.hours * 3600]
+        if self.until is not None:
+            here = now.astimezone(ZoneInfo(self.time_zone))
+            end = datetime.combine(here.date(), time.fromisoformat(self.until), here.tzinfo)
+            end = end if end > here else datetime.combine(here.date() + timedelta(days=1), end.time(), here.tzinfo)
+            # In one zone differences ignore that clocks are put forward and back.
+            limits.append((end.astimezone(UTC) - now.astimezone(UTC)).total_seconds())
+        return min(limits, default=None)
+
+
+class Archive(_Frozen):
+    """One archive."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    books: str
+    sources: Annotated[tuple[SourcePolicy, ...], Field(min_length=1)]
+    night: NightPolicy = NightPolicy()
+
+
+def read_archive(path: str | Path) -> Archive:
+    """Read an archive file; relative places in it are meant from where it lies.
+
+    Raises:
+        BadInput: Listing every complaint.
+    """
+    file = Path(path)
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        archive = Archive.model_validate(content)
+        for source in archive.sources:
+            source.wishes  # noqa: B018 (a wish of the wrong type complains when made)
+    except OSError as error:
+        raise BadInput(f"an archive must be a readable YAML file, got {file}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"an archive must be YAML, got {file}: {error}") from error
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise BadInput(f"an archive must be complete and sound, got {file}: {found}; see docs/nightly.md") from error
+    return _placed(archive, file.resolve().parent)
+
+
+def _placed(archive: Archive, folder: Path) -> Archive:
+    def there(place: str) -> str:
+        return place if is_remote(place) else str(folder / place)
+
+    sources = tuple(
+        each.model_copy(update={"find": there(each.find), "target": there(each.target)}) for each in archive.sources
+    )
+    return archive.model_copy(update={"books": there(archive.books), "sources": sources})

@@ -1,0 +1,203 @@
+"""The steps of a night: what is on the agenda, how much of a scan there is time for, and how it ended."""
+
+import datetime
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ilcore.archives.agenda import RESUME, RETRY, Item, agenda
+from ilcore.archives.books import Books, Entry
+from ilcore.archives.discover import discover
+from ilcore.archives.policy import Archive
+from ilcore.archives.spending import Rung, degraded, ladder_of, scaled, spend
+from ilcore.grammar.errors import ILError
+from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.stages import made_by
+from ilcore.restoring.workspace import Workspace
+from tasks.load import make_plan, plan_of
+from tasks.publish import Outcome
+from tasks.stopping import Stopped
+
+#: What work took over what was expected is believed within these bounds.
+_RATIOS = (0.2, 20.0)
+#: Before anything is known: workers share a machine, and stages besides the tiles take their time.
+_FIRST_RATIO = 1.5
+
+
+@dataclass
+class Night:
+    """One night at work: what it does with each scan, written down as it goes."""
+
+    name: str
+    archive: Archive
+    books: Books
+    items: Sequence[Item]
+    trouble: Sequence[str]
+    ends: float | None
+    began: float = field(default_factory=time.monotonic)
+    ratio: float = _FIRST_RATIO
+    #: Ladders of scans that were planned, by policy, each with the size of its scan.
+    ladders: dict[int, tuple[list[Rung], int]] = field(default_factory=dict)
+    done: list[Entry] = field(default_factory=list)
+
+    @property
+    def work(self) -> list[Item]:
+        """Return what there is to do, in order."""
+        return [item for item in self.items if item.is_work]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return how long the night lasts yet; None without a limit."""
+        return None if self.ends is None else self.ends - time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether there is no time left."""
+        return self.seconds_left is not None and self.seconds_left <= 0
+
+
+@task(name="discover", cache_policy=NO_CACHE)
+def open_night(archive: Archive, hours: float | None) -> Night:
+    """Find the scans, open the books, and return the night that begins now."""
+    now = datetime.datetime.now(tz=datetime.UTC)
+    scans, trouble = discover(archive)
+    books = Books.of(archive.books)
+    policy = archive.night if hours is None else archive.night.model_copy(update={"hours": hours})
+    seconds = policy.seconds_left(now)
+    ends = None if seconds is None else time.monotonic() + seconds
+    return Night(_fresh(books, now), archive, books, agenda(archive, scans, books), trouble, ends)
+
+
+def _fresh(books: Books, now: datetime.datetime) -> str:
+    name, there = now.strftime("%Y-%m-%dT%H%M%S"), set(books.nights())
+    return name if name not in there else f"{name}-{len(there)}"
+
+
+@task(name="plan-scan", cache_policy=NO_CACHE)
+def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> tuple[RestorationPlan, Rung]:
+    """Return the plan for a scan, with as many steps as the night affords.
+
+    A run that was stopped goes on with the plan it had.
+    """
+    if item.todo in (RESUME, RETRY) and (begun := _plan_begun(item)) is not None:
+        return begun, Rung(0.0, 0.0)
+    plan = make_plan(item.scan.source, item.scan.target, item.policy.wishes, night.archive.night.tracking_uri)
+    left = night.seconds_left
+    if left is None or made_by(Workspace.of(plan.target).target) == plan.fingerprint:
+        return plan, Rung(0.0, 0.0)
+    ladder = ladder_of(plan, workers, slower=night.ratio)
+    night.ladders[item.scan.policy] = (ladder, item.scan.size)
+    given = spend([ladder, *(_guessed(night, each) for each in later)], left)[0]
+    # With no time for the least of it, it is begun all the same: what is done by the end is kept.
+    rung = ladder[given or 0]
+    return degraded(plan, rung), rung
+
+
+def _plan_begun(item: Item) -> RestorationPlan | None:
+    try:
+        plan = plan_of(item.scan.target)
+    except ILError:
+        return None
+    return plan if plan.source.uri in (item.scan.source, str(Path(item.scan.source).resolve())) else None
+
+
+def _guessed(night: Night, item: Item) -> list[Rung]:
+    ladder, size = night.ladders.get(item.scan.policy) or next(iter(night.ladders.values()))
+    return scaled(ladder, item.scan.size / max(1, size))
+
+
+def save_plan(plan: RestorationPlan, folder: Path) -> str:
+    """Write a plan where the flow of a restoration finds it."""
+    path = folder / f"{plan.fingerprint[:16]}.yaml"
+    path.write_text(plan.to_yaml(), encoding="utf-8")
+    return str(path)
+
+
+def may_replace(item: Item, plan: RestorationPlan) -> bool:
+    """Tell whether what is there is to be replaced: it is ours, and of another plan."""
+    return item.replaces and made_by(Workspace.of(plan.target).target) != plan.fingerprint
+
+
+def learn_pace(night: Night, rung: Rung, seconds: float) -> None:
+    """Remember how long a scan took over what was expected of it."""
+    if rung.seconds > 0:
+        ratio = night.ratio * seconds / rung.seconds
+        night.ratio = 0.5 * night.ratio + 0.5 * min(max(ratio, _RATIOS[0]), _RATIOS[1])
+
+
+def ended(night: Night, entry: Entry, outcome: Outcome | BaseException) -> Entry:
+    """Write down how a scan ended.
+
+    Args:
+        night: The night.
+        entry: As it was begun.
+        outcome: What the restoration returned, or what it raised.
+    """
+    match outcome:
+        case Outcome():
+            found = [finding for finding in outcome.findings if finding["verdict"] == "fail"]
+            why = "; ".join(f"{each['check']}: {each['measured']:.4g}, allowed {each['allowed']}" for each in found)
+            standing = "done" if outcome.is_published else "refused"
+            entry = night.books.end(entry, standing, why, **_told(outcome))
+        case Stopped():
+            entry = night.books.end(entry, "paused", str(outcome))
+        case ILError() if entry.tries < night.archive.night.tries and outcome.exit_code != 2:
+            entry = night.books.end(entry, "failed", str(outcome))
+        case ILError():
+            entry = night.books.end(entry, "quarantined", str(outcome))
+        case _:
+            # Nothing of ours: it may be the scan, so it is tried once more, on another night.
+            standing = "failed" if entry.tries < night.archive.night.tries else "quarantined"
+            entry = night.books.end(entry, standing, f"{type(outcome).__name__}: {outcome}")
+    night.done.append(entry)
+    return entry
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "verdict": outcome.verdict, "numbers": dict(outcome.numbers), "report": outcome.report, "page": outcome.page,
+    }  # fmt: skip
+
+
+def begun(night: Night, item: Item, rung: Rung) -> Entry:
+    """Write down that a scan is worked on now."""
+    return night.books.note(replace(item.entry(night.name), degraded=rung.words))
+
+
+@task(name="close", cache_policy=NO_CACHE)
+def close_night(night: Night) -> dict[str, Any]:
+    """Write down what the night did, and return it."""
+    done = {entry.source for entry in night.done}
+    counts: dict[str, int] = {}
+    for entry in night.done:
+        counts[entry.standing] = counts.get(entry.standing, 0) + 1
+    rest = [item for item in night.items if item.scan.source not in done]
+    for item in rest:
+        if item.todo == "quarantine":
+            night.books.note(replace(item.entry(night.name, "quarantined", item.why), tries=item.tries))
+    content: Mapping[str, Any] = {
+        "night": night.name,
+        "archive": night.archive.name,
+        "seconds": time.monotonic() - night.began,
+        "scans": len(night.items),
+        "counts": counts,
+        "trouble": list(night.trouble),
+        "done": [asdict(entry) for entry in night.done],
+        "not_done": [
+            {"source": item.scan.source, "target": item.scan.target, "todo": item.todo, "why": item.why}
+            for item in rest
+        ],
+    }
+    night.books.write_night(night.name, content)
+    return dict(content)
+
+
+def folder_for_plans() -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder that goes away with the night."""
+    return tempfile.TemporaryDirectory(prefix="il-night-")
