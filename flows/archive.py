@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from flows import options as say
 from flows.answers import answering, out
 
 ArchiveFile = Annotated[str, typer.Argument(metavar="ARCHIVE", help="the archive's YAML file", show_default=False)]
@@ -42,6 +43,35 @@ def nightly(
             out.print(f"not listed  {each}", markup=False)
         if summary["trouble"] or {"failed", "refused", "quarantined"} & set(summary["counts"]):
             raise typer.Exit(LOOK)
+
+
+def audit(
+    target: say.Target,
+    tiles: Annotated[int, typer.Option(min=0, help="how many tiles, drawn at random, are restored once more")] = 4,
+    seed: Annotated[int | None, typer.Option(help="of the draw; another one each time if left out")] = None,
+    workers: say.Workers = 0,
+    scheduler: say.Scheduler = None,
+    device: say.Device = "auto",
+    tracking_uri: say.Tracking = None,
+) -> None:
+    """Look up again everything that made a result, and restore some tiles once more. Exit code 1: something differs.
+
+    Source digest, weights, software, books, every voxel; the record is kept in TARGET.il/audits and in MLflow.
+    Example: `il audit clean.ome.zarr --tiles 16`
+    """
+    with answering():
+        import random
+
+        from tasks.audit import audit_result
+        from tasks.cluster import Resources
+
+        drawn = random.SystemRandom().randrange(2**31) if seed is None else seed
+        resources = Resources(workers=workers, scheduler=scheduler, device=device)
+        found = audit_result(target, resources, tiles=tiles, seed=drawn, given_uri=tracking_uri)
+        for point in found.points:
+            out.print(f"{point.finding:<8}  {point.name:<9} {point.told}", markup=False)
+        out.print(f"seed      {drawn}\nrecord    {found.record}\nMLflow    {found.noted}", markup=False)
+    raise typer.Exit(0 if found.is_sound else 1)
 
 
 def _tell_agenda(archive: str) -> None:

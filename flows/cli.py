@@ -340,6 +340,7 @@ def pretrain(
 
 
 app.command()(archive.nightly)
+app.command()(archive.audit)
 
 
 @app.command()

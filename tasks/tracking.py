@@ -139,6 +139,11 @@ class Tracker:
             self.note(run.info.run_id, sheet)
             return str(run.info.run_id)
 
+    def last(self, volume: VolumeRun) -> str | None:
+        """Return the id of the newest run of this very plan and target; None where there is none."""
+        with _understood(self.uri):
+            return self._newest(volume, "")
+
     def note(self, run_id: str, sheet: Sheet) -> None:
         """Add a sheet to a run."""
         now = time.time_ns() // 1_000_000
@@ -258,7 +263,10 @@ class Tracker:
                 self.client.log_artifact(run_id, str(local), folder)
 
     def _unfinished(self, volume: VolumeRun) -> str | None:
-        same = f"tags.`{FINGERPRINT}` = '{volume.fingerprint}' and attributes.status != 'FINISHED'"
+        return self._newest(volume, " and attributes.status != 'FINISHED'")
+
+    def _newest(self, volume: VolumeRun, more: str) -> str | None:
+        same = f"tags.`{FINGERPRINT}` = '{volume.fingerprint}'{more}"
         runs = self.client.search_runs([self._experiments[EXPERIMENT]], same, max_results=50)
         # Compared here: a path may hold quotes, which MLflow's filter language has no escape for.
         return next((str(run.info.run_id) for run in runs if run.data.tags.get(TARGET) == volume.target), None)

@@ -38,6 +38,7 @@ class PrefectServer:
             "IL_HOME": str(ROOT),
             "IL_SOURCE": "unused",
             "IL_TARGET": "unused",
+            "IL_ARCHIVE": "unused",
             "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlruns.db'}",
         }
 

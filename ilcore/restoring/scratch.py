@@ -98,6 +98,13 @@ class Scratch:
         return tuple(slice(n * length, (n + 1) * length) for n, length in zip(at, chunk, strict=True))
 
 
+class DryScratch(Scratch):
+    """Scratch that keeps nothing: it tells the digest of what would be written."""
+
+    def write(self, tile: Tile, values: NDArray[Any]) -> int:
+        return digest_of(values.astype(self.kind))
+
+
 def digest_of(values: NDArray[Any]) -> int:
     """Return 64 bits of the sha256 of an array's bytes."""
     return int.from_bytes(hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()[:8], "big")

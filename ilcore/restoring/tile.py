@@ -25,10 +25,11 @@ from ilcore.restoring.attempts import Attempt, Bench, fallbacks, first_attempts,
 from ilcore.restoring.depth import unstacked, within
 from ilcore.restoring.frames import Frame, as_it_was, frame_of, noise_of, problem_of, stored_units
 from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.scratch import DryScratch
 from ilcore.restoring.volume_model import make_repeatable
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.assemble import cast
-from ilcore.tiling.grid import Tile
+from ilcore.tiling.grid import Tile, Unit
 
 #: Largest part of a tile on which the risk is estimated by Stein's formula, (z, y, x); of methods that must be carried
 #: out again for it, a smaller one.
@@ -82,17 +83,9 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
         ILError: When source, weights or scratch fail; a method that fails on a tile is a verdict, not an error.
     """
     began = time.perf_counter()
-    make_repeatable(threads=1)
     bench = Bench.of(plan, workspace, device)
     unit = bench.ledger.grid.unit_of(index)
-    opened = time.perf_counter()
-    views = [_View.of(bench, tile) for tile in unit.tiles]
-    moving = time.perf_counter() - opened
-    busy = [view for view in views if not view.kept.is_empty]
-    attempts = first_attempts(bench, [view.tile for view in busy], [view.frame for view in busy])
-    firsts = {view.tile.index: attempt for view, attempt in zip(busy, attempts, strict=True)}
-    share = (time.perf_counter() - began) / len(views)
-    rows = [_timed(share, _finished, bench, view, firsts.get(view.tile.index)) for view in views]
+    rows, moving = _rows(bench, unit)
     written = time.perf_counter()
     workspace.check_plan(plan)
     bench.ledger.commit(unit, rows)
@@ -106,6 +99,27 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
         seconds=time.perf_counter() - began,
         moving=moving,
     )
+
+
+def replay_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[int], device: str = "cpu") -> list[int]:
+    """Restore all tiles of a unit once more, keep nothing, and return the digest of each."""
+    bench = Bench.of(plan, workspace, device)
+    dry = replace(bench, scratch=DryScratch(bench.scratch.path, bench.scratch.grid, bench.scratch.kind))
+    rows, _ = _rows(dry, bench.ledger.grid.unit_of(index))
+    return [int(row["digest"]) for row in rows]
+
+
+def _rows(bench: Bench, unit: Unit) -> tuple[list[dict[str, Any]], float]:
+    """Restore the tiles of a unit and write them to scratch; return a row for each, and the seconds of reading."""
+    began = time.perf_counter()
+    make_repeatable(threads=1)
+    views = [_View.of(bench, tile) for tile in unit.tiles]
+    moving = time.perf_counter() - began
+    busy = [view for view in views if not view.kept.is_empty]
+    attempts = first_attempts(bench, [view.tile for view in busy], [view.frame for view in busy])
+    firsts = {view.tile.index: attempt for view, attempt in zip(busy, attempts, strict=True)}
+    share = (time.perf_counter() - began) / len(views)
+    return [_timed(share, _finished, bench, view, firsts.get(view.tile.index)) for view in views], moving
 
 
 def _timed(share: float, work: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:

@@ -35,17 +35,19 @@ def of_deployments(server: PrefectServer) -> list[dict[str, Any]]:
 @pytest.mark.timeout(600)
 def test_the_scheduler_creates_runs_at_the_cron_time(server: PrefectServer) -> None:
     def scheduled() -> list[dict[str, Any]]:
-        return [run for run in of_deployments(server) if run["auto_scheduled"]]
+        runs = [run for run in of_deployments(server) if run["auto_scheduled"]]
+        return runs if len({run["deployment_id"] for run in runs}) > 1 else []
 
-    first = until(scheduled, 240, "a run is scheduled by itself")[0]
-    assert first["expected_start_time"][11:16] == "02:00"
-    assert first["state_type"] == "SCHEDULED"
-    assert {"ilcore", "nightly"} <= set(first["tags"])
+    runs = until(scheduled, 240, "runs of both deployments are scheduled by themselves")
+    assert {run["expected_start_time"][11:16] for run in runs} == {"02:00", "22:00"}
+    assert {run["state_type"] for run in runs} == {"SCHEDULED"}
+    assert all({"ilcore", "nightly"} <= set(run["tags"]) for run in runs)
 
 
 @pytest.mark.timeout(600)
-def test_one_night_never_overlaps_the_next(server: PrefectServer) -> None:
-    deployment = server.ask("deployments/name/restore-volume/nightly")
+@pytest.mark.parametrize("name", ["restore-volume/nightly", "nightly/archive"])
+def test_one_night_never_overlaps_the_next(name: str, server: PrefectServer) -> None:
+    deployment = server.ask(f"deployments/name/{name}")
     assert deployment["global_concurrency_limit"]["limit"] == 1
     assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
 
