@@ -24,6 +24,9 @@ NotNegative = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+_BREAKS = frozenset("\x85\u2028\u2029")
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -179,7 +182,10 @@ class RestorationPlan(_Frozen):
 
     def to_yaml(self) -> str:
         """Return the plan as a YAML file's text."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+        content = self.model_dump(mode="json")
+        # Letters stay readable, but for the line breaks of Unicode, which would not come back as they were.
+        readable = not _BREAKS & set(json.dumps(content, ensure_ascii=False))
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=readable, width=110)
 
     @classmethod
     def from_yaml(cls, text: str) -> "RestorationPlan":

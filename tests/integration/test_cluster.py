@@ -9,6 +9,7 @@ import pytest
 
 from ilcore.grammar.errors import BadInput, BadWeights
 from tasks.cluster import Cluster, Resources, default_workers, open_cluster
+from tasks.stopping import OutOfTime, is_asked, is_late, until
 from tests.integration.cluster_work import flaky, note, refuse, threads
 
 
@@ -46,6 +47,30 @@ def test_work_is_read_lazily_in_a_bounded_window(cluster: Cluster, tmp_path: Pat
     next(reports)
     assert len(taken) <= 3 * 2 + 1
     reports.close()
+
+
+def test_when_time_is_over_what_is_at_work_is_finished_and_nothing_begun(cluster: Cluster, tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        for number, _ in cluster.spread(note, [(str(tmp_path), n) for n in range(400)]):
+            done.append(number)
+
+    with until(1.0), pytest.raises(OutOfTime, match="il resume"):
+        work()
+    begun = {int(path.name.partition("-")[0]) for path in tmp_path.iterdir()}
+    assert 0 < len(done) < 200
+    assert begun == set(done)
+    assert not is_asked()
+    assert len(list(cluster.spread(note, [(str(tmp_path), n) for n in range(3)]))) == 3
+
+
+def test_the_shortest_time_counts() -> None:
+    with until(0.0):
+        with until(60.0), until(None):
+            assert is_late()
+        assert is_asked()
+    assert not is_late()
 
 
 def test_an_error_of_ours_is_not_tried_again(cluster: Cluster, tmp_path: Path) -> None:

@@ -58,6 +58,13 @@ def test_there_and_back(plan):
 
 
 @settings(max_examples=30, deadline=None)
+@given(plans(), st.text("a\x85\u2028\u2029 \n\xe9", max_size=8))
+def test_line_breaks_of_every_kind_come_back(plan, why):
+    told = plan.model_copy(update={"why": why})
+    assert RestorationPlan.from_yaml(told.to_yaml()).why == why
+
+
+@settings(max_examples=30, deadline=None)
 @given(plans(), words, words)
 def test_where_things_lie_is_no_part_of_the_fingerprint(plan, target, place):
     source = plan.source.model_copy(update={"uri": place})

@@ -1,0 +1,132 @@
+"""What a night makes of a scan: how much of it there is time for, and how it is written down."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ilcore.archives.agenda import agenda
+from ilcore.archives.books import Books
+from ilcore.archives.discover import discover
+from ilcore.archives.policy import read_archive
+from ilcore.archives.spending import Rung
+from ilcore.grammar.errors import BadVolume, StoreError
+from ilcore.restoring.alone import carry_out
+from tasks import night as night_module
+from tasks.morning import LAST, write_morning_page
+from tasks.night import Night, begun, close_night, ended, learn_pace, may_replace, plan_scan
+from tasks.publish import Outcome
+from tasks.stopping import OutOfTime
+from tests.scenes import noisy, scene
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Night:
+    (tmp_path / "scans").mkdir()
+    for number in range(3):
+        values = (noisy(scene("cells", (64, 64), number), std=0.06, seed=number) * 4000 + 500).clip(0, 65535)
+        np.save(tmp_path / "scans" / f"s{number}.npy", values.astype("u2"))
+    content = {
+        "name": "try", "books": "books", "night": {"device": "cpu"},
+        "sources": [{
+            "find": "scans/*.npy", "target": "out/{stem}.ome.zarr", "settle_minutes": 0, "order": "name",
+            "restore": {"method": "zs_n2n", "scope": "tile", "axes": "yx", "overrides": {"stop.steps": 400}},
+        }],
+    }  # fmt: skip
+    (tmp_path / "a.yaml").write_text(json.dumps(content))
+    archive = read_archive(tmp_path / "a.yaml")
+    books = Books.of(archive.books)
+    return Night("tonight", archive, books, agenda(archive, discover(archive)[0], books), (), None)
+
+
+def planned(night: Night, seconds: float | None):
+    """Return plan and rung of the first scan in a night that has so many seconds left."""
+    night.ends = None if seconds is None else time.monotonic() + seconds
+    first, *later = night.work
+    return plan_scan.fn(night, first, later, 1)
+
+
+def test_without_a_limit_nothing_is_left_out(night):
+    plan, rung = planned(night, None)
+    assert plan.overrides["stop.steps"] == 400
+    assert rung.words == ""
+
+
+def test_a_short_night_leaves_steps_out_and_says_so(night):
+    whole = planned(night, 1e6)[1]
+    assert whole.words == ""
+    # Enough for the least of all three scans, not for half of the steps of each.
+    plan, rung = planned(night, 1.2 * whole.seconds)
+    assert plan.overrides["stop.steps"] in (100, 200)
+    assert "for want of time" in plan.why
+    assert begun(night, night.work[0], rung).degraded == rung.words == f"{plan.overrides['stop.steps']} of 400 steps"
+    hopeless, _ = planned(night, 0.001)
+    assert hopeless.overrides["stop.steps"] == 100
+
+
+def test_a_stopped_scan_goes_on_with_the_plan_it_had(night):
+    plan, _ = planned(night, 0.001)
+    carry_out(plan)
+    item = replace(night.work[0], todo="resume")
+    again, _ = plan_scan.fn(night, item, [], 1)
+    assert again == plan
+
+
+def test_only_a_result_of_ours_from_another_plan_is_replaced(night, monkeypatch):
+    item, (less, _), (whole, _) = night.work[0], planned(night, 0.001), planned(night, None)
+    monkeypatch.setattr(night_module, "made_by", lambda place: less.fingerprint)
+    assert not may_replace(item, whole)
+    assert may_replace(replace(item, replaces=True), whole)
+    assert not may_replace(replace(item, replaces=True), less)
+
+
+def test_what_work_took_corrects_what_is_expected(night):
+    before = night.ratio
+    for _ in range(8):
+        learn_pace(night, Rung(10.0, 1.0), 40.0 * night.ratio / before)
+    assert night.ratio > 2 * before
+    learn_pace(night, Rung(0.0, 0.0), 1e9)
+
+
+ENDS = [
+    (Outcome(target="t", verdict="pass", report="r"), 1, "done"),
+    (Outcome(target="t", verdict="fail", report="r"), 1, "refused"),
+    (OutOfTime("over"), 2, "paused"),
+    (StoreError("away"), 1, "failed"),
+    (StoreError("away"), 2, "quarantined"),
+    (BadVolume("garbage"), 1, "quarantined"),
+    (RuntimeError("who knows"), 1, "failed"),
+    (RuntimeError("who knows"), 2, "quarantined"),
+]
+
+
+@pytest.mark.parametrize(("outcome", "tries", "standing"), ENDS)
+def test_every_end_has_a_name(outcome, tries, standing, night):
+    item = replace(night.work[0], tries=tries - 1)
+    entry = ended(night, begun(night, item, Rung(0.0, 0.0)), outcome)
+    assert entry.standing == standing
+    assert night.books.entry(item.scan) == entry
+    if isinstance(outcome, Exception):
+        assert str(outcome) in entry.why
+
+
+def test_the_books_and_the_page_tell_of_the_night(night):
+    plan, rung = planned(night, 0.001)
+    report = carry_out(plan)
+    entry = begun(night, night.work[0], rung)
+    ended(night, entry, Outcome(target=plan.target, verdict=report.verdict, report="r", numbers={"seconds": 1.0}))
+    ended(night, begun(night, night.work[1], Rung(0, 0)), BadVolume("garbage <b>"))
+    summary = close_night.fn(night)
+    assert [each["standing"] for each in summary["done"]][1] == "quarantined"
+    assert [Path(each["source"]).name for each in summary["not_done"]] == ["s2.npy"]
+    assert night.books.night("tonight") == summary
+    page = Path(write_morning_page.fn(night.books, summary))
+    assert page.name == LAST
+    text = page.read_text()
+    assert "100 of 400 steps" in text
+    assert "garbage &lt;b&gt;" in text
+    if report.verdict != "fail":
+        assert text.count("data:image/png") == 2
