@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import archive
+from flows import archive, platform
 from flows import options as say
 from flows.answers import BAD_INPUT, REFUSED, answering, err, out
 
@@ -339,8 +339,8 @@ def pretrain(
         )  # fmt: skip
 
 
-app.command()(archive.nightly)
-app.command()(archive.audit)
+for command in (archive.nightly, archive.audit, platform.up, platform.down, platform.schedule):
+    app.command()(command)
 
 
 @app.command()

@@ -29,6 +29,8 @@ from tasks.night import (
     open_night,
     plan_scan,
     save_plan,
+    tags_of,
+    track_night,
 )  # fmt: skip
 from tasks.stopping import gracefully, is_asked, until
 
@@ -49,6 +51,7 @@ def nightly(archive: str, hours: float | None = None) -> Any:
             _work(night)
         summary = close_night(night)
         page = write_morning_page(night.books, summary)
+        track_night(told, summary, page)
     return _ended(summary, str(page))
 
 
@@ -69,7 +72,7 @@ def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: 
         plan, rung = plan_scan(night, item, later, cluster.workers)
         entry = begun(night, item, rung)
         began = time.monotonic()
-        outcome = _restored(night, item, plan, cluster, folder)
+        outcome = _restored(night, plan, tags_of(night, item, rung), cluster, folder, may_replace(item, plan))
         learn_pace(night, rung, time.monotonic() - began)
     except Exception as error:
         # One bad scan must not cost the others their night.
@@ -77,10 +80,13 @@ def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: 
     ended(night, entry, outcome)
 
 
-def _restored(night: Night, item: Item, plan: RestorationPlan, cluster: Cluster, folder: Path) -> Any:
+def _restored(
+    night: Night, plan: RestorationPlan, tags: dict[str, str], cluster: Cluster, folder: Path, overwrite: bool
+) -> Any:
+    policy = night.archive.night
     state: Any = restore_volume(
-        target=plan.target, plan=save_plan(plan, folder), overwrite=may_replace(item, plan), scheduler=cluster.address,
-        device=night.archive.night.device, tracking_uri=night.archive.night.tracking_uri, return_state=True,
+        target=plan.target, plan=save_plan(plan, folder), overwrite=overwrite, scheduler=cluster.address,
+        device=policy.device, tracking_uri=policy.tracking_uri, tags=tags, return_state=True,
     )  # fmt: skip
     return state.result(raise_on_failure=False)
 

@@ -6,6 +6,8 @@
 Stages are Prefect tasks in this process; tiles are futures on the cluster. Only plans and small reports pass by here.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +34,14 @@ from tasks.sheets import numbers_of
 from tasks.stopping import gracefully
 from tasks.stopwatch import Stopwatch
 from tasks.verify import is_damaged, mend
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Where a run is written down, and what else is said of it."""
+
+    tracking_uri: str | None
+    tags: Mapping[str, str]
 
 
 def _run_name() -> str:
@@ -66,6 +76,7 @@ def restore_volume(
     device: str = "auto",
     overwrite: bool = False,
     tracking_uri: str | None = None,
+    tags: dict[str, str] | None = None,
 ) -> Any:
     """Restore one volume, judge the result, and publish it unless the QA gate refuses.
 
@@ -94,6 +105,7 @@ def restore_volume(
         device: auto, cpu or cuda.
         overwrite: Replace an existing result; it stays until the new one has passed.
         tracking_uri: MLflow's address; a SQLite file beside the result by default.
+        tags: Put on the MLflow run, such as the night that it belongs to.
     """
     resources = Resources(workers=workers, scheduler=scheduler, device=device)
     wishes = Wishes(
@@ -111,16 +123,14 @@ def restore_volume(
         outcome = (
             earlier_outcome(workspace)
             if standing.is_published
-            else _carried_out(chosen, workspace, resources, tracking_uri)
+            else _carried_out(chosen, workspace, resources, Notes(tracking_uri, tags or {}))
         )
     return _ended(outcome)
 
 
-def _carried_out(
-    plan: RestorationPlan, workspace: Workspace, resources: Resources, tracking_uri: str | None
-) -> Outcome:
+def _carried_out(plan: RestorationPlan, workspace: Workspace, resources: Resources, notes: Notes) -> Outcome:
     watch = Stopwatch()
-    with Recording.of(plan, tracking_uri, _prefect_tags()) as recording:
+    with Recording.of(plan, notes.tracking_uri, {**notes.tags, **_prefect_tags()}) as recording:
         with open_cluster(resources) as cluster:
             with watch.stage("adapt"):
                 learnt = adapt(plan, workspace, cluster)

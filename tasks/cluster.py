@@ -127,8 +127,10 @@ class Cluster:
 @contextmanager
 def open_cluster(resources: Resources) -> Iterator[Cluster]:
     """Join or start a cluster, and leave or stop it afterwards."""
-    if resources.scheduler is not None:
-        with _joined(resources.scheduler) as client:
+    # Where a platform runs, its workers are meant, unless workers of one's own are asked for.
+    address = resources.scheduler or (None if resources.workers else os.environ.get("IL_SCHEDULER"))
+    if address:
+        with _joined(address) as client:
             yield _seen(client, resources)
         return
     with _local(resources) as local, Client(local, set_as_default=False) as client:

@@ -1,6 +1,7 @@
 """The steps of a night: what is on the agenda, how much of a scan there is time for, and how it ended."""
 
 import datetime
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,11 @@ from ilcore.grammar.errors import ILError
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.stages import made_by
 from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.stores import Place
 from tasks.load import make_plan, plan_of
 from tasks.publish import Outcome
 from tasks.stopping import Stopped
+from tasks.tracking import DEGRADED, EXPERIMENT, NIGHT, Sheet, Tracker, tracking_uri
 
 #: What work took over what was expected is believed within these bounds.
 _RATIOS = (0.2, 20.0)
@@ -168,6 +171,38 @@ def _told(outcome: Outcome) -> dict[str, Any]:
 def begun(night: Night, item: Item, rung: Rung) -> Entry:
     """Write down that a scan is worked on now."""
     return night.books.note(replace(item.entry(night.name), degraded=rung.words))
+
+
+def tags_of(night: Night, item: Item, rung: Rung) -> dict[str, str]:
+    """Return what the MLflow run of a scan says of the night."""
+    return {
+        NIGHT: f"{night.archive.name} {night.name}", DEGRADED: rung.words or "no", "il.todo": item.todo,
+        "il.instrument": item.scan.instrument,
+    }  # fmt: skip
+
+
+@task(name="track-night", cache_policy=NO_CACHE)
+def track_night(archive: Archive, summary: Mapping[str, Any], page: Place) -> None:
+    """Keep what a night did as a run of its own: scans that never came to a run stand there too."""
+    uri = tracking_uri(f"{archive.books}/night", archive.night.tracking_uri)
+    rows = [
+        {name: entry[name] for name in ("source", "target", "standing", "todo", "why", "degraded", "instrument")}
+        for entry in summary["done"]
+    ]
+    rest = [{**dict.fromkeys(rows[0] if rows else ("standing",), ""), **each} for each in summary["not_done"]]
+    sheet = Sheet(
+        metrics={"scans": summary["scans"], "seconds": summary["seconds"], **summary["counts"]},
+        tags={NIGHT: f"{archive.name} {summary['night']}", "il.archive": archive.name},
+        tables={"scans.json": rows, "not_done.json": rest}, files={page: "page"},
+    )  # fmt: skip
+    bad = {"failed", "refused", "quarantined"} & set(summary["counts"])
+    try:
+        Tracker(uri).keep(
+            f"{EXPERIMENT}-nights", f"{archive.name}-{summary['night']}", sheet, "FAILED" if bad else "FINISHED"
+        )
+    except ILError as error:
+        # The books hold it all; MLflow being away costs nobody a night.
+        sys.stderr.write(f"warning: the night is over, but MLflow did not take its record: {error}\n")
 
 
 @task(name="close", cache_policy=NO_CACHE)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeGuard
+from urllib.parse import quote
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -37,6 +38,8 @@ DENOISER, CHAMPION = "il-blind-denoiser", "champion"
 #: MLflow refuses larger batches, longer parameter values and longer digests.
 BATCH, LONGEST_PARAM, LONGEST_DIGEST = 1000, 6000, 36
 FINGERPRINT, TARGET = "il.fingerprint", "il.target"
+#: Of runs that belong to a night over an archive: which night, and what was left out for want of time.
+NIGHT, DEGRADED = "il.night", "il.degraded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,7 @@ class Tracker:
             unfinished = self._unfinished(volume)
             if unfinished is not None:
                 self.client.update_run(unfinished, status="RUNNING")
+                self.note(unfinished, Sheet(tags=sheet.tags))
                 return unfinished
             tags = {FINGERPRINT: volume.fingerprint, TARGET: volume.target, "il.source": volume.source}
             run = self.client.create_run(
@@ -167,12 +171,45 @@ class Tracker:
         with _understood(self.uri):
             self.client.set_terminated(run_id, status)
 
+    def keep(self, experiment: str, name: str, sheet: Sheet, status: str = "FINISHED") -> str:
+        """Record something that is over as a run of its own, and return the run's id."""
+        with _understood(self.uri):
+            run_id = str(self.client.create_run(self.experiment(experiment), run_name=name).info.run_id)
+            self.note(run_id, sheet)
+            self.end(run_id, status)
+            return run_id
+
     def page(self, run_id: str) -> str:
         """Return how to look at a run: its address on a server, else the command that shows it."""
         run = self.client.get_run(run_id)
         if self.uri.startswith("http"):
             return f"{self.uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
         return f"run {run.info.run_name} in {self.uri} (see it with: mlflow ui --backend-store-uri {self.uri})"
+
+    def views(self) -> dict[str, str]:
+        """Return questions to the runs of a server, each with the address of the page that answers it."""
+        found = self.client.search_runs([self._experiments[EXPERIMENT]], f"tags.`{NIGHT}` != ''", max_results=1)
+        last = found[0].data.tags[NIGHT] if found else ""
+        weights = found[0].data.tags.get("il.weights_sha256", "") if found else ""
+        asked = {
+            "What was restored in the last night?": f"tags.`{NIGHT}` = '{last}'",
+            "What changed since the night before: scans that are new, or others than they were?": (
+                f"tags.`{NIGHT}` = '{last}' AND tags.`il.todo` != 'resume' AND tags.`il.todo` != 'retry'"
+            ),
+            "What failed, in any night?": "attributes.status = 'FAILED'",
+            "What did the QA gate refuse?": "tags.`il.verdict` = 'fail'",
+            "What got fewer steps than planned?": f"tags.`{DEGRADED}` LIKE '%steps%'",
+            "What was made with the weights of the last result?": f"tags.`il.weights_sha256` = '{weights}'",
+            "What did an audit find to differ?": "tags.`il.audit` = 'differs'",
+        }  # fmt: skip
+        known = {
+            name: self._list(EXPERIMENT, condition) for name, condition in asked.items() if "= ''" not in condition
+        }
+        return {"What did every night do?": self._list(f"{EXPERIMENT}-nights", ""), **known}
+
+    def _list(self, experiment_name: str, condition: str) -> str:
+        experiment = self.experiment(experiment_name)
+        return f"{self.uri.rstrip('/')}/#/experiments/{experiment}/runs?searchFilter={quote(condition, safe='')}"
 
     def register_weights(
         self, path: Path, *, name: str = DENOISER, alias: str = CHAMPION, metrics: Mapping[str, float] | None = None
@@ -186,13 +223,11 @@ class Tracker:
         """
         digest = sha256_of(path)
         with _understood(self.uri):
-            run = self.client.create_run(self.experiment(f"{EXPERIMENT}-pretrain"), run_name=f"{name}-{digest[:8]}")
-            run_id = str(run.info.run_id)
-            self.note(run_id, Sheet(metrics=metrics or {}, tags={"sha256": digest}, files={path: "weights"}))
-            self.end(run_id, "FINISHED")
+            sheet = Sheet(metrics=metrics or {}, tags={"sha256": digest}, files={path: "weights"})
+            run_id = self.keep(f"{EXPERIMENT}-pretrain", f"{name}-{digest[:8]}", sheet)
             if not any(model.name == name for model in self.client.search_registered_models()):
                 self.client.create_registered_model(name)
-            source = f"{run.info.artifact_uri}/weights/{path.name}"
+            source = f"{self.client.get_run(run_id).info.artifact_uri}/weights/{path.name}"
             version = self.client.create_model_version(name, source, run_id, tags={"sha256": digest}).version
             self.client.set_registered_model_alias(name, alias, str(version))
         return Registered(f"models:/{name}/{version}", self._kept(source, digest), digest)

@@ -37,7 +37,7 @@ class Item:
         return Entry(
             source=self.scan.source, target=self.scan.target, instrument=self.scan.instrument, standing=standing,
             stamp=self.scan.stamp, policy=self.policy.digest, night=night, tries=self.tries + 1, why=why,
-            replaces=self.replaces,
+            replaces=self.replaces, todo=f"{self.todo}: {self.why}",
         )  # fmt: skip
 
 

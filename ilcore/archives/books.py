@@ -31,6 +31,7 @@ class Entry:
         replaces: Whether the result that is there may be replaced: it is ours, of an earlier state of the scan.
         tries: Nights on which it was begun and did not end.
         why: The reason, in a sentence.
+        todo: What was to be done with it, and why.
         degraded: What was left out for want of time; empty where nothing was.
         outcome: Verdict, numbers, places of report and MLflow run.
     """
@@ -45,6 +46,7 @@ class Entry:
     replaces: bool = False
     tries: int = 0
     why: str = ""
+    todo: str = ""
     degraded: str = ""
     outcome: Mapping[str, Any] = field(default_factory=dict)
 

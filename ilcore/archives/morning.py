@@ -53,6 +53,7 @@ def _row(entry: Mapping[str, Any], *, shows: bool) -> dict[str, Any]:
     is_link = urlsplit(page).scheme in ("http", "https")
     return {
         **{name: entry[name] for name in ("source", "target", "standing", "why", "degraded")},
+        "todo": entry.get("todo", ""),
         "name": PurePosixPath(entry["source"]).name,
         "mark": _MARKS.get(entry["standing"], "bad"),
         "verdict": outcome.get("verdict", ""),

@@ -1,0 +1,100 @@
+"""Commands for the platform on one machine, and for putting archives on schedule."""
+
+from typing import Annotated
+
+import typer
+
+from flows.answers import answering, out
+
+Folder = Annotated[str, typer.Option(help="keeps its databases, artifacts, logs and settings")]
+
+
+def up(
+    folder: Folder = ".il",
+    workers: Annotated[int, typer.Option("--workers", "-w", min=0, help="Dask workers; 0: one a core or GPU")] = 0,
+    s3: Annotated[bool, typer.Option("--s3", help="start an S3 store as well (SeaweedFS)")] = False,
+    port: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N", help="of status, prefect, mlflow, dask, dashboard, s3; repeatable"),
+    ] = None,
+) -> None:
+    """Start Prefect, MLflow, Dask and a worker on this machine, supervised, on loopback, with a page that shows them.
+
+    \b
+    il up && source .il/environment
+    il up --port prefect=4201 --port mlflow=5001
+    """
+    with answering():
+        from pathlib import Path
+
+        from tasks.cluster import default_workers
+        from tasks.services import Platform
+        from tasks.supervising import start
+
+        platform = Platform(
+            folder=Path(folder).resolve(), ports=_ports(port or []), workers=workers or default_workers("auto"), s3=s3
+        )
+        out.print("starting; the first time takes a minute or two ...", style="dim")
+        for each in start(platform, lambda name: out.print(f"well      {name}", markup=False)):
+            if each.service.page:
+                out.print(f"{each.service.name:<15} {each.service.page}", markup=False)
+        out.print(f"\nto use it   source {platform.folder / 'environment'}\nto stop it  il down", markup=False)
+
+
+def down(folder: Folder = ".il") -> None:
+    """Stop what `il up` started; all it keeps stays in its folder."""
+    with answering():
+        from pathlib import Path
+
+        from tasks.supervising import stop
+
+        out.print("stopped" if stop(Path(folder).resolve()) else "nothing was running")
+
+
+def schedule(
+    archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="the archive's YAML file", show_default=False)],
+    begin: Annotated[
+        str, typer.Option(metavar="HH:MM", help="when nights begin, in the archive's time zone")
+    ] = "22:00",
+    pool: Annotated[str, typer.Option(help="work pool whose workers restore")] = "il",
+    remove: Annotated[bool, typer.Option("--remove", help="take the archive off the schedule")] = False,
+    folder: Folder = ".il",
+) -> None:
+    """Put an archive on the schedule of the Prefect server in PREFECT_API_URL: one night a day, never two at once.
+
+    Where IL_NOTIFY_URL is set, failed, crashed and refused nights are posted there (Slack, Mattermost, Teams ...).
+    """
+    with answering():
+        from flows.scheduling import put_on_schedule, take_off_schedule
+        from ilcore.archives.policy import read_archive
+
+        told = read_archive(archive)
+        if remove:
+            out.print(f"off         {take_off_schedule(told)}", markup=False)
+            return
+        name = put_on_schedule(told, archive, begin, pool)
+        out.print(f"on schedule {name}, daily at {begin} {told.night.time_zone}", markup=False)
+        _shown(folder, told.name, told.books)
+        out.print(f"now         prefect deployment run {name}", markup=False)
+
+
+def _shown(folder: str, name: str, books: str) -> None:
+    from pathlib import Path
+
+    from tasks.status_page import add_archive
+
+    place = Path(folder).resolve()
+    if (place / "platform.json").is_file():
+        add_archive(place, name, books)
+
+
+def _ports(told: list[str]) -> dict[str, int]:
+    from ilcore.grammar.errors import BadInput
+
+    found = {}
+    for each in told:
+        name, _, number = each.partition("=")
+        if not number.isdecimal():
+            raise BadInput(f"--port wants NAME=N, got {each!r}")
+        found[name] = int(number)
+    return found

@@ -1,0 +1,163 @@
+"""The platform on one page, served on loopback: its servers, and the last night of every archive on schedule.
+
+/                    the page          /alive    for the supervisor      /health   JSON, 503 unless all is well
+/mornings/NAME/...   morning pages     /reports/...   reports that the books of these archives name
+"""
+
+import json
+import sys
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from jinja2 import Environment, StrictUndefined
+
+from ilcore.archives.books import Books
+from ilcore.grammar.errors import ILError
+from ilcore.volumes.stores import place_of
+from tasks.supervising import platform_in, standings
+from tasks.tracking import Tracker
+
+#: Nothing may be loaded from elsewhere, and no page may be framed.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'none'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+}  # fmt: skip
+
+
+def archives_in(folder: Path) -> dict[str, str]:
+    """Return name and books of every archive on schedule here."""
+    try:
+        return dict(json.loads((folder / "archives.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+
+
+def add_archive(folder: Path, name: str, books: str) -> None:
+    """Let the status page show an archive."""
+    told = {**archives_in(folder), name: books}
+    half = folder / "archives.json.half"
+    half.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    half.replace(folder / "archives.json")
+
+
+class _Pages(BaseHTTPRequestHandler):
+    server_version, sys_version = "il", ""
+
+    def __init__(self, folder: Path, *rest: Any) -> None:
+        self.folder = folder
+        super().__init__(*rest)
+
+    def do_GET(self) -> None:
+        """Answer."""
+        # A page elsewhere must not read ours through a name that it points at this machine.
+        if (self.headers.get("Host") or "").rpartition(":")[0] not in ("127.0.0.1", "localhost"):
+            self._send(HTTPStatus.FORBIDDEN, "this page answers to 127.0.0.1 and localhost only", "text/plain")
+            return
+        words = [unquote(word) for word in urlsplit(self.path).path.split("/")[1:]]
+        match words:
+            case [""]:
+                self._send(HTTPStatus.OK, self._page(), "text/html")
+            case ["alive"]:
+                self._send(HTTPStatus.OK, "alive", "text/plain")
+            case ["health"]:
+                self._health()
+            case ["mornings", name, page]:
+                self._found(_morning(archives_in(self.folder), name, page))
+            case ["reports", *rest]:
+                self._found(_report(archives_in(self.folder), "/" + "/".join(rest)))
+            case _:
+                self._found(None)
+
+    def _page(self) -> str:
+        archives = archives_in(self.folder)
+        nights = [(name, books, _last_night(books)) for name, books in archives.items()]
+        source = (resources.files("tasks") / "status.html.j2").read_text(encoding="utf-8")
+        template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
+        platform = platform_in(self.folder)
+        now = standings(platform)
+        tracks = any(each.is_well and each.service.name == "mlflow-server" for each in now)
+        views = _views(platform.address("mlflow")) if tracks else {}
+        return template.render(standings=now, archives=nights, folder=self.folder, views=views)
+
+    def _health(self) -> None:
+        found = standings(platform_in(self.folder))
+        told = {each.service.name: {"state": each.state, "is_well": each.is_well} for each in found}
+        well = all(each.is_well for each in found if each.service.name != "status-page")
+        self._send(
+            HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, json.dumps(told, indent=1), "application/json"
+        )
+
+    def _found(self, page: str | None) -> None:
+        if page is None:
+            self._send(HTTPStatus.NOT_FOUND, "there is no such page", "text/plain")
+        else:
+            self._send(HTTPStatus.OK, page, "text/html")
+
+    def _send(self, status: HTTPStatus, content: str, kind: str) -> None:
+        body = content.encode()
+        self.send_response(status)
+        headers = {**_HEADERS, "Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body))}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _morning(archives: dict[str, str], name: str, page: str) -> str | None:
+    """Return a morning page with links that a browser follows from here: none leads from a server to a file."""
+    if name not in archives or PurePosixPath(page).name != page or not page.endswith(".html"):
+        return None
+    try:
+        text = (place_of(archives[name]) / "mornings" / page).read_text(encoding="utf-8")
+    except (OSError, ILError):
+        return None
+    return str(text).replace('href="file:///', 'href="/reports/')
+
+
+def _report(archives: dict[str, str], path: str) -> str | None:
+    """Return a report, if the books of an archive name it: nothing else on this machine is shown."""
+    for books in archives.values():
+        if path in _reports(books):
+            return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else None
+    return None
+
+
+def _reports(books: str) -> set[str]:
+    opened = Books.of(books)
+    return {
+        str(entry["outcome"].get("report", "")) for night in opened.nights() for entry in opened.night(night)["done"]
+    }
+
+
+def _last_night(books: str) -> dict[str, Any] | None:
+    try:
+        opened = Books.of(books)
+        nights = opened.nights()
+        return opened.night(nights[-1]) if nights else None
+    except (OSError, ValueError, ILError):
+        return None
+
+
+def _views(uri: str) -> dict[str, str]:
+    try:
+        return Tracker(uri).views()
+    except ILError:
+        return {}
+
+
+def main(folder: str) -> None:
+    """Serve the page of the platform in a folder."""
+    platform = platform_in(Path(folder))
+    address = ("127.0.0.1", platform.port("status"))
+    with ThreadingHTTPServer(address, partial(_Pages, Path(folder))) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
