@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import archive, platform
+from flows import archive, serving
 from flows import options as say
 from flows.answers import BAD_INPUT, REFUSED, answering, err, out
 
@@ -339,7 +339,7 @@ def pretrain(
         )  # fmt: skip
 
 
-for command in (archive.nightly, archive.audit, platform.up, platform.down, platform.schedule):
+for command in (archive.nightly, archive.audit, serving.up, serving.down, serving.schedule):
     app.command()(command)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed
 
 from flows.restore import restore_volume
@@ -32,7 +33,8 @@ from tasks.night import (
     tags_of,
     track_night,
 )  # fmt: skip
-from tasks.stopping import gracefully, is_asked, until
+from tasks.pausing import pausable
+from tasks.stopping import gracefully, is_asked, stopped, until
 
 
 @flow(name="nightly")
@@ -45,7 +47,7 @@ def nightly(archive: str, hours: float | None = None) -> Any:
     """
     told = read_archive(archive)
     # Two nights at once would be in each other's way: the second refuses.
-    with Workspace.of(f"{told.books}/night").locked(), gracefully():
+    with Workspace.of(f"{told.books}/night").locked(), gracefully(), pausable():
         night = open_night(told, hours)
         if night.work:
             _work(night)
@@ -74,6 +76,9 @@ def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: 
         began = time.monotonic()
         outcome = _restored(night, plan, tags_of(night, item, rung), cluster, folder, may_replace(item, plan))
         learn_pace(night, rung, time.monotonic() - began)
+    except TerminationSignal:
+        # Sent while Prefect was busy around a scan: it answers in its own way, and passes the signal on to us.
+        outcome = stopped()
     except Exception as error:
         # One bad scan must not cost the others their night.
         outcome = error

@@ -28,6 +28,7 @@ from tasks.coarsen import coarsen
 from tasks.judge import judge
 from tasks.load import Asked, load, make_ready
 from tasks.optimise import optimise
+from tasks.pausing import pausable
 from tasks.publish import Outcome, earlier_outcome, outcome_of, publish, record
 from tasks.recording import Recording
 from tasks.sheets import numbers_of
@@ -115,7 +116,7 @@ def restore_volume(
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)
-    with workspace.locked(), gracefully():
+    with workspace.locked(), gracefully(), pausable():
         if is_damaged(workspace) and not overwrite:
             with open_cluster(resources) as cluster:
                 mend(chosen, workspace, cluster)

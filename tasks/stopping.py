@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,7 +23,10 @@ TERMINATED = 143
 _asked = threading.Event()
 #: The moments, on the monotonic clock, at which blocks of `until` want to be over.
 _ends: list[float] = []
-_is_listening = False
+#: Asked before new work: whether somebody else wants the run to stop. They may take their time, and it waits then.
+_questions: list[Callable[[], bool]] = []
+#: Blocks of `gracefully`, one in another.
+_depth = 0
 
 
 class Stopped(ILError):
@@ -37,7 +40,12 @@ class OutOfTime(Stopped):
 
 
 def is_asked() -> bool:
-    """Tell whether the run was asked to stop, or its time is over."""
+    """Tell whether the run was asked to stop, or its time is over; wait while it is paused."""
+    return is_ending() or any(question() for question in _questions)
+
+
+def is_ending() -> bool:
+    """Tell whether the run was told to stop or its time is over, without waiting for anything."""
     return _asked.is_set() or is_late()
 
 
@@ -49,9 +57,9 @@ def is_late() -> bool:
 def stopped() -> Stopped:
     """Return the error with which a run ends that was asked to."""
     kept = "what is done is kept: `il resume` goes on with it"
-    if _asked.is_set():
-        return Stopped(f"the run was asked to stop and did; {kept}")
-    return OutOfTime(f"the time of the run is over; {kept}")
+    if is_late() and not _asked.is_set():
+        return OutOfTime(f"the time of the run is over; {kept}")
+    return Stopped(f"the run was asked to stop and did; {kept}")
 
 
 @contextmanager
@@ -69,18 +77,33 @@ def until(seconds: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def gracefully() -> Iterator[None]:
-    """Answer SIGTERM with an orderly end, where this thread may; a block within another leaves it to that."""
-    global _is_listening
-    if _is_listening or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    _asked.clear()
-    before, _is_listening = signal.signal(signal.SIGTERM, _ask), True
+def heeding(question: Callable[[], bool]) -> Iterator[None]:
+    """Ask, before new work within the block, whether to stop."""
+    _questions.append(question)
     try:
         yield
     finally:
-        _is_listening = False
+        _questions.remove(question)
+
+
+@contextmanager
+def gracefully() -> Iterator[None]:
+    """Answer SIGTERM with an orderly end, where this thread may.
+
+    A block within another one answers as well: Prefect puts an answer of its own around every flow within a flow.
+    """
+    global _depth
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if _depth == 0:
+        _asked.clear()
+    before = signal.signal(signal.SIGTERM, _ask)
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
         signal.signal(signal.SIGTERM, before)
 
 

@@ -5,6 +5,7 @@ everything works but the scheduler, and nothing says so.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 from scipy import ndimage
 
 from ilcore import open_volume
+from ilcore.grammar.errors import Busy
+from ilcore.restoring.workspace import Workspace
+from tests.il import digests_of, done_of
 from tests.servers import PrefectServer, until
 
 
@@ -75,3 +79,91 @@ def test_a_triggered_run_restores_and_publishes(server: PrefectServer, tmp_path:
     assert open_volume(str(target)).shape[3:] == (128, 128)
     [artifact] = server.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
     assert "clean.ome.zarr" in artifact["data"]
+
+
+#: Of the slow restoration.
+TILES = 36
+
+
+def slow_wishes(folder: Path, target: Path) -> dict[str, Any]:
+    """Return a restoration that is at work for half a minute: every tile is a unit of work of its own."""
+    rng = np.random.default_rng(1)
+    clean = ndimage.gaussian_filter(rng.normal(size=(192, 192)), 6)
+    np.save(folder / "slow.npy", (clean / clean.std() + rng.normal(0, 0.3, clean.shape)).astype(np.float32))
+    return {
+        "source": str(folder / "slow.npy"), "target": str(target), "workers": 1, "device": "cpu", "tile": [1, 32, 32],
+        "method": "zs_n2n", "scope": "tile", "overrides": {"stop.steps": 40}, "noise_std": 0.3,
+    }  # fmt: skip
+
+
+def begun(server: PrefectServer, name: str, wishes: dict[str, Any]) -> str:
+    """Start a run of a deployment, and return its id."""
+    deployment = server.ask(f"deployments/name/{name}")
+    return str(server.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": wishes})["id"])
+
+
+def in_state(server: PrefectServer, run: str, *names: str, seconds: float = 240) -> None:
+    def is_there() -> bool:
+        state = server.ask(f"flow_runs/{run}")["state"]
+        assert state["name"] in names or state["type"] not in ("FAILED", "CRASHED"), (state, server.log("worker"))
+        return state["name"] in names
+
+    until(is_there, seconds, f"the run is {' or '.join(names)}")
+
+
+def told(server: PrefectServer, run: str, kind: str, name: str, **details: Any) -> None:
+    """Do what the buttons on Prefect's page of a run do."""
+    state = {"type": kind, "name": name, "state_details": details}
+    answer = server.ask(f"flow_runs/{run}/set_state", {"state": state})
+    assert answer["status"] == "ACCEPT", answer
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_is_paused_suspended_and_cancelled_and_nothing_is_lost(server: PrefectServer, tmp_path: Path) -> None:
+    target = tmp_path / "slow.ome.zarr"
+    wishes = slow_wishes(tmp_path, target)
+    run = begun(server, "restore-volume/nightly", wishes)
+    until(lambda: done_of(target) > 0, 300, "the first tile is done")
+
+    told(server, run, "PAUSED", "Paused", pause_timeout="2099-01-01T00:00:00Z")
+    until(lambda: settled_at(target) is not None, 120, "no tile is begun any more")
+    paused = done_of(target)
+    assert 0 < paused < TILES
+    server.ask(f"flow_runs/{run}/resume", {})
+    until(lambda: done_of(target) > paused, 120, "it goes on")
+
+    told(server, run, "PAUSED", "Suspended", pause_timeout="2099-01-01T00:00:00Z", pause_reschedule=True)
+    until(lambda: is_free(target), 120, "it has ended, and given the target back")
+    in_state(server, run, "Suspended")
+    before = digests_of(target)
+    assert paused < len(before) < TILES
+    server.ask(f"flow_runs/{run}/resume", {})
+    until(lambda: done_of(target) > len(before), 240, "a worker has taken it up")
+
+    told(server, run, "CANCELLING", "Cancelling")
+    in_state(server, run, "Cancelled")
+    until(lambda: is_free(target), 60, "it has ended")
+    kept = digests_of(target)
+    assert len(before) < len(kept) < TILES
+    assert before.items() <= kept.items()
+
+    again = begun(server, "restore-volume/nightly", wishes)
+    in_state(server, again, "Completed")
+    assert kept.items() <= digests_of(target).items()
+    assert len(digests_of(target)) == TILES
+
+
+def settled_at(target: Path) -> int | None:
+    """Return how many tiles are done, if there are no more of them some seconds later."""
+    before = done_of(target)
+    time.sleep(6)
+    return before if done_of(target) == before else None
+
+
+def is_free(target: Path) -> bool:
+    try:
+        with Workspace.of(target).locked():
+            return True
+    except Busy:
+        return False
