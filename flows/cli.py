@@ -85,6 +85,7 @@ def plan(
     per_plane: say.PerPlane = None,
     missing: say.Missing = None,
     format: say.Format = "0.5",
+    gate: say.Gate = None,
     tracking_uri: say.Tracking = None,
     save: Annotated[str | None, typer.Option(help="write the plan to this YAML file, for `il restore --plan`")] = None,
 ) -> None:
@@ -101,7 +102,7 @@ def plan(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
             missing=missing, image=image, roi=roi, depth=depth, per_plane=per_plane,
-            result_format=say.result_format(format),
+            result_format=say.result_format(format), gate=say.gate(gate),
         )  # fmt: skip
         show_plan(make_plan(source, target, wishes, tracking_uri), save)
 
@@ -128,6 +129,7 @@ def restore(
     per_plane: say.PerPlane = None,
     missing: say.Missing = None,
     format: say.Format = "0.5",
+    gate: say.Gate = None,
     workers: say.Workers = 0,
     scheduler: say.Scheduler = None,
     device: say.Device = "auto",
@@ -161,7 +163,7 @@ def restore(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
             weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
             missing=missing, image=image, roi=roi, depth=depth, per_plane=per_plane,
-            result_format=say.result_format(format),
+            result_format=say.result_format(format), gate=say.gate(gate),
         )  # fmt: skip
         raise typer.Exit(run_volume(source, target, wishes, running))
 

@@ -25,6 +25,7 @@ from tasks.night import (
     close_night,
     ended,
     folder_for_plans,
+    learn_instrument,
     learn_pace,
     may_replace,
     open_night,
@@ -72,10 +73,11 @@ def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: 
     entry = begun(night, item, Rung(0.0, 0.0))
     try:
         plan, rung = plan_scan(night, item, later, cluster.workers)
-        entry = begun(night, item, rung)
+        entry = begun(night, item, rung, plan)
         began = time.monotonic()
-        outcome = _restored(night, plan, tags_of(night, item, rung), cluster, folder, may_replace(item, plan))
+        outcome = _restored(night, plan, tags_of(night, item, entry), cluster, folder, may_replace(item, plan))
         learn_pace(night, rung, time.monotonic() - began)
+        learn_instrument(night, entry, plan)
     except TerminationSignal:
         # Sent while Prefect was busy around a scan: it answers in its own way, and passes the signal on to us.
         outcome = stopped()

@@ -38,9 +38,29 @@ Scheduler = Annotated[str | None, typer.Option(help="join a Dask scheduler inste
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="what the workers compute on", rich_help_panel=RUN)
 ]
+Gate = Annotated[list[str] | None, typer.Option("--gate", metavar="CHECK=LOW:HIGH", help="refuse results outside this range, such as seams=0:3; repeatable", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing result; it stays until the new one has passed", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
 Format = Annotated[Literal["0.5", "0.4"], typer.Option(help="OME-Zarr of the result; 0.4 (Zarr v2) for readers that know no later one", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
 Tracking = Annotated[str | None, typer.Option("--tracking-uri", metavar="URI", help="MLflow; default: $MLFLOW_TRACKING_URI, else a SQLite file beside the result", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
+
+
+def gate(settings: list[str] | None) -> dict[str, tuple[float, float]]:
+    """Return CHECK=LOW:HIGH words as a mapping; an end that is left out is open.
+
+    Raises:
+        BadInput: When a word is not of that form.
+    """
+    found = {}
+    for word in settings or []:
+        name, _, ends = word.partition("=")
+        low, colon, high = ends.partition(":")
+        try:
+            found[name.strip()] = (float(low or "-inf"), float(high or "inf"))
+        except ValueError:
+            colon = ""
+        if not colon:
+            raise BadInput(f"--gate wants CHECK=LOW:HIGH, such as seams=0:3, got {word!r}")
+    return found
 
 
 def knobs(settings: list[str] | None, steps: int | None) -> dict[str, bool | int | float | str]:

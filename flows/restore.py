@@ -72,6 +72,7 @@ def restore_volume(
     per_plane: Literal["t", "z"] | None = None,
     missing: float | None = None,
     result_format: Literal["ome-zarr 0.5", "ome-zarr 0.4"] = "ome-zarr 0.5",
+    gate: dict[str, tuple[float, float]] | None = None,
     workers: int = 0,
     scheduler: str | None = None,
     device: str = "auto",
@@ -101,6 +102,7 @@ def restore_volume(
         per_plane: Axis, t or z, along which each plane is divided by its own brightness.
         missing: The value that means "no data".
         result_format: What the result is written as; 0.4 for readers that know no later one.
+        gate: Check -> range outside of which the QA gate refuses, such as {"seams": [0, 3]}.
         workers: Local workers; 0 for one a core, or one a GPU.
         scheduler: A running Dask scheduler to join instead.
         device: auto, cpu or cuda.
@@ -112,7 +114,7 @@ def restore_volume(
     wishes = Wishes(
         method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
         seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image, roi=roi,
-        depth=depth, per_plane=per_plane, result_format=result_format,
+        depth=depth, per_plane=per_plane, result_format=result_format, gate=gate or {},
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from ilcore.archives.agenda import RESUME, RETRY, Item, agenda
 from ilcore.archives.books import Books, Entry
 from ilcore.archives.discover import discover
+from ilcore.archives.drift import REMEMBERED, drift, seen_in
 from ilcore.archives.policy import Archive
 from ilcore.archives.spending import Rung, degraded, ladder_of, scaled, spend
 from ilcore.grammar.errors import ILError
@@ -168,15 +169,25 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def begun(night: Night, item: Item, rung: Rung) -> Entry:
-    """Write down that a scan is worked on now."""
-    return night.books.note(replace(item.entry(night.name), degraded=rung.words))
+def begun(night: Night, item: Item, rung: Rung, plan: RestorationPlan | None = None) -> Entry:
+    """Write down that a scan is worked on now, and in what it differs from earlier ones of its instrument."""
+    entry = replace(item.entry(night.name), degraded=rung.words)
+    if plan is not None:
+        earlier = night.books.history(item.scan.instrument)
+        entry = replace(entry, drift=drift(earlier, seen_in(plan)))
+    return night.books.note(entry)
 
 
-def tags_of(night: Night, item: Item, rung: Rung) -> dict[str, str]:
+def learn_instrument(night: Night, entry: Entry, plan: RestorationPlan) -> None:
+    """Remember what was seen in a scan: what drifts for long becomes the usual."""
+    night.books.remember(entry, seen_in(plan), REMEMBERED)
+
+
+def tags_of(night: Night, item: Item, entry: Entry) -> dict[str, str]:
     """Return what the MLflow run of a scan says of the night."""
     return {
-        NIGHT: f"{night.archive.name} {night.name}", DEGRADED: rung.words or "no", "il.todo": item.todo,
+        "il.drift": entry.drift or "no",
+        NIGHT: f"{night.archive.name} {night.name}", DEGRADED: entry.degraded or "no", "il.todo": item.todo,
         "il.instrument": item.scan.instrument,
     }  # fmt: skip
 
@@ -186,7 +197,10 @@ def track_night(archive: Archive, summary: Mapping[str, Any], page: Place) -> No
     """Keep what a night did as a run of its own: scans that never came to a run stand there too."""
     uri = tracking_uri(f"{archive.books}/night", archive.night.tracking_uri)
     rows = [
-        {name: entry[name] for name in ("source", "target", "standing", "todo", "why", "degraded", "instrument")}
+        {
+            name: entry[name]
+            for name in ("source", "target", "standing", "todo", "why", "degraded", "drift", "instrument")
+        }
         for entry in summary["done"]
     ]
     rest = [{**dict.fromkeys(rows[0] if rows else ("standing",), ""), **each} for each in summary["not_done"]]

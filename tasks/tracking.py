@@ -200,6 +200,7 @@ class Tracker:
             "What did the QA gate refuse?": "tags.`il.verdict` = 'fail'",
             "What got fewer steps than planned?": f"tags.`{DEGRADED}` LIKE '%steps%'",
             "What was made with the weights of the last result?": f"tags.`il.weights_sha256` = '{weights}'",
+            "Where has an instrument drifted?": "tags.`il.drift` LIKE '%channel%'",
             "What did an audit find to differ?": "tags.`il.audit` = 'differs'",
         }  # fmt: skip
         known = {

@@ -2,6 +2,7 @@
 
     BOOKS/scans/<key>.json      the standing of one scan
     BOOKS/nights/<night>.json   what one night did
+    BOOKS/instruments/<key>.json   what was seen in the last scans of an instrument
 
 An entry is written before a scan is begun and when it ends, so that what a crash left can be told from what never was.
 """
@@ -32,6 +33,7 @@ class Entry:
         tries: Nights on which it was begun and did not end.
         why: The reason, in a sentence.
         todo: What was to be done with it, and why.
+        drift: In what the scan differs from earlier ones of its instrument.
         degraded: What was left out for want of time; empty where nothing was.
         outcome: Verdict, numbers, places of report and MLflow run.
     """
@@ -47,6 +49,7 @@ class Entry:
     tries: int = 0
     why: str = ""
     todo: str = ""
+    drift: str = ""
     degraded: str = ""
     outcome: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,7 +64,7 @@ class Books:
     def of(cls, root: str) -> "Books":
         """Open the books at a path or URL, and make them where there are none."""
         place = place_of(root)
-        for name in ("scans", "nights"):
+        for name in ("scans", "nights", "instruments"):
             make_folder(place / name)
         return cls(place)
 
@@ -84,6 +87,28 @@ class Books:
         """Write how a scan that was begun ended; a night that only ran out of time was no try."""
         tries = 0 if standing in ("done", "refused", "paused") else entry.tries
         return self.note(replace(entry, standing=standing, why=why, tries=tries, outcome=outcome))
+
+    def history(self, instrument: str) -> list[dict[str, float]]:
+        """Return what was seen in the last scans of an instrument, the oldest first."""
+        try:
+            return [dict(row["seen"]) for row in self._rows(instrument)]
+        except (TypeError, KeyError):
+            return []
+
+    def remember(self, entry: Entry, seen: Mapping[str, float], most: int) -> None:
+        """Keep what was seen in a scan, in place of what was seen in it before; of the last `most` scans."""
+        rows = [row for row in self._rows(entry.instrument) if row.get("source") != entry.source]
+        rows.append({"source": entry.source, "night": entry.night, "seen": dict(seen)})
+        write_text(self._instrument(entry.instrument), json.dumps(rows[-most:], indent=1))
+
+    def _rows(self, instrument: str) -> list[dict[str, Any]]:
+        try:
+            return list(json.loads(self._instrument(instrument).read_text()))
+        except (FileNotFoundError, ValueError):
+            return []
+
+    def _instrument(self, instrument: str) -> Place:
+        return self.root / "instruments" / f"{hashlib.sha256(instrument.encode()).hexdigest()[:32]}.json"
 
     def write_night(self, name: str, content: Mapping[str, Any]) -> Place:
         """Write what a night did, and return where."""

@@ -54,6 +54,7 @@ def _row(entry: Mapping[str, Any], *, shows: bool) -> dict[str, Any]:
     return {
         **{name: entry[name] for name in ("source", "target", "standing", "why", "degraded")},
         "todo": entry.get("todo", ""),
+        "drift": entry.get("drift", ""),
         "name": PurePosixPath(entry["source"]).name,
         "mark": _MARKS.get(entry["standing"], "bad"),
         "verdict": outcome.get("verdict", ""),

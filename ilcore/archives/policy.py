@@ -12,8 +12,10 @@ night: {until: "06:00", time_zone: Europe/Berlin}
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime, time, timedelta
+from math import inf
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -23,6 +25,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ilcore.grammar.errors import BadInput
+from ilcore.qa.verdict import gate_complaints
 from ilcore.restoring.planning import Wishes
 from ilcore.volumes.addresses import is_remote
 
@@ -63,6 +66,9 @@ class SourcePolicy(_Frozen):
         unknown = sorted(set(value) - set(_WISHES))
         if unknown:
             raise ValueError(f"knows {', '.join(_WISHES)}; got {', '.join(unknown)}")
+        complaints = gate_complaints(_gate(value))
+        if complaints:
+            raise ValueError("; ".join(complaints))
         return value
 
     @field_validator("target", "instrument")
@@ -77,12 +83,24 @@ class SourcePolicy(_Frozen):
         told = dict(self.restore)
         if told.get("tile") is not None:
             told["tile"] = tuple(told["tile"])
-        return Wishes(**told)
+        return Wishes(**{**told, "gate": _gate(told)})
 
     @property
     def digest(self) -> str:
         """Name everything that decides the voxels of a result."""
         return hashlib.sha256(json.dumps(self.restore, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _gate(restore: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return what a policy wants of the QA gate: [low, high] by check, null where an end is open."""
+    try:
+        ends = {name: tuple(pair) for name, pair in dict(restore.get("gate") or {}).items()}
+        return {
+            name: (-inf if low is None else float(low), inf if high is None else float(high))
+            for name, (low, high) in ends.items()
+        }
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"gate wants CHECK: [low, high], got {restore['gate']!r}") from error
 
 
 class NightPolicy(_Frozen):

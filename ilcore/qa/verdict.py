@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +60,12 @@ class Limit:
         doubtful = (self.warns[0] <= values) & (values <= self.warns[1])
         doubtful |= self.needs_noise and confidence < CONFIDENT
         return np.where(passed | ~np.isfinite(values), 0, np.where(doubtful, 1, 2)).astype(np.uint8)
+
+    def moved(self, allowed: tuple[float, float]) -> "Limit":
+        """Return the limit with another range outside of which it fails, however sure the noise is."""
+        low, high = allowed
+        passes = (max(self.passes[0], low), min(self.passes[1], high))
+        return replace(self, passes=passes, warns=allowed, needs_noise=False)
 
     @property
     def allowed(self) -> str:
@@ -129,6 +135,14 @@ RUN_LIMITS: Mapping[str, Limit] = {
 }
 
 
+def gate_complaints(gate: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Return what is wrong with ranges that somebody wants for the checks of a run."""
+    found = [f"gate knows {', '.join(RUN_LIMITS)}; got {name!r}" for name in gate if name not in RUN_LIMITS]
+    return found + [
+        f"gate wants low <= high, got {name}: {ends}" for name, ends in gate.items() if not ends[0] <= ends[1]
+    ]
+
+
 def tile_verdict(findings: Mapping[str, Any]) -> tuple[Verdict, str]:
     """Return the verdict on a tile and the sentence that explains it, empty where all is well.
 
@@ -151,17 +165,19 @@ def tile_fails(findings: Mapping[str, Any]) -> str | None:
     return why if verdict == "fail" else None
 
 
-def judge(measured: Mapping[str, float]) -> QAReport:
+def judge(measured: Mapping[str, float], gate: Mapping[str, tuple[float, float]] | None = None) -> QAReport:
     """Return the verdict on a run.
 
     Args:
         measured: Check -> number, names as in RUN_LIMITS; checks that could not be made are left out.
+        gate: Check -> range outside of which a run is refused, where somebody wants another one.
     """
     confidence = float(measured.get("noise confidence", 1.0))
     found = []
-    for name, limit in RUN_LIMITS.items():
+    for name, common in RUN_LIMITS.items():
         if name in measured:
             value = float(measured[name])
+            limit = common if gate is None or name not in gate else common.moved(gate[name])
             found.append(Finding(name, limit.judge(value, confidence), value, limit.allowed, limit.why))
     return QAReport(tuple(found))
 

@@ -12,6 +12,7 @@ from ilcore.grammar.errors import BadPlan, ILError
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
+from ilcore.qa.verdict import gate_complaints
 from ilcore.restoring.depth import Depth, length_of
 from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.layout import ResultFormat
@@ -131,6 +132,7 @@ class RestorationPlan(_Frozen):
     planes: PlanesPlan | None = None
     weights: WeightsPlan | None = None
     samples: SamplesPlan = SamplesPlan()
+    gate: dict[str, tuple[float, float]] = {}
 
     @model_validator(mode="after")
     def _agrees(self) -> "RestorationPlan":
@@ -141,10 +143,9 @@ class RestorationPlan(_Frozen):
 
     @property
     def fingerprint(self) -> str:
-        """Name everything that decides the pixels; where source and result lie does not, nor why it was chosen."""
-        content = self.model_dump(
-            mode="json", exclude={"target": True, "why": True, "source": {"uri", "image"}, "weights": {"path", "uri"}}
-        )
+        """Name everything that decides the pixels: not where source and result lie, why it was chosen, who may pass."""
+        exclude: Any = {"source": {"uri", "image"}, "weights": {"path", "uri"}}
+        content = self.model_dump(mode="json", exclude=exclude | dict.fromkeys(("target", "why", "gate"), True))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -248,6 +249,7 @@ def _complaints(plan: RestorationPlan) -> list[str]:
     if any(most < side for most, side in zip(room, plan.samples.extent, strict=True)):
         found.append(f"samples.extent must fit into {room} (depth, y, x), got {plan.samples.extent}")
     found += _depth_complaints(plan)
+    found += gate_complaints(plan.gate)
     if not _is_number_type(plan.source.dtype):
         found.append(f"source.dtype must be a type of real numbers, got {plan.source.dtype!r}")
     try:

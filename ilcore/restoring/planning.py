@@ -68,6 +68,7 @@ class Wishes:
             planes, else t where the method cannot do without neighbours.
         per_plane: Axis, t or z, along which each plane is divided by its own brightness; None for one normalisation.
         result_format: What the result is written as.
+        gate: Check of the QA gate -> range outside of which a result is refused, where it is not to be the usual one.
     """
 
     method: str | None = None
@@ -88,6 +89,7 @@ class Wishes:
     depth: Depth | None = None
     per_plane: Literal["t", "z"] | None = None
     result_format: ResultFormat = "ome-zarr 0.5"
+    gate: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def open(self, source: str) -> Volume:
         """Open what of a source is wanted.
@@ -151,6 +153,7 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
             "planes": planes,
             "weights": weights,
             "samples": _samples(entry, _Cut(volume.shape, depth)),
+            "gate": dict(wishes.gate),
         }
     )
     _check_recipe(entry, plan)

@@ -244,7 +244,7 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     values = int(np.prod(plan.source.shape, dtype=np.int64))
     share = float(ledger.read("clipped_values").sum()) / values
-    return judge(measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence))
+    return judge(measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence), plan.gate)
 
 
 def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung, ...]:
