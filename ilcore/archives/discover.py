@@ -14,12 +14,16 @@ from urllib.parse import urljoin
 from fsspec.core import url_to_fs
 
 from ilcore.archives.policy import Archive, SourcePolicy
+from ilcore.archives.roots import check_roots
 from ilcore.grammar.errors import BadInput
 from ilcore.volumes.addresses import is_remote
 from ilcore.volumes.stores import answered, place_of, storage_options
 
 #: Folders that are one volume, by how their names end.
 _VOLUMES = (".zarr",)
+
+
+_TROUBLE = (OSError, ValueError, KeyError, BadInput)
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,23 @@ def discover(archive: Archive) -> tuple[list[Scan], list[str]]:
     trouble: list[str] = []
     for number, policy in enumerate(archive.sources):
         try:
-            for source, words in sorted(_found(policy)):
-                if source in scans or _is_result(source):
-                    continue
-                scan = _scan(source, dict(words), number, policy)
-                if targets.setdefault(scan.target, source) != source:
-                    trouble.append(f"{source} and {targets[scan.target]} would both become {scan.target}; neither must")
-                    continue
-                scans[source] = scan
-        except (OSError, ValueError, KeyError, BadInput) as error:
+            found = sorted(_found(policy))
+        except _TROUBLE as error:
             trouble.append(f"{policy.find}: {error}")
+            continue
+        for source, words in found:
+            if source in scans or _is_result(source):
+                continue
+            try:
+                scan = _scan(source, dict(words), number, policy)
+                check_roots(archive.roots, scan.source, scan.target)
+            except _TROUBLE as error:
+                trouble.append(f"{source}: {error}")
+                continue
+            if targets.setdefault(scan.target, source) != source:
+                trouble.append(f"{source} and {targets[scan.target]} would both become {scan.target}; neither must")
+                continue
+            scans[source] = scan
     return list(scans.values()), trouble
 
 
@@ -141,9 +152,18 @@ def _scan(source: str, words: dict[str, str], number: int, policy: SourcePolicy)
     known = {"name": path.name, "stem": stem, "parent": path.parent.name, "path": str(path.parent).lstrip("/"), **words}
     stamp, changed, size = _stamp(source)
     return Scan(
-        source=source, target=words.get("target") or policy.target.format_map(known),
+        source=source, target=words.get("target") or _filled(policy.target, known),
         instrument=policy.instrument.format_map(known), policy=number, stamp=stamp, changed=changed, size=size,
     )  # fmt: skip
+
+
+def _filled(pattern: str, known: Mapping[str, str]) -> str:
+    """Return a target; no word of a list or of a name leads out of the place that the pattern means."""
+    wrong = {name: word for name, word in known.items() if ".." in PurePosixPath(word).parts}
+    filled = pattern.format_map(known)
+    if wrong and pattern.format_map({**known, **dict.fromkeys(wrong, "_")}) != filled:
+        raise BadInput(f"a target must lie where its pattern says, got {filled}; take `..` out of {sorted(wrong)}")
+    return filled
 
 
 def _stamp(source: str) -> tuple[str, float, int]:

@@ -152,12 +152,18 @@ class NightPolicy(_Frozen):
 
 
 class Archive(_Frozen):
-    """One archive."""
+    """One archive.
+
+    Args:
+        books: Where it keeps its records.
+        roots: Folders and places in stores that scans and results must lie in, wherever a list or a link may lead.
+    """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     books: str
     sources: Annotated[tuple[SourcePolicy, ...], Field(min_length=1)]
     night: NightPolicy = NightPolicy()
+    roots: tuple[str, ...] = ()
 
 
 def read_archive(path: str | Path) -> Archive:
@@ -189,4 +195,5 @@ def _placed(archive: Archive, folder: Path) -> Archive:
     sources = tuple(
         each.model_copy(update={"find": there(each.find), "target": there(each.target)}) for each in archive.sources
     )
-    return archive.model_copy(update={"books": there(archive.books), "sources": sources})
+    roots = tuple(there(root) for root in archive.roots)
+    return archive.model_copy(update={"books": there(archive.books), "sources": sources, "roots": roots})

@@ -1,7 +1,9 @@
 """Zarr arrays and groups by URL: opened, listed, and read as sources."""
 
+import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias, cast
@@ -11,12 +13,16 @@ import zarr
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.addresses import joined
+from ilcore.volumes.addresses import is_remote, joined
 from ilcore.volumes.stores import answered, opened_by, patiently
 from ilcore.volumes.volume import Reopened
 
 Options: TypeAlias = Mapping[str, Any] | None
 Array: TypeAlias = zarr.Array[Any]
+
+#: Far above what consolidated metadata of a plate with ten thousand images take, in bytes.
+MOST_METADATA = 128 * 2**20
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ def open_node(url: str, options: Options) -> "Array | zarr.Group":
     Raises:
         BadVolume: There is none, or its metadata cannot be read.
     """
+    _check_size(url)
     try:
         with answered():
             return patiently(lambda: zarr.open(**opened_by(url, options), mode="r"), is_patient=False)
@@ -66,6 +73,20 @@ def open_node(url: str, options: Options) -> "Array | zarr.Group":
             f"readable Zarr metadata were wanted at {url}; got {type(error).__name__}: {error}; "
             "repair the metadata, or rewrite the array with a type and codecs that Zarr v2 or v3 define"
         ) from error
+
+
+def _check_size(url: str) -> None:
+    """Refuse metadata on a disk that are no metadata: they would be read into memory, whole and several times."""
+    if is_remote(url):
+        return
+    for name in _METADATA:
+        with suppress(OSError):
+            size = os.stat(os.path.join(url.removeprefix("file://"), name)).st_size
+            if size > MOST_METADATA:
+                raise BadVolume(
+                    f"Zarr metadata of at most {MOST_METADATA // 2**20} MiB were wanted, {url}/{name} has "
+                    f"{size / 2**20:,.0f} MiB; that is no metadata: repair it"
+                )
 
 
 def open_child(url: str, name: str, options: Options) -> "Array | zarr.Group | None":

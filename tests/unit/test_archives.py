@@ -5,7 +5,9 @@ import itertools
 import json
 import os
 import time
+from contextlib import nullcontext
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -19,6 +21,7 @@ from ilcore.archives.books import Books
 from ilcore.archives.discover import discover
 from ilcore.archives.morning import morning_page
 from ilcore.archives.policy import NightPolicy, read_archive
+from ilcore.archives.roots import check_roots
 from ilcore.archives.spending import Rung, degraded, ladder_of, spend
 from ilcore.grammar.errors import BadInput
 from tests.standins import planned
@@ -305,3 +308,51 @@ def test_nothing_that_a_scan_is_called_becomes_part_of_the_page():
     assert "onload=x" not in page.replace("&#34;&#39; onload=x", "").replace("%22%27%20onload%3Dx", "")
     assert "http://" not in page
     assert "https://" not in page
+
+
+def test_one_bad_row_of_a_list_hides_no_other(tmp_path):
+    np.save(tmp_path / "here.npy", np.zeros((4, 4)))
+    (tmp_path / "list.csv").write_text("source\ngone.npy\nhere.npy\n")
+    found, trouble = discover(archive_in(tmp_path, source("list.csv")))
+    assert [Path(scan.source).name for scan in found] == ["here.npy"]
+    assert len(trouble) == 1
+    assert "gone.npy" in trouble[0]
+
+
+def test_a_word_of_a_list_leads_nowhere_else(tmp_path):
+    np.save(tmp_path / "here.npy", np.zeros((4, 4)))
+    (tmp_path / "list.csv").write_text("source,dish\nhere.npy,../../elsewhere\n")
+    found, [told] = discover(archive_in(tmp_path, source("list.csv", "out/{dish}/{stem}.ome.zarr")))
+    assert found == []
+    assert "dish" in told
+
+
+def test_roots_hold_back_lists_and_links(tmp_path):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "private").mkdir()
+    np.save(tmp_path / "private" / "a.npy", np.zeros((4, 4)))
+    np.save(tmp_path / "scans" / "b.npy", np.zeros((4, 4)))
+    (tmp_path / "scans" / "link.npy").symlink_to(tmp_path / "private" / "a.npy")
+    archive = archive_in(tmp_path, source("scans/*.npy"))
+    archive = archive.model_copy(update={"roots": (str(tmp_path / "scans"), str(tmp_path / "out"))})
+    found, [told] = discover(archive)
+    assert [Path(scan.source).name for scan in found] == ["b.npy"]
+    assert "link.npy" in told
+    (tmp_path / "list.csv").write_text(f"source,target\nscans/b.npy,{tmp_path}/private/b.ome.zarr\n")
+    listed = archive_in(tmp_path, source("list.csv")).model_copy(update={"roots": archive.roots})
+    found, [told] = discover(listed)
+    assert found == []
+    assert "private/b.ome.zarr" in told
+
+
+@pytest.mark.parametrize(
+    ("place", "is_in"),
+    [
+        ("s3://bucket/scans/a.zarr", True), ("s3://bucket/scans", True), ("s3://bucket/scansx/a", False),
+        ("s3://bucket/scans/../private/a", False), ("s3://bucket/scans/%2e%2e/private/a", False),
+        ("s3://other/scans/a", False), ("/scans/a", False), ("https://bucket/scans/a", False),
+    ],
+)  # fmt: skip
+def test_roots_in_stores(place: str, is_in: bool):
+    with nullcontext() if is_in else pytest.raises(BadInput, match="must lie in"):
+        check_roots(["s3://bucket/scans/"], place)
