@@ -5,7 +5,7 @@ export PYTHON
 # Tests run in as many processes as there are cores, so each keeps to one thread.
 TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses=4 --dist worksteal
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test e2e bench up down docs ci
+.PHONY: help setup demo fix check test e2e bench up down advisories docs ci
 
 help:            ## this list
 	@grep -hE '^[a-z0-9]+: .*##' Makefile | sed -E 's/:.*## /: /'
@@ -27,17 +27,20 @@ check: .venv/ready ## style, types and who may import whom, in under a minute
 test: .venv/ready ## all tests but the slow ones
 	$(TESTS) -m "not slow" tests ilcore --doctest-modules
 
-e2e: .venv/ready ## the stories, real servers, every fault, and fifty crashes at random
-	IL_CRASHES=50 $(TESTS) tests/integration tests/e2e
+e2e: .venv/ready ## the stories, real servers, every fault, fifty crashes at random, a week of forty scans
+	IL_CRASHES=50 IL_SOAK=1 $(TESTS) tests/integration tests/e2e
 
 bench: .venv/ready ## measurements, with timing
 	$(PY) -m pytest tests/bench -s
 
-up: .venv/ready ## a Prefect server, the deployments and one worker on this machine
-	bash deploy/up.sh
+up: .venv/ready ## Prefect, MLflow, Dask and a worker on this machine, supervised; their status page says where
+	.venv/bin/il up
 
-down: ## stop what `make up` started
-	bash deploy/down.sh
+down: .venv/ready ## stop what `make up` started
+	.venv/bin/il down
+
+advisories: .venv/ready ## known vulnerabilities of what we depend on; asks PyPI's advisory service
+	$(PY) -m uv pip install --python $(PY) --quiet pip-audit && $(PY) -m pip_audit -r constraints.txt --no-deps --disable-pip
 
 docs: .venv/ready ## cards of methods and tables of formats are written anew, and the examples of the documentation run
 	.venv/bin/il methods --markdown docs/methods.md

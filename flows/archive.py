@@ -1,11 +1,14 @@
 """Commands for whole archives."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows import options as say
 from flows.answers import answering, out
+
+if TYPE_CHECKING:
+    from tasks.cluster import Resources
 
 ArchiveFile = Annotated[str, typer.Argument(metavar="ARCHIVE", help="the archive's YAML file", show_default=False)]
 #: A night after which somebody should look.
@@ -46,7 +49,9 @@ def nightly(
 
 
 def audit(
-    target: say.Target,
+    target: Annotated[
+        str, typer.Argument(help="a result, or an archive's YAML file for all of its results", show_default=False)
+    ],
     tiles: Annotated[int, typer.Option(min=0, help="how many tiles, drawn at random, are restored once more")] = 4,
     seed: Annotated[int | None, typer.Option(help="of the draw; another one each time if left out")] = None,
     workers: say.Workers = 0,
@@ -57,21 +62,54 @@ def audit(
     """Look up again everything that made a result, and restore some tiles once more. Exit code 1: something differs.
 
     Source digest, weights, software, books, every voxel; the record is kept in TARGET.il/audits and in MLflow.
-    Example: `il audit clean.ome.zarr --tiles 16`
+
+    \b
+    il audit clean.ome.zarr --tiles 16
+    il audit cryo.yaml --tiles 1
     """
     with answering():
         import random
 
-        from tasks.audit import audit_result
         from tasks.cluster import Resources
 
         drawn = random.SystemRandom().randrange(2**31) if seed is None else seed
         resources = Resources(workers=workers, scheduler=scheduler, device=device)
-        found = audit_result(target, resources, tiles=tiles, seed=drawn, given_uri=tracking_uri)
-        for point in found.points:
-            out.print(f"{point.finding:<8}  {point.name:<9} {point.told}", markup=False)
-        out.print(f"seed      {drawn}\nrecord    {found.record}\nMLflow    {found.noted}", markup=False)
-    raise typer.Exit(0 if found.is_sound else 1)
+        if target.endswith((".yaml", ".yml")):
+            is_sound = _audit_all(target, resources, tiles, drawn)
+        else:
+            is_sound = _audit_one(target, resources, tiles, drawn, tracking_uri)
+    raise typer.Exit(0 if is_sound else 1)
+
+
+def _audit_one(target: str, resources: "Resources", tiles: int, seed: int, tracking_uri: str | None) -> bool:
+    from tasks.audit import audit_result
+
+    found = audit_result(target, resources, tiles=tiles, seed=seed, given_uri=tracking_uri)
+    for point in found.points:
+        out.print(f"{point.finding:<8}  {point.name:<9} {point.told}", markup=False)
+    out.print(f"seed      {seed}\nrecord    {found.record}\nMLflow    {found.noted}", markup=False)
+    return found.is_sound
+
+
+def _audit_all(archive: str, resources: "Resources", tiles: int, seed: int) -> bool:
+    from ilcore.archives.books import Books
+    from ilcore.archives.policy import read_archive
+    from ilcore.grammar.errors import ILError
+    from tasks.audit import audit_result
+
+    told, unsound = read_archive(archive), 0
+    done = Books.of(told.books).standing("done")
+    for entry in done:
+        try:
+            found = audit_result(entry.target, resources, tiles=tiles, seed=seed, given_uri=told.night.tracking_uri)
+            is_sound, notes = found.is_sound, [each for each in found.points if each.finding != "sound"]
+            words = "; ".join(f"{each.name}: {each.told}" for each in notes)
+        except ILError as error:
+            is_sound, words = False, str(error)
+        unsound += not is_sound
+        out.print(f"{'sound' if is_sound else 'differs':<8}  {entry.target}  {words}".rstrip(), markup=False)
+    out.print(f"{len(done) - unsound} of {len(done)} results are sound; seed {seed}", markup=False)
+    return not unsound
 
 
 def _tell_agenda(archive: str) -> None:

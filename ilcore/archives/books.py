@@ -10,6 +10,7 @@ An entry is written before a scan is begun and when it ends, so that what a cras
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -77,6 +78,15 @@ class Books:
         except (ValueError, TypeError):
             # Not ours, or older than this: the scan counts as new, and the result it has is found when it is planned.
             return None
+
+    def standing(self, word: str) -> list[Entry]:
+        """Return all scans that stand so, by source."""
+        found = []
+        for place in entries(self.root / "scans"):
+            with suppress(ValueError, TypeError, FileNotFoundError):
+                entry = Entry(**json.loads(place.read_text()))
+                found += [entry] if entry.standing == word else []
+        return sorted(found, key=lambda each: each.source)
 
     def note(self, entry: Entry) -> Entry:
         """Write an entry."""
