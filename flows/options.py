@@ -34,7 +34,7 @@ PerPlane = Annotated[Literal["t", "z"] | None, typer.Option(help="divide each fr
 Missing = Annotated[float | None, typer.Option(help="the value that means `no data` (NaN and inf always do)", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
 
 Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="local workers; 0: one a core, or one a GPU", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
-Scheduler = Annotated[str | None, typer.Option(help="join a Dask scheduler instead, such as tcp://head:8786", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
+Scheduler = Annotated[str | None, typer.Option(help="join a Dask scheduler instead, such as tcp://head:8786, or start a cluster by a file, such as slurm.yaml", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="what the workers compute on", rich_help_panel=RUN)
 ]

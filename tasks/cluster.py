@@ -21,6 +21,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from ilcore.grammar.errors import BadInput, ILError
+from tasks.clusters import await_worker, read_cluster, started
 from tasks.stopping import is_asked, stopped
 
 # It has a level of its own, and logs a lost scheduler with a traceback; we say it in a sentence.
@@ -42,7 +43,8 @@ class Resources:
 
     Args:
         workers: Local worker processes; 0 for one a core, or one a GPU.
-        scheduler: Address of a running Dask scheduler, such as tcp://head:8786, to join instead.
+        scheduler: Address of a running Dask scheduler, such as tcp://head:8786, to join instead; or a cluster file,
+            such as slurm.yaml, that says how to start one.
         device: auto, cpu or cuda.
     """
 
@@ -56,19 +58,20 @@ class Resources:
             wrong.append(f"workers must be >= 0, got {self.workers}; leave it out for one a core")
         if self.device not in ("auto", "cpu", "cuda"):
             wrong.append(f"device must be auto, cpu or cuda, got {self.device!r}")
-        if self.scheduler is not None and "://" not in self.scheduler:
-            wrong.append(f"scheduler must be an address like tcp://host:8786, got {self.scheduler!r}")
+        if self.scheduler is not None and "://" not in self.scheduler and not _is_file(self.scheduler):
+            wrong.append(f"scheduler must be an address like tcp://host:8786 or a .yaml file, got {self.scheduler!r}")
         if wrong:
             raise BadInput("; ".join(wrong))
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers that restore units, seen from the driver."""
+    """Workers that restore units, seen from the driver; `most` is how many there may be one day."""
 
     client: Client
     device: str
     gpus: bool
+    most: int = 1
 
     @property
     def address(self) -> str:
@@ -94,7 +97,7 @@ class Cluster:
         waiting, flying = iter(items), set[Work]()
         landed = as_completed(loop=self.client.loop)
         try:
-            self._launch(function, islice(waiting, IN_FLIGHT * max(1, self.workers)), flying, landed)
+            self._launch(function, islice(waiting, IN_FLIGHT * max(self.most, self.workers)), flying, landed)
             for future in landed:
                 report = _result(future)
                 flying.discard(future)
@@ -129,6 +132,13 @@ def open_cluster(resources: Resources) -> Iterator[Cluster]:
     """Join or start a cluster, and leave or stop it afterwards."""
     # Where a platform runs, its workers are meant, unless workers of one's own are asked for.
     address = resources.scheduler or (None if resources.workers else os.environ.get("IL_SCHEDULER"))
+    if address and _is_file(address):
+        told = read_cluster(address)
+        with started(told) as own, Client(own, set_as_default=False) as client:
+            # Without any there is no telling whether they have GPUs.
+            await_worker(client, told)
+            yield _seen(client, resources, told.maximum)
+        return
     if address:
         with _joined(address) as client:
             yield _seen(client, resources)
@@ -153,10 +163,14 @@ def worker_device(device: str) -> str:
     return f"cuda:{_place() % torch.cuda.device_count()}"
 
 
-def _seen(client: Client, resources: Resources) -> Cluster:
+def _is_file(address: str) -> bool:
+    return address.endswith((".yaml", ".yml"))
+
+
+def _seen(client: Client, resources: Resources, most: int = 1) -> Cluster:
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     promised = any("GPU" in worker.get("resources", {}) for worker in workers)
-    return Cluster(client, resources.device, promised and resources.device != "cpu")
+    return Cluster(client, resources.device, promised and resources.device != "cpu", most)
 
 
 def _local(resources: Resources) -> LocalCluster:

@@ -9,8 +9,9 @@ from ilcore.restoring.plan import RestorationPlan
 
 #: Scans of an instrument that are remembered, and how many there must be before anything is said.
 REMEMBERED, ENOUGH = 50, 5
-#: What is said to differ: by more than this factor, and by more than so many robust standard deviations.
-FACTOR, DEVIATIONS = 1.25, 4.0
+#: What is said to differ: by more than this factor, and by more than so many robust standard deviations. The range
+#: depends on what is looked at, the noise mostly on the instrument.
+FACTORS, DEVIATIONS = {"noise": 1.5, "range": 2.0}, 4.0
 #: Median absolute deviation of a normal distribution over its standard deviation.
 _MAD = 0.6745
 
@@ -44,6 +45,6 @@ def _differs(name: str, earlier: Sequence[Mapping[str, float]], value: float) ->
     usual = float(np.median(logs))
     spread = float(np.median(np.abs(logs - usual))) / _MAD
     away = abs(math.log(value) - usual)
-    if away <= max(math.log(FACTOR), DEVIATIONS * spread):
+    if away <= max(math.log(FACTORS[name.split()[0]]), DEVIATIONS * spread):
         return ""
     return f"{name} is {value:.4g}, {math.exp(usual):.4g} in {len(known)} earlier scans of the instrument"

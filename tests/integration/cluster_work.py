@@ -31,3 +31,8 @@ def flaky(folder: str) -> str:
         mark.touch()
         raise TimeoutError("store")
     return "done"
+
+
+def where_slowly(_: int) -> int:
+    time.sleep(0.2)
+    return os.getpid()

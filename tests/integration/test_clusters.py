@@ -1,0 +1,126 @@
+"""Clusters that a run starts by a file: SLURM's real job script, in a queue of this machine's own."""
+
+import os
+import signal
+import stat
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from ilcore.grammar.errors import BadInput, ILError
+from tasks.cluster import Resources, open_cluster
+from tasks.clusters import read_cluster
+from tests.integration.cluster_work import where_slowly
+
+#: What stands in for SLURM's own commands: the job script that dask-jobqueue writes runs here, at once.
+SBATCH = """#!{python}
+import subprocess, sys
+log = open("{log}", "a")
+job = subprocess.Popen(["bash", sys.argv[-1]], start_new_session=True, stdout=log, stderr=log)
+open("{log}.ids", "a").write(f"{{job.pid}}\\n")
+print("Submitted batch job", job.pid)
+"""
+SCANCEL = """#!{python}
+import os, signal, sys
+job = sys.argv[-1]
+# Nothing but what was started here is ever ended.
+if os.path.exists("{log}.ids") and job in open("{log}.ids").read().split():
+    try:
+        os.killpg(int(job), signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+"""
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cluster file for a SLURM whose only machine is this one."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        script = commands / name
+        script.write_text(text.format(python=sys.executable, log=tmp_path / "jobs.log"))
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    return cluster_file(
+        tmp_path, kind="slurm", maximum=2, patience_minutes=2,
+        options={
+            "cores": 1, "processes": 1, "memory": "1GB", "queue": "night", "walltime": "00:10:00",
+            "python": sys.executable, "job_extra_directives": ["--gres=gpu:1"], "log_directory": str(tmp_path),
+            "local_directory": str(tmp_path), "job_script_prologue": ["export OMP_NUM_THREADS=1"],
+            "scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
+        },
+    )  # fmt: skip
+
+
+def cluster_file(folder: Path, **content: object) -> Path:
+    path = folder / "cluster.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def jobs(folder: Path) -> list[psutil.Process]:
+    """Return the workers that run for a queue."""
+    found = []
+    for each in psutil.process_iter(["cmdline"]):
+        words = " ".join(each.info["cmdline"] or ())
+        if "dask_worker" in words and str(folder) in words:
+            found.append(each)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_queue_gives_workers_loses_one_and_is_left_empty(queue: Path, tmp_path: Path) -> None:
+    with open_cluster(Resources(scheduler=str(queue), device="cpu")) as cluster:
+        done = []
+        for pid in cluster.spread(where_slowly, range(80)):
+            done.append(pid)
+            if len(done) == 10:
+                # One job ends as if its machine had died.
+                os.kill(jobs(tmp_path)[0].pid, signal.SIGKILL)
+        assert len(done) == 80
+        assert len(set(done)) >= 2, "more than one worker has worked"
+    end = time.monotonic() + 60
+    while jobs(tmp_path) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert jobs(tmp_path) == [], (tmp_path / "jobs.log").read_text()[-2000:]
+
+
+def test_a_queue_that_gives_nobody_is_not_waited_for_all_night(queue: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 999999999\n")
+    told = yaml.safe_load(queue.read_text()) | {"patience_minutes": 0.05}
+    queue.write_text(yaml.safe_dump(told))
+    with pytest.raises(ILError, match="got none from slurm"), open_cluster(Resources(scheduler=str(queue))):
+        raise AssertionError("nobody came")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"kind": "lsf"}, "kind"),
+        ({"kind": "slurm", "minimum": 5, "maximum": 2}, "minimum must be <= maximum"),
+        ({"kind": "slurm", "queue": "gpu"}, "queue"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_told(content: dict[str, object], words: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=words):
+        read_cluster(str(cluster_file(tmp_path, **content)))
+
+
+# Dask's own clean-up of a cluster that was never made complains of what is missing in it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_is_not_there_or_not_installed_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cluster file"), open_cluster(Resources(scheduler=str(tmp_path / "no.yaml"))):
+        pass
+    file = cluster_file(tmp_path, kind="cuda")
+    with pytest.raises(BadInput, match="pip install dask-cuda"), open_cluster(Resources(scheduler=str(file))):
+        pass
+    file = cluster_file(tmp_path, kind="slurm", options={"surprise": 1})
+    with pytest.raises(BadInput, match="must start"), open_cluster(Resources(scheduler=str(file))):
+        pass
