@@ -138,7 +138,7 @@ def _workers(platform: Platform) -> Service:
         name="dask-workers",
         command=_python(
             "distributed.cli.dask_worker", platform.address("dask"), "--host", "127.0.0.1", "--nthreads", "1",
-            "--nworkers", str(platform.workers), "--no-dashboard",
+            "--nworkers", str(platform.workers), "--dashboard-address", "127.0.0.1:0",
             "--local-directory", str(platform.folder / "dask"),
         ),
         environment={"OMP_NUM_THREADS": "1", "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "spawn"},

@@ -190,7 +190,7 @@ class Tracker:
         """Return questions to the runs of a server, each with the address of the page that answers it."""
         found = self.client.search_runs([self._experiments[EXPERIMENT]], f"tags.`{NIGHT}` != ''", max_results=1)
         last = found[0].data.tags[NIGHT] if found else ""
-        weights = found[0].data.tags.get("il.weights_sha256", "") if found else ""
+        weights = found[0].data.tags.get("il.weights_sha256", "").removesuffix("none") if found else ""
         asked = {
             "What was restored in the last night?": f"tags.`{NIGHT}` = '{last}'",
             "What changed since the night before: scans that are new, or others than they were?": (

@@ -1,0 +1,264 @@
+"""The platform of one machine as a stranger uses it: up, an archive on schedule, a night, a look, and down again."""
+
+import json
+import os
+import shlex
+import signal
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from ilcore.restoring.workspace import Workspace
+from tasks.launch import FOLDER, left_over
+from tests.browser import needs_browser, problems, words_of
+from tests.e2e.test_nightly import archive_in, scan
+from tests.il import Il
+from tests.servers import free_port, until
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
+NAMES = ("status", "prefect", "mlflow", "dask", "dashboard")
+
+
+class Platform:
+    """A platform of its own, in a folder and on ports that nobody uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.state = folder, folder / "platform"
+        self.ports = {name: free_port() for name in NAMES}
+        # What somebody else's platform on this machine would tell our processes.
+        foreign = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "IL_SCHEDULER", FOLDER)
+        self.bare = {name: value for name, value in os.environ.items() if name not in foreign}
+        self.bare |= {"HOME": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def up(self) -> tuple[int, str, str]:
+        words = [word for name, port in self.ports.items() for word in ("--port", f"{name}={port}")]
+        return Il(self.bare)("up", "--folder", self.state, "--workers", 1, *words)
+
+    def down(self) -> tuple[int, str, str]:
+        return Il(self.bare)("down", "--folder", self.state)
+
+    @property
+    def il(self) -> Il:
+        """The command after `source environment`."""
+        lines = [shlex.split(line) for line in (self.state / "environment").read_text().splitlines()]
+        return Il(self.bare | dict(words[1].split("=", 1) for words in lines))
+
+    def url(self, name: str, path: str = "") -> str:
+        return f"http://127.0.0.1:{self.ports[name]}/{path}"
+
+    def health(self) -> dict[str, bool]:
+        try:
+            with urllib.request.urlopen(self.url("status", "health"), timeout=30) as answer:
+                told = json.load(answer)
+        except urllib.error.HTTPError as error:
+            told = json.load(error)
+        return {name: each["is_well"] for name, each in told.items()}
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask Prefect's API."""
+        content = None if body is None else json.dumps(body).encode()
+        kind = {"Content-Type": "application/json"}
+        asked = urllib.request.Request(self.url("prefect", f"api/{path}"), content, kind)
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return json.load(answer)
+
+    def night(self, name: str) -> dict[str, Any]:
+        """Run a night as the schedule would, and return how the run ended."""
+        deployment = self.ask(f"deployments/name/nightly/{name}")
+        run = self.ask(f"deployments/{deployment['id']}/create_flow_run", {})
+
+        def ended() -> Any:
+            state = self.ask(f"flow_runs/{run['id']}")["state"]
+            return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+        return dict(until(ended, 400, "the night is over"))
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    platform = Platform(tmp_path_factory.mktemp("il"))
+    try:
+        code, told, trouble = platform.up()
+        assert code == 0, told + trouble + logs(platform)
+        yield platform
+    finally:
+        platform.down()
+        for process in left_over(str(platform.state)):
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def posted() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """An address that takes what is posted to it, and what it was."""
+    found: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", found
+        server.shutdown()
+
+
+def logs(platform: Platform) -> str:
+    return "\n".join(f"== {path.name}\n{path.read_text()[-1500:]}" for path in (platform.state / "logs").glob("*.log"))
+
+
+@pytest.fixture(scope="module")
+def restored(platform: Platform, posted: tuple[str, list[dict[str, Any]]]) -> tuple[Path, dict[str, Any]]:
+    """An archive on schedule after its first night, with one file that is no scan; and how the night ended."""
+    folder = platform.folder / "archive <b>of cells"
+    folder.mkdir()
+    archive = archive_in(folder)
+    told = json.loads(archive.read_text())
+    archive.write_text(json.dumps({**told, "night": {"device": "cpu", "time_zone": "Europe/Berlin"}}))
+    for number in range(2):
+        scan(folder / "scans", f"scan{number}", number)
+    (folder / "scans" / "<script>alert(1)<script>.npy").write_text("no scan")
+    il = platform.il
+    il.environment["IL_NOTIFY_URL"] = posted[0]
+    code, out, trouble = il("schedule", archive, "--begin", "21:30", "--folder", platform.state)
+    assert code == 0, out + trouble
+    return folder, platform.night("week")
+
+
+def test_all_is_well(platform: Platform) -> None:
+    assert all(platform.health().values())
+    assert set(platform.health()) == {
+        "prefect-server", "mlflow-server", "dask-scheduler", "dask-workers", "prefect-worker", "status-page",
+    }  # fmt: skip
+
+
+def test_twice_up_is_up(platform: Platform) -> None:
+    before = {each.pid for each in left_over(str(platform.state))}
+    code, told, trouble = platform.up()
+    assert code == 0, told + trouble
+    assert platform.url("status").rstrip("/") in told
+    assert before & {each.pid for each in left_over(str(platform.state))} == before
+
+
+def test_servers_listen_on_loopback_only(platform: Platform) -> None:
+    for process in left_over(str(platform.state)):
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                assert connection.laddr.ip in ("127.0.0.1", "::1"), process.cmdline()
+
+
+def test_the_night_restored_what_is_a_scan(
+    restored: tuple[Path, dict[str, Any]], platform: Platform, posted: tuple[str, list[dict[str, Any]]]
+) -> None:
+    folder, state = restored
+    assert state["type"] == "FAILED", state
+    assert "1 quarantined" in state["message"], logs(platform)
+    assert "2 done" in state["message"]
+    for number in range(2):
+        Workspace.of(folder / "out" / f"scan{number}.ome.zarr").plan_of_run()
+        assert (folder / "out" / f"scan{number}.ome.zarr" / "zarr.json").is_file()
+    [told] = until(lambda: posted[1], 60, "somebody is told")
+    assert "1 quarantined" in told["text"]
+    assert platform.url("prefect").rstrip("/") in told["text"]
+
+
+def test_the_schedule_is_the_archives_own(restored: tuple[Path, dict[str, Any]], platform: Platform) -> None:
+    deployment = platform.ask("deployments/name/nightly/week")
+    [schedule] = deployment["schedules"]
+    assert schedule["schedule"] == {"cron": "30 21 * * *", "timezone": "Europe/Berlin", "day_or": True}
+    assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert deployment["global_concurrency_limit"]["limit"] == 1
+
+
+def test_mlflow_knows_the_night_and_its_scans(restored: tuple[Path, dict[str, Any]], platform: Platform) -> None:
+    from tasks.tracking import NIGHT, Tracker
+
+    tracker = Tracker(platform.url("mlflow").rstrip("/"))
+    found = tracker.client.search_experiments()
+    ids = {each.name: each.experiment_id for each in found}
+    [night] = tracker.client.search_runs([ids["ilcore-nights"]])
+    assert night.data.metrics["done"] == 2
+    assert night.data.metrics["quarantined"] == 1
+    scans = tracker.client.search_runs([ids["ilcore"]], f"tags.`{NIGHT}` = '{night.data.tags[NIGHT]}'")
+    assert len(scans) == 2
+    assert {run.data.tags["il.degraded"] for run in scans} == {"no"}
+    asked = tracker.views()
+    assert len(asked) == 8
+    assert all(address.startswith(platform.url("mlflow") + "#/experiments/") for address in asked.values())
+
+
+@needs_browser
+def test_the_pages_in_a_browser(restored: tuple[Path, dict[str, Any]], platform: Platform) -> None:
+    status = words_of(platform.url("status"))
+    assert "prefect-server" in status
+    assert "2 done" in status
+    assert "1 quarantined" in status
+    assert problems(platform.url("status"), platform.folder) == []
+    morning = platform.url("status", "mornings/week/last-night.html")
+    assert "alert(1)" in words_of(morning)
+    assert problems(morning, platform.folder) == []
+
+
+def test_pages_show_what_they_are_for_and_nothing_else(
+    restored: tuple[Path, dict[str, Any]], platform: Platform
+) -> None:
+    def code_of(path: str, **headers: str) -> int:
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(platform.url("status", path), headers=headers)
+            ) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return int(error.code)
+
+    with urllib.request.urlopen(platform.url("status", "mornings/week/last-night.html")) as answer:
+        page = answer.read().decode()
+    assert "<script" not in page
+    assert "file://" not in page
+    [first, *_] = [word.split('"')[0] for word in page.split('href="/reports/')[1:]]
+    assert code_of(f"reports/{first}") == 200
+    assert code_of("reports/etc/passwd") == 404
+    assert code_of("mornings/week/..%2F..%2Farchive.yaml") == 404
+    assert code_of("mornings/other/last-night.html") == 404
+    assert code_of("", Host="evil.example") == 403
+
+
+def test_a_server_that_dies_comes_back_with_what_it_knew(
+    restored: tuple[Path, dict[str, Any]], platform: Platform
+) -> None:
+    [first, *_] = [each for each in left_over(str(platform.state), "mlflow-server") if "mlflow" in each.cmdline()]
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: not platform.health()["mlflow-server"], 30, "it is seen to be gone")
+    until(lambda: all(platform.health().values()), 200, "it is back")
+    test_mlflow_knows_the_night_and_its_scans(restored, platform)
+
+
+def test_a_port_that_is_taken_is_told(platform: Platform, tmp_path: Path) -> None:
+    words = [word for name in NAMES for word in ("--port", f"{name}={platform.ports[name]}")]
+    code, _, trouble = Il(platform.bare)("up", "--folder", tmp_path / "other", *words)
+    assert code == 2
+    assert f"prefect={platform.ports['prefect']}" in trouble
+    assert not list(left_over(str(tmp_path / "other")))
+
+
+def test_down_leaves_nothing_but_the_folder(platform: Platform) -> None:
+    code, told, trouble = platform.down()
+    assert code == 0, trouble
+    assert told.strip() == "stopped"
+    assert [process.cmdline() for process in left_over(str(platform.state))] == []
+    code, told, _ = platform.down()
+    assert (code, told.strip()) == (0, "nothing was running")
+    assert (platform.state / "mlflow" / "mlflow.db").is_file()
+    assert (platform.state / "environment").stat().st_mode & 0o077 == 0
