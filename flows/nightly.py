@@ -25,6 +25,7 @@ from tasks.night import (
     close_night,
     ended,
     folder_for_plans,
+    learn_growth,
     learn_instrument,
     learn_pace,
     may_replace,
@@ -78,6 +79,7 @@ def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: 
         outcome = _restored(night, plan, tags_of(night, item, entry), cluster, folder, may_replace(item, plan))
         learn_pace(night, rung, time.monotonic() - began)
         learn_instrument(night, entry, plan)
+        learn_growth(night, rung, plan)
     except TerminationSignal:
         # Sent while Prefect was busy around a scan: it answers in its own way, and passes the signal on to us.
         outcome = stopped()

@@ -16,15 +16,18 @@ from ilcore.archives.agenda import RESUME, RETRY, Item, agenda
 from ilcore.archives.books import Books, Entry
 from ilcore.archives.discover import discover
 from ilcore.archives.drift import REMEMBERED, drift, seen_in
+from ilcore.archives.growth import growth_of
 from ilcore.archives.policy import Archive
-from ilcore.archives.spending import Rung, degraded, ladder_of, scaled, spend
+from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, scaled, spend
 from ilcore.grammar.errors import ILError
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.stages import made_by
+from ilcore.restoring.volume_model import LearntModel, budget_of, learnt_before
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.stores import Place
 from tasks.load import make_plan, plan_of
 from tasks.publish import Outcome
+from tasks.sheets import curves_of
 from tasks.stopping import Stopped
 from tasks.tracking import DEGRADED, EXPERIMENT, NIGHT, Sheet, Tracker, tracking_uri
 
@@ -95,7 +98,8 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
     left = night.seconds_left
     if left is None or made_by(Workspace.of(plan.target).target) == plan.fingerprint:
         return plan, Rung(0.0, 0.0)
-    ladder = ladder_of(plan, workers, slower=night.ratio)
+    growth = night.books.growth(f"{plan.method}-{plan.scope}", len(SHARES))
+    ladder = ladder_of(plan, workers, slower=night.ratio, growth=growth)
     night.ladders[item.scan.policy] = (ladder, item.scan.size)
     given = spend([ladder, *(_guessed(night, each) for each in later)], left)[0]
     # With no time for the least of it, it is begun all the same: what is done by the end is kept.
@@ -176,6 +180,21 @@ def begun(night: Night, item: Item, rung: Rung, plan: RestorationPlan | None = N
         earlier = night.books.history(item.scan.instrument)
         entry = replace(entry, drift=drift(earlier, seen_in(plan)))
     return night.books.note(entry)
+
+
+def learn_growth(night: Night, rung: Rung, plan: RestorationPlan) -> None:
+    """Remember what a quarter and a half of the steps brought to a scan that had all of them."""
+    workspace = Workspace.of(plan.target)
+    if rung.words or budget_of(plan.entry) == 0 or not workspace.record.exists():
+        return
+    try:
+        curves = curves_of(plan, workspace, learnt_before(workspace) or LearntModel(None))
+    except (ILError, OSError, KeyError, ValueError):
+        # Nothing was lost but a hint.
+        return
+    grown = growth_of(list(curves.values()), SHARES)
+    if grown is not None:
+        night.books.learn_growth(f"{plan.method}-{plan.scope}", grown, REMEMBERED)
 
 
 def learn_instrument(night: Night, entry: Entry, plan: RestorationPlan) -> None:

@@ -3,15 +3,17 @@
     BOOKS/scans/<key>.json      the standing of one scan
     BOOKS/nights/<night>.json   what one night did
     BOOKS/instruments/<key>.json   what was seen in the last scans of an instrument
+    BOOKS/growth/<method>.json     what shares of its steps brought to the last scans
 
 An entry is written before a scan is begun and when it ends, so that what a crash left can be told from what never was.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from statistics import median
 from typing import Any
 
 from ilcore.archives.discover import Scan
@@ -65,7 +67,7 @@ class Books:
     def of(cls, root: str) -> "Books":
         """Open the books at a path or URL, and make them where there are none."""
         place = place_of(root)
-        for name in ("scans", "nights", "instruments"):
+        for name in ("scans", "nights", "instruments", "growth"):
             make_folder(place / name)
         return cls(place)
 
@@ -112,10 +114,18 @@ class Books:
         write_text(self._instrument(entry.instrument), json.dumps(rows[-most:], indent=1))
 
     def _rows(self, instrument: str) -> list[dict[str, Any]]:
-        try:
-            return list(json.loads(self._instrument(instrument).read_text()))
-        except (FileNotFoundError, ValueError):
-            return []
+        return _list_in(self._instrument(instrument))
+
+    def growth(self, method: str, count: int) -> tuple[float, ...] | None:
+        """Return what shares of the steps of a method brought, the median of the last scans; None where unknown."""
+        rows = [row for row in _list_in(self.root / "growth" / f"{method}.json") if len(row) == count]
+        columns = zip(*rows, strict=True)
+        return tuple(float(median(column)) for column in columns) if rows else None
+
+    def learn_growth(self, method: str, growth: Sequence[float], most: int) -> None:
+        """Keep what shares of the steps of a method brought; of the last `most` scans."""
+        place = self.root / "growth" / f"{method}.json"
+        write_text(place, json.dumps([*_list_in(place), list(growth)][-most:]))
 
     def _instrument(self, instrument: str) -> Place:
         return self.root / "instruments" / f"{hashlib.sha256(instrument.encode()).hexdigest()[:32]}.json"
@@ -138,3 +148,10 @@ class Books:
 
     def _place(self, source: str) -> Place:
         return self.root / "scans" / f"{hashlib.sha256(source.encode()).hexdigest()[:32]}.json"
+
+
+def _list_in(place: Place) -> list[Any]:
+    try:
+        return list(json.loads(place.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return []

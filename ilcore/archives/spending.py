@@ -74,13 +74,16 @@ def _worth(ladder: Sequence[Rung], at: int) -> float:
     return math.inf if more <= 0 else (ladder[at + 1].gain - ladder[at].gain) / more
 
 
-def ladder_of(plan: RestorationPlan, workers: int, *, slower: float = 1.0) -> list[Rung]:
+def ladder_of(
+    plan: RestorationPlan, workers: int, *, slower: float = 1.0, growth: Sequence[float] | None = None
+) -> list[Rung]:
     """Return the ways to restore a scan, the cheapest first, with what a step costs measured here.
 
     Args:
         plan: As planned.
         workers: That share the work.
         slower: What such work took on earlier scans over what was expected.
+        growth: Which part of what all steps bring SHARES of them brought to earlier scans; assumed where not known.
     """
     work = work_of(plan, timed=True)
     whole = (work.seconds or 0.0) * slower / max(1, workers)
@@ -94,7 +97,7 @@ def ladder_of(plan: RestorationPlan, workers: int, *, slower: float = 1.0) -> li
     return [
         Rung(
             seconds=applied + (whole - applied) * share,
-            gain=work.voxels * (base + (1 - base) * _grown(share)),
+            gain=work.voxels * (base + (1 - base) * _grown(share, growth)),
             share=share,
             words="" if share == 1 else f"{_count(steps, share)} of {steps} steps" if share else "no steps of its own",
         )
@@ -102,7 +105,10 @@ def ladder_of(plan: RestorationPlan, workers: int, *, slower: float = 1.0) -> li
     ]
 
 
-def _grown(share: float) -> float:
+def _grown(share: float, growth: Sequence[float] | None) -> float:
+    if growth is not None:
+        known = dict(zip((0.0, *SHARES), (0.0, *growth), strict=True))
+        return known[share]
     return (1 - math.exp(-_SATURATION * share)) / (1 - math.exp(-_SATURATION))
 
 
