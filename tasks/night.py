@@ -11,6 +11,9 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.urls import url_for
 
 from ilcore.archives.agenda import RESUME, RETRY, Item, agenda
 from ilcore.archives.books import Books, Entry
@@ -252,6 +255,7 @@ def close_night(night: Night) -> dict[str, Any]:
     content: Mapping[str, Any] = {
         "night": night.name,
         "archive": night.archive.name,
+        "run": _page_of_run(),
         "seconds": time.monotonic() - night.began,
         "scans": len(night.items),
         "counts": counts,
@@ -264,6 +268,13 @@ def close_night(night: Night) -> dict[str, Any]:
     }
     night.books.write_night(night.name, content)
     return dict(content)
+
+
+def _page_of_run() -> str:
+    """Return where Prefect shows this night; empty where its pages end with the run."""
+    if flow_run.id is None or not PREFECT_API_URL.value():
+        return ""
+    return url_for("flow-run", obj_id=str(flow_run.id), url_type="ui") or ""
 
 
 def folder_for_plans() -> "tempfile.TemporaryDirectory[str]":

@@ -1,6 +1,7 @@
 """The morning page: what last night did, as one HTML file that needs nothing but a browser."""
 
 import base64
+import shlex
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -36,7 +37,9 @@ def morning_page(night: Mapping[str, Any], earlier: str | None) -> str:
         earlier: Name of the night before.
     """
     rows = [_row(entry, shows=number < _SHOWN) for number, entry in enumerate(night["done"])]
-    return _template().render(night=night, rows=rows, earlier=earlier)
+    page = str(night.get("run", ""))
+    run = page if urlsplit(page).scheme in ("http", "https") else ""
+    return _template().render(night=night, rows=rows, earlier=earlier, run=run)
 
 
 @cache
@@ -64,6 +67,7 @@ def _row(entry: Mapping[str, Any], *, shows: bool) -> dict[str, Any]:
         "run": "" if is_link else page.partition(" (")[0],
         "run_link": page if is_link else "",
         "before": before,
+        "shown": shlex.quote(entry["target"]),
         "after": after,
     }
 

@@ -226,6 +226,7 @@ def test_pages_show_what_they_are_for_and_nothing_else(
     with urllib.request.urlopen(platform.url("status", "mornings/week/last-night.html")) as answer:
         page = answer.read().decode()
     assert "<script" not in page
+    assert f'href="{platform.url("prefect", "runs/flow-run/")}' in page
     assert "file://" not in page
     [first, *_] = [word.split('"')[0] for word in page.split('href="/reports/')[1:]]
     assert code_of(f"reports/{first}") == 200
