@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import Region, blocks, region_of
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, configure
+from ilcore.networks.plain import Plain
 from ilcore.restoring.frames import Frame, frame_of, problem_of
 from ilcore.restoring.plan import Five, RestorationPlan
 from ilcore.restoring.workspace import Workspace
@@ -101,9 +103,8 @@ def start_of(plan: RestorationPlan, workspace: Workspace) -> tuple[Entry, Weight
     if plan.weights is None:
         return plan.entry, None
     kept = workspace.weights / ("start" + Path(plan.weights.path).suffix)
-    with at_hand(kept) as file:
-        network, weights = load_denoiser(file, plan.weights.sha256)
-    return configure(find(plan.method).with_network(network), plan.overrides), weights
+    network, weights = _start_held(kept, plan.weights.sha256, _stamp(kept))
+    return configure(find(plan.method).with_network(network), plan.overrides), _copied(weights)
 
 
 def model_path(workspace: Workspace) -> Place:
@@ -154,8 +155,34 @@ def learnt_weights(workspace: Workspace, model: LearntModel) -> Weights:
     Raises:
         BadWeights: When they are not the ones that were.
     """
-    with at_hand(model_path(workspace)) as file:
-        return load_weights(file, model.sha256)
+    place = model_path(workspace)
+    # Without a hash only the file itself is to be believed.
+    return _copied(_model_held(place, model.sha256, _stamp(place) if model.sha256 else object()))
+
+
+# A worker does thousands of units with the same weights: it fetches and checks them once.
+@lru_cache(maxsize=2)
+def _start_held(place: Place, sha256: str, _stamp: object) -> tuple[Plain, Weights]:
+    with at_hand(place) as file:
+        return load_denoiser(file, sha256)
+
+
+@lru_cache(maxsize=2)
+def _model_held(place: Place, sha256: str | None, _stamp: object) -> Weights:
+    with at_hand(place) as file:
+        return load_weights(file, sha256)
+
+
+def _copied(weights: Weights) -> Weights:
+    return {name: value.clone() for name, value in weights.items()}
+
+
+def _stamp(place: Place) -> object:
+    """Return what changes when a file on a disk does; in a store the hash alone tells."""
+    if not isinstance(place, Path) or not place.is_file():
+        return None
+    at = place.stat()
+    return at.st_mtime_ns, at.st_size, at.st_ino
 
 
 def _learn(plan: RestorationPlan, entry: Entry, start: Weights | None, place: Place, device: str) -> LearntModel:
