@@ -72,7 +72,7 @@ def interrupted(plan: RestorationPlan, units: int, monkeypatch: pytest.MonkeyPat
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "judge", lambda _: QAReport(()))
+    monkeypatch.setattr(stages, "judge", lambda *_: QAReport(()))
 
 
 def test_a_finished_run_is_not_done_again(tmp_path, restored):
