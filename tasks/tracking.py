@@ -138,10 +138,17 @@ class Tracker:
             run = self.client.create_run(
                 self._experiments[EXPERIMENT], run_name=volume.name, tags={**tags, "il.source_digest": volume.digest}
             )
-            self.client.log_inputs(run.info.run_id, [_dataset(volume)])
+            self._log_input(str(run.info.run_id), volume)
             self.client.log_text(run.info.run_id, environment_lock(), "config/environment.txt")
             self.note(run.info.run_id, sheet)
             return str(run.info.run_id)
+
+    def _log_input(self, run_id: str, volume: VolumeRun) -> None:
+        try:
+            self.client.log_inputs(run_id, [_dataset(volume)])
+        except MlflowException:
+            # Another flow made the record of the same source at the same moment: now it is there.
+            self.client.log_inputs(run_id, [_dataset(volume)])
 
     def last(self, volume: VolumeRun) -> str | None:
         """Return the id of the newest run of this very plan and target; None where there is none."""
