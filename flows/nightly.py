@@ -36,7 +36,7 @@ from tasks.night import (
     track_night,
 )  # fmt: skip
 from tasks.pausing import pausable
-from tasks.stopping import gracefully, is_asked, stopped, until
+from tasks.stopping import ask, gracefully, is_asked, stopped, until
 
 
 @flow(name="nightly")
@@ -81,7 +81,8 @@ def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: 
         learn_instrument(night, entry, plan)
         learn_growth(night, rung, plan)
     except TerminationSignal:
-        # Sent while Prefect was busy around a scan: it answers in its own way, and passes the signal on to us.
+        # Sent while Prefect was busy around a scan: it answers in its own way, and may not pass the signal on to us.
+        ask()
         outcome = stopped()
     except Exception as error:
         # One bad scan must not cost the others their night.

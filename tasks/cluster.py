@@ -7,6 +7,7 @@ Prefect stays off the workers; only plans, numbers of work units and small repor
 
 import logging
 import os
+import time
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ Work: TypeAlias = "Future[Any]"
 
 #: Futures in flight for each worker: one at work, one on its way, one spare.
 IN_FLIGHT = 3
+#: Seconds between two looks at how many workers there are.
+LOOK_EVERY = 5.0
 #: How often a work unit is tried again when its store times out. Lost workers are Dask's own business.
 RETRIES = 2
 
@@ -66,12 +69,11 @@ class Resources:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers that restore units, seen from the driver; `most` is how many there may be one day."""
+    """Workers that restore units, seen from the driver."""
 
     client: Client
     device: str
     gpus: bool
-    most: int = 1
 
     @property
     def address(self) -> str:
@@ -97,13 +99,17 @@ class Cluster:
         waiting, flying = iter(items), set[Work]()
         landed = as_completed(loop=self.client.loop)
         try:
-            self._launch(function, islice(waiting, IN_FLIGHT * max(self.most, self.workers)), flying, landed)
+            window, look = self._window(), time.monotonic() + LOOK_EVERY
+            self._launch(function, islice(waiting, window), flying, landed)
             for future in landed:
+                if time.monotonic() > look:
+                    # A cluster that adapts has other workers by now.
+                    window, look = self._window(), time.monotonic() + LOOK_EVERY
                 report = _result(future)
                 flying.discard(future)
                 future.release()
                 if not is_asked():
-                    self._launch(function, islice(waiting, 1), flying, landed)
+                    self._launch(function, islice(waiting, max(0, window - len(flying))), flying, landed)
                 yield report
             if is_asked():
                 raise stopped()
@@ -111,6 +117,9 @@ class Cluster:
             # Whoever stops early must not leave work behind on a shared scheduler.
             if flying:
                 self.client.cancel(list(flying), force=True)
+
+    def _window(self) -> int:
+        return IN_FLIGHT * max(1, self.workers)
 
     def alone(self, function: Callable[[Item], Report], item: Item) -> Report:
         """Run one thing on one worker, so that the driver stays small and off the GPU."""
@@ -137,7 +146,7 @@ def open_cluster(resources: Resources) -> Iterator[Cluster]:
         with started(told) as own, Client(own, set_as_default=False) as client:
             # Without any there is no telling whether they have GPUs.
             await_worker(client, told)
-            yield _seen(client, resources, told.maximum)
+            yield _seen(client, resources)
         return
     if address:
         with _joined(address) as client:
@@ -167,10 +176,10 @@ def _is_file(address: str) -> bool:
     return address.endswith((".yaml", ".yml"))
 
 
-def _seen(client: Client, resources: Resources, most: int = 1) -> Cluster:
+def _seen(client: Client, resources: Resources) -> Cluster:
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     promised = any("GPU" in worker.get("resources", {}) for worker in workers)
-    return Cluster(client, resources.device, promised and resources.device != "cpu", most)
+    return Cluster(client, resources.device, promised and resources.device != "cpu")
 
 
 def _local(resources: Resources) -> LocalCluster:
@@ -196,8 +205,12 @@ def _joined(address: str) -> Iterator[Client]:
     except (OSError, ValueError) as error:
         raise BadInput(f"scheduler must be running, got no answer from {address}: {error}; start it first") from error
     with client:
-        if not client.scheduler_info(n_workers=-1)["workers"]:
-            raise BadInput(f"scheduler {address} must have workers, got none; start some with: dask worker {address}")
+        try:
+            # In a cluster that adapts, the last one may just be followed by the next.
+            client.wait_for_workers(1, timeout=30)
+        except TimeoutError as error:
+            told = f"scheduler {address} must have workers, got none; start some with: dask worker {address}"
+            raise BadInput(told) from error
         yield client
 
 

@@ -2,13 +2,12 @@
 
 kind: slurm                 # slurm, pbs, ssh, kubernetes, cuda
 maximum: 16                 # workers at most; as many as there is work for
-minimum: 0                  # that stay
+minimum: 1                  # that stay
 options: {queue: gpu, cores: 1, memory: 16GB, walltime: "02:00:00", job_extra_directives: ["--gres=gpu:1"]}
 
 `options` go to the cluster's own class as they are; its documentation tells them.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -44,7 +43,7 @@ class ClusterFile(BaseModel):
 
     kind: Literal["slurm", "pbs", "ssh", "kubernetes", "cuda"]
     options: dict[str, Any] = {}
-    minimum: Annotated[int, Field(ge=0)] = 0
+    minimum: Annotated[int, Field(ge=1)] = 1
     maximum: Annotated[int, Field(ge=1)] = 4
     patience_minutes: Annotated[float, Field(gt=0)] = 60.0
 
@@ -91,8 +90,7 @@ def await_worker(client: Any, told: ClusterFile) -> None:
         ILError: When nobody came.
     """
     try:
-        # Workers come with the work: asked for none, a cluster that adapts starts none.
-        client.submit(os.getpid, pure=False).result(timeout=60 * told.patience_minutes)
+        client.wait_for_workers(1, timeout=60 * told.patience_minutes)
     except TimeoutError as error:
         raise ILError(
             f"a worker must come within {told.patience_minutes:g} minutes, got none from {told.kind}; look at its "

@@ -44,6 +44,11 @@ def is_asked() -> bool:
     return is_ending() or any(question() for question in _questions)
 
 
+def ask() -> None:
+    """Let the run stop as if SIGTERM had come."""
+    _asked.set()
+
+
 def is_ending() -> bool:
     """Tell whether the run was told to stop or its time is over, without waiting for anything."""
     return _asked.is_set() or is_late()

@@ -19,7 +19,7 @@ from ilcore.restoring.alone import carry_out
 from ilcore.restoring.work import work_of
 from tasks import night as night_module
 from tasks.morning import LAST, write_morning_page
-from tasks.night import Night, begun, close_night, ended, learn_pace, may_replace, plan_scan
+from tasks.night import Night, begun, close_night, ended, learn_growth, learn_pace, may_replace, plan_scan
 from tasks.publish import Outcome
 from tasks.stopping import OutOfTime
 from tests.scenes import noisy, scene
@@ -134,3 +134,14 @@ def test_the_books_and_the_page_tell_of_the_night(night):
     assert "garbage &lt;b&gt;" in text
     if report.verdict != "fail":
         assert text.count("data:image/png") == 2
+
+
+def test_a_scan_that_had_all_steps_teaches_what_they_bring(night):
+    plan, rung = planned(night, None)
+    carry_out(plan)
+    learn_growth(night, replace(rung, words="100 of 400 steps"), plan)
+    assert night.books.growth("zs_n2n-tile", len(spending.SHARES)) is None
+    learn_growth(night, rung, plan)
+    grown = night.books.growth("zs_n2n-tile", len(spending.SHARES))
+    assert grown is not None
+    assert 0 < grown[0] <= grown[1] <= grown[2] <= 1

@@ -3,12 +3,15 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows.options import gate
 from ilcore.archives.policy import read_archive
 from ilcore.grammar.errors import BadInput
 from ilcore.qa.verdict import judge
+from ilcore.restoring.alone import carry_out
+from tests.standins import planned
 
 
 def test_a_stricter_range_refuses() -> None:
@@ -70,3 +73,14 @@ def test_an_archive_has_its_own(tmp_path: Path) -> None:
 def test_an_archive_that_asks_for_nonsense_is_told(tmp_path: Path, limits: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         read_archive(archive(tmp_path, limits))
+
+
+def test_a_run_is_held_to_the_gate_of_its_plan_and_only_judged_again(tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.random.default_rng(0).normal(size=(64, 64)))
+    plan = planned(tmp_path / "scan.npy", tmp_path / "out.ome.zarr", "nlm", axes="yx", gate={"brightness": (5.0, 6.0)})
+    assert carry_out(plan).verdict == "fail"
+    assert not Path(plan.target).exists()
+    again = plan.model_copy(update={"gate": {}})
+    assert again.fingerprint == plan.fingerprint
+    assert carry_out(again).verdict != "fail"
+    assert Path(plan.target).exists()
