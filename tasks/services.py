@@ -3,9 +3,10 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ilcore.grammar.errors import BadInput
 
@@ -24,7 +25,7 @@ class Service:
     Args:
         command: Program and arguments.
         health: Address that answers with 200 when it is well; None where running is all that can be told.
-        counts: Key of a number in the JSON of that answer that must not be 0.
+        enough: What the JSON of that answer must satisfy too.
         page: Where people look at it.
         patience: Seconds that it may take to end in good order.
         priority: Smaller is started earlier and stopped later.
@@ -34,7 +35,7 @@ class Service:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     health: str | None = None
-    counts: str | None = None
+    enough: Callable[[Any], bool] | None = None
     page: str | None = None
     patience: int = 30
     priority: int = 10
@@ -142,7 +143,8 @@ def _workers(platform: Platform) -> Service:
             "--local-directory", str(platform.folder / "dask"),
         ),
         environment={"OMP_NUM_THREADS": "1", "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "spawn"},
-        health=f"{platform.address('dashboard')}/json/counts.json", counts="workers", priority=3,
+        health=f"{platform.address('dashboard')}/json/counts.json", enough=lambda told: bool(told["workers"] > 0),
+        priority=3,
     )  # fmt: skip
 
 
@@ -151,6 +153,9 @@ def _worker(platform: Platform) -> Service:
         name="prefect-worker",
         command=_python("prefect", "worker", "start", "--pool", POOL, "--type", "process"),
         environment={"PREFECT_HOME": str(platform.folder / "prefect-worker"), **platform.environment},
+        # The pool is made by its first worker, and ready once that answers.
+        health=f"{platform.address('prefect')}/api/work_pools/{POOL}",
+        enough=lambda told: bool(told["status"] != "NOT_READY"),
         # A run at work is given the time to finish the tiles it is at.
         patience=90, priority=4,
     )  # fmt: skip

@@ -133,7 +133,7 @@ def _answers(service: Service) -> bool:
         return True
     try:
         with urllib.request.urlopen(service.health, timeout=5) as answer:
-            return service.counts is None or json.load(answer)[service.counts] > 0
+            return service.enough is None or service.enough(json.load(answer))
     except (OSError, ValueError, KeyError):
         return False
 

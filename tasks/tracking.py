@@ -13,12 +13,12 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeGuard
+from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from filelock import FileLock
@@ -26,6 +26,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from sqlalchemy.exc import SQLAlchemyError
 
 from ilcore.adapting.weights import sha256_of
@@ -119,12 +120,12 @@ class Tracker:
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, made on first use with its artifacts beside a local database."""
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
         database = _sqlite_file(self.uri)
         artifacts = None if database is None else (database.parent / "mlruns").as_uri()
-        return str(self.client.create_experiment(name, artifact_location=artifacts))
+        if self.client.get_experiment_by_name(name) is None:
+            _unless_another(lambda: self.client.create_experiment(name, artifact_location=artifacts))
+        found: Any = self.client.get_experiment_by_name(name)
+        return str(found.experiment_id)
 
     def begin(self, volume: VolumeRun, sheet: Sheet) -> str:
         """Start the run of a volume, or take up the unfinished one, and return its id."""
@@ -234,7 +235,7 @@ class Tracker:
             sheet = Sheet(metrics=metrics or {}, tags={"sha256": digest}, files={path: "weights"})
             run_id = self.keep(f"{EXPERIMENT}-pretrain", f"{name}-{digest[:8]}", sheet)
             if not any(model.name == name for model in self.client.search_registered_models()):
-                self.client.create_registered_model(name)
+                _unless_another(lambda: self.client.create_registered_model(name))
             source = f"{self.client.get_run(run_id).info.artifact_uri}/weights/{path.name}"
             version = self.client.create_model_version(name, source, run_id, tags={"sha256": digest}).version
             self.client.set_registered_model_alias(name, alias, str(version))
@@ -346,6 +347,15 @@ def _first_touch(uri: str) -> Iterator[None]:
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock", timeout=300):
         yield
+
+
+def _unless_another(make: Callable[[], object]) -> None:
+    """Make something that another process may have made since we looked."""
+    try:
+        make()
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from ilcore.grammar.errors import BadWeights, ILError
 from tasks.tracking import CHAMPION, DENOISER, Sheet, Tracker, VolumeRun, tracking_uri
@@ -94,6 +95,13 @@ def test_a_database_touched_by_three_processes_at_once_is_whole(tmp_path: Path) 
     with sqlite3.connect(tmp_path / "mlruns.db") as database:
         names = [row[0] for row in database.execute("select name from experiments")]
     assert "ilcore" in names
+
+
+def test_what_another_flow_made_since_we_looked_is_taken(store: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([None])
+    known = MlflowClient.get_experiment_by_name
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda self, name: next(looks, known(self, name)))
+    assert Tracker(store.uri).experiment("ilcore") == store.experiment("ilcore")
 
 
 def test_a_store_that_cannot_be_is_explained(tmp_path: Path) -> None:
