@@ -19,7 +19,7 @@ def assemble(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> i
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     todo, clipped = ledger.open_blocks(), 0
     with Progress.of("assemble", len(todo), "blocks") as progress, ledger.book() as book:
-        for report in cluster.spread(partial(assemble_block, plan, workspace), todo):
+        for report in cluster.spread(partial(assemble_block, plan, workspace), todo, anywhere=True):
             workspace.check_lock()
             book.add(report)
             clipped += report.clipped

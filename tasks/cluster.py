@@ -85,22 +85,27 @@ class Cluster:
         """Return how many workers are there now."""
         return len(self.client.scheduler_info(n_workers=-1)["workers"])
 
-    def spread(self, function: Callable[[Item], Report], items: Iterable[Item]) -> Iterator[Report]:
+    def spread(
+        self, function: Callable[[Item], Report], items: Iterable[Item], *, anywhere: bool = False
+    ) -> Iterator[Report]:
         """Yield what `function` returns for each item, in the order of completion.
 
         Args:
             function: Runs on a worker; must be safe to run again, for a worker may die after its work.
             items: Read lazily; never more than a few for each worker are in flight.
+            anywhere: It moves voxels and no more, so that workers without a GPU take part. What restores runs on one
+                kind of device in a run: the last bits depend on it.
 
         Raises:
             ILError: What the function raised, or that a unit killed its workers.
             Stopped: When the run was asked to stop, or its time is over; what was in flight is done then.
         """
         waiting, flying = iter(items), set[Work]()
+        resources = {"GPU": 1} if self.gpus and not anywhere else None
         landed = as_completed(loop=self.client.loop)
         try:
             window, look = self._window(), time.monotonic() + LOOK_EVERY
-            self._launch(function, islice(waiting, window), flying, landed)
+            self._launch(function, islice(waiting, window), flying, landed, resources)
             for future in landed:
                 if time.monotonic() > look:
                     # A cluster that adapts has other workers by now.
@@ -109,7 +114,8 @@ class Cluster:
                 flying.discard(future)
                 future.release()
                 if not is_asked():
-                    self._launch(function, islice(waiting, max(0, window - len(flying))), flying, landed)
+                    more = islice(waiting, max(0, window - len(flying)))
+                    self._launch(function, more, flying, landed, resources)
                 yield report
             if is_asked():
                 raise stopped()
@@ -126,9 +132,13 @@ class Cluster:
         return next(iter(self.spread(function, [item])))
 
     def _launch(
-        self, function: Callable[[Item], Report], items: Iterable[Item], flying: set[Work], landed: as_completed
+        self,
+        function: Callable[[Item], Report],
+        items: Iterable[Item],
+        flying: set[Work],
+        landed: as_completed,
+        resources: dict[str, int] | None,
     ) -> None:
-        resources = {"GPU": 1} if self.gpus else None
         for item in items:
             # pure=False: the same unit asked twice is done twice, never answered from a forgotten result.
             future = self.client.submit(_guarded, function, item, pure=False, retries=RETRIES, resources=resources)

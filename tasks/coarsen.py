@@ -19,5 +19,5 @@ def coarsen(plan: RestorationPlan, workspace: Workspace, cluster: Cluster, repor
     for rung in coarser_levels(plan, workspace.staging):
         count = rung.create()
         with Progress.of(f"coarsen {rung.level.path}", count, "blocks") as progress:
-            for _ in cluster.spread(rung.write, range(count)):
+            for _ in cluster.spread(rung.write, range(count), anywhere=True):
                 progress.step()

@@ -27,7 +27,7 @@ def judge(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> QARe
     """Measure the seams of every tile, and return all findings with their verdict."""
     grid = plan.tile_grid
     with Progress.of("judge", math.prod(grid.unit_shape), "units") as progress:
-        for _ in cluster.spread(partial(measure_seams, plan, workspace), grid.units()):
+        for _ in cluster.spread(partial(measure_seams, plan, workspace), grid.units(), anywhere=True):
             progress.step()
     return verdict_of(plan, workspace)
 

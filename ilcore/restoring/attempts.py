@@ -3,6 +3,7 @@
 tile ─> volume ─> pretrained ─> classical ─> raw
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +36,10 @@ from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import Tile
 from ilcore.volumes.stores import Place
 from ilcore.volumes.volume import Volume
+
+_logger = logging.getLogger(__name__)
+#: How many tiles of a shape a device of this process holds together, learnt from where its memory ran out.
+_HOLDS: dict[tuple[str, Entry, tuple[int, ...]], int] = {}
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
     """Restore tiles of one size, in halves where the device cannot hold them all."""
+    kind = (bench.device, bench.entry, frames[0].raw.shape)
+    most = _HOLDS.get(kind, len(tiles))
+    if most < len(tiles):
+        parts = [slice(start, start + most) for start in range(0, len(tiles), most)]
+        return [each for part in parts for each in _together(bench, tiles[part], frames[part])]
     try:
         return _by_method(bench, tiles, frames)
     except (RuntimeError, MemoryError) as error:
@@ -140,8 +150,9 @@ def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> l
     torch.cuda.empty_cache()
     if len(tiles) == 1:
         return [Attempt("tile", frames[0].seen, "memory")]
-    half = len(tiles) // 2
-    return _together(bench, tiles[:half], frames[:half]) + _together(bench, tiles[half:], frames[half:])
+    _HOLDS[kind] = (len(tiles) + 1) // 2
+    _logger.warning("%s cannot hold %d tiles together; %d from now on", bench.device, len(tiles), _HOLDS[kind])
+    return _together(bench, tiles, frames)
 
 
 def _by_method(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:

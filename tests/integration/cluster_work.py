@@ -33,6 +33,6 @@ def flaky(folder: str) -> str:
     return "done"
 
 
-def where_slowly(_: int) -> int:
-    time.sleep(0.2)
+def where(seconds: float) -> int:
+    time.sleep(seconds)
     return os.getpid()

@@ -4,13 +4,15 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from distributed import Nanny, Scheduler, SpecCluster
 
 from ilcore.grammar.errors import BadInput, BadWeights
 from tasks.cluster import Cluster, Resources, default_workers, open_cluster
 from tasks.stopping import OutOfTime, is_asked, is_late, until
-from tests.integration.cluster_work import flaky, note, refuse, threads
+from tests.integration.cluster_work import flaky, note, refuse, threads, where
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,19 @@ def test_an_error_of_ours_is_not_tried_again(cluster: Cluster, tmp_path: Path) -
 
 def test_a_store_that_times_out_is_tried_again(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.alone(flaky, str(tmp_path)) == "done"
+
+
+def test_what_restores_runs_on_one_kind_of_device_and_what_moves_voxels_anywhere() -> None:
+    nanny: dict[str, Any] = {"cls": Nanny, "options": {"nthreads": 1, "dashboard_address": "127.0.0.1:0"}}
+    gpu = {**nanny, "options": {**nanny["options"], "resources": {"GPU": 1}}}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
+    with (
+        SpecCluster(scheduler=scheduler, workers={"gpu": gpu, "cpu": nanny}, silence_logs=50) as mixed,
+        open_cluster(Resources(scheduler=mixed.scheduler_address)) as cluster,
+    ):
+        mixed.wait_for_workers(2)
+        assert len(set(cluster.spread(where, [0.2] * 12))) == 1
+        assert len(set(cluster.spread(where, [0.2] * 12, anywhere=True))) == 2
 
 
 def test_workers_compute_on_one_thread(cluster: Cluster) -> None:

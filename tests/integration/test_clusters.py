@@ -1,4 +1,4 @@
-"""Clusters that a run starts by a file: SLURM's real job script, in a queue of this machine's own."""
+"""Clusters that a run starts by a file: real job scripts of SLURM and PBS, in a queue of this machine's own."""
 
 import os
 import signal
@@ -14,19 +14,19 @@ import yaml
 from ilcore.grammar.errors import BadInput, ILError
 from tasks.cluster import Resources, open_cluster
 from tasks.clusters import read_cluster
-from tests.integration.cluster_work import where_slowly
+from tests.integration.cluster_work import where
 
-#: What stands in for SLURM's own commands: the job script that dask-jobqueue writes runs here, at once.
-SBATCH = """#!{python}
+#: What stands in for a queue's own commands: the job script that dask-jobqueue writes runs here, at once.
+SUBMIT = """#!{python}
 import subprocess, sys
 log = open("{log}", "a")
 job = subprocess.Popen(["bash", sys.argv[-1]], start_new_session=True, stdout=log, stderr=log)
 open("{log}.ids", "a").write(f"{{job.pid}}\\n")
-print("Submitted batch job", job.pid)
+print({answer})
 """
-SCANCEL = """#!{python}
+CANCEL = """#!{python}
 import os, signal, sys
-job = sys.argv[-1]
+job = sys.argv[-1].split(".")[0]
 # Nothing but what was started here is ever ended.
 if os.path.exists("{log}.ids") and job in open("{log}.ids").read().split():
     try:
@@ -34,24 +34,29 @@ if os.path.exists("{log}.ids") and job in open("{log}.ids").read().split():
     except ProcessLookupError:
         pass
 """
+#: Of each queue: its command to submit, what that prints, and its command to cancel.
+QUEUES = {
+    "slurm": ("sbatch", '"Submitted batch job", job.pid', "scancel"),
+    "pbs": ("qsub", 'f"{job.pid}.head"', "qdel"),
+}
 
 
-@pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cluster file for a SLURM whose only machine is this one."""
-    commands = tmp_path / "bin"
+@pytest.fixture(params=QUEUES)
+def queue(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cluster file for a queue whose only machine is this one."""
+    commands, (submit, answer, cancel) = tmp_path / "bin", QUEUES[request.param]
     commands.mkdir()
-    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+    for name, text in ((submit, SUBMIT), (cancel, CANCEL)):
         script = commands / name
-        script.write_text(text.format(python=sys.executable, log=tmp_path / "jobs.log"))
+        script.write_text(text.format(python=sys.executable, log=tmp_path / "jobs.log", answer=answer))
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     return cluster_file(
-        tmp_path, kind="slurm", maximum=2, patience_minutes=2,
+        tmp_path, kind=request.param, maximum=2, patience_minutes=2,
         options={
             "cores": 1, "processes": 1, "memory": "1GB", "queue": "night", "walltime": "00:10:00",
-            "python": sys.executable, "job_extra_directives": ["--gres=gpu:1"], "log_directory": str(tmp_path),
+            "python": sys.executable, "job_extra_directives": ["--comment=none"], "log_directory": str(tmp_path),
             "local_directory": str(tmp_path), "job_script_prologue": ["export OMP_NUM_THREADS=1"],
             "scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
         },
@@ -79,7 +84,7 @@ def jobs(folder: Path) -> list[psutil.Process]:
 def test_a_queue_gives_workers_loses_one_and_is_left_empty(queue: Path, tmp_path: Path) -> None:
     with open_cluster(Resources(scheduler=str(queue), device="cpu")) as cluster:
         done = []
-        for pid in cluster.spread(where_slowly, range(80)):
+        for pid in cluster.spread(where, [0.2] * 80):
             done.append(pid)
             if len(done) == 10:
                 # One job ends as if its machine had died.
@@ -92,6 +97,16 @@ def test_a_queue_gives_workers_loses_one_and_is_left_empty(queue: Path, tmp_path
     assert jobs(tmp_path) == [], (tmp_path / "jobs.log").read_text()[-2000:]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("queue", ["slurm"], indirect=True)
+def test_a_queue_gives_more_workers_where_there_is_more_work(queue: Path) -> None:
+    with open_cluster(Resources(scheduler=str(queue), device="cpu")) as cluster:
+        assert cluster.workers == 1
+        assert len(set(cluster.spread(where, [4.0] * 12))) == 2
+
+
+@pytest.mark.parametrize("queue", ["slurm"], indirect=True)
 def test_a_queue_that_gives_nobody_is_not_waited_for_all_night(queue: Path, tmp_path: Path) -> None:
     (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 999999999\n")
     told = yaml.safe_load(queue.read_text()) | {"patience_minutes": 0.05}
