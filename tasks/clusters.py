@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from dask import config as dask_config
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ilcore.grammar.errors import BadInput, ILError
@@ -74,8 +75,10 @@ def started(told: ClusterFile) -> Iterator[Any]:
     """Start a cluster that grows with the work, and end it with the block."""
     make = _class_of(told.kind)
     try:
-        cluster = make(**told.options)
-    except (TypeError, ValueError, OSError, RuntimeError) as error:
+        # Over SSH a server is known to be there by what it logs, and takes over what is set here.
+        with dask_config.set({"logging.distributed": "info"} if told.kind == "ssh" else {}):
+            cluster = make(**told.options)
+    except Exception as error:  # each kind has libraries of its own, with errors of their own
         raise BadInput(f"a cluster of kind {told.kind} must start, got {type(error).__name__}: {error}") from error
     with cluster:
         if told.kind not in _FIXED:

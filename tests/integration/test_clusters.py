@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import asyncssh
 import psutil
 import pytest
 import yaml
@@ -15,6 +16,8 @@ from ilcore.grammar.errors import BadInput, ILError
 from tasks.cluster import Resources, open_cluster
 from tasks.clusters import read_cluster
 from tests.integration.cluster_work import where
+from tests.servers import until
+from tests.sshd import SSHServer
 
 #: What stands in for a queue's own commands: the job script that dask-jobqueue writes runs here, at once.
 SUBMIT = """#!{python}
@@ -69,6 +72,18 @@ def cluster_file(folder: Path, **content: object) -> Path:
     return path
 
 
+def over_ssh(folder: Path, server: SSHServer, key: Path) -> Path:
+    return cluster_file(
+        folder, kind="ssh",
+        options={
+            "hosts": ["127.0.0.1"] * 3, "remote_python": sys.executable,
+            "connect_options": {"port": server.port, "known_hosts": None, "client_keys": [str(key)]},
+            "scheduler_options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"},
+            "worker_options": {"nthreads": 1, "dashboard_address": "127.0.0.1:0"},
+        },
+    )  # fmt: skip
+
+
 def jobs(folder: Path) -> list[psutil.Process]:
     """Return the workers that run for a queue."""
     found = []
@@ -95,6 +110,25 @@ def test_a_queue_gives_workers_loses_one_and_is_left_empty(queue: Path, tmp_path
     while jobs(tmp_path) and time.monotonic() < end:
         time.sleep(0.5)
     assert jobs(tmp_path) == [], (tmp_path / "jobs.log").read_text()[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_machines_reached_by_ssh_work_and_are_left_empty(tmp_path: Path) -> None:
+    with SSHServer(tmp_path, {"PYTHONPATH": str(Path(__file__).parents[2])}) as server:
+        file = over_ssh(tmp_path, server, server.key)
+        with open_cluster(Resources(scheduler=str(file), device="cpu")) as cluster:
+            assert len(server.running) == 3, "a scheduler and two workers"
+            assert len(set(cluster.spread(where, [0.2] * 40))) == 2
+        until(lambda: not server.running, 30, "all that was started over SSH has ended")
+
+
+def test_a_machine_that_lets_nobody_in_is_told(tmp_path: Path) -> None:
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(tmp_path / "stranger")
+    with SSHServer(tmp_path, {}) as server:
+        file = over_ssh(tmp_path, server, tmp_path / "stranger")
+        with pytest.raises(BadInput, match="kind ssh must start, got"), open_cluster(Resources(scheduler=str(file))):
+            raise AssertionError("nobody was let in")
 
 
 @pytest.mark.slow

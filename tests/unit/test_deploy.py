@@ -1,23 +1,38 @@
 """What is deployed is sound by its own schemas, and keeps to the rules: no root, no secrets, limits, loopback."""
 
+import asyncio
 import importlib
+import inspect
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
+from uuid import uuid4
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from dask_kubernetes.operator import KubeCluster
+from prefect.client.schemas.objects import FlowRun
+from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
+
+from tasks.clusters import read_cluster
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BASE = DEPLOY / "kubernetes" / "base"
 #: The oldest Kubernetes that is still given repairs, and the newest whose schemas are at hand.
 VERSIONS = ("1.34", kubernetes_validate.latest_version())
-#: What a kustomization is, is no resource of a cluster: `kubectl kustomize` judges it.
-FILES = sorted(path for path in DEPLOY.glob("kubernetes/*/*.yaml") if path.name != "kustomization.yaml")
+OVERLAYS = ("base", "gpu", "jobs", "operator")
+#: What a kustomization is, is no resource of a cluster: `kubectl kustomize` judges it. A cluster file is ours.
+FILES = sorted(
+    path for path in DEPLOY.glob("kubernetes/*/*.yaml") if path.name not in ("kustomization.yaml", "cluster.yaml")
+)
 
 
 def documents(path: Path) -> Iterator[dict[str, Any]]:
@@ -63,7 +78,7 @@ def test_every_server_of_the_compose_file_has_limits_and_tells_how_it_is(compose
 def test_manifests_are_sound(path: Path, version: str) -> None:
     for each in documents(path):
         # A patch names what it changes and no more.
-        if path.parent.name == "base":
+        if path.name != "worker.yaml":
             kubernetes_validate.validate(each, version, strict=True)
         else:
             assert {"apiVersion", "kind", "metadata", "spec"} <= set(each)
@@ -76,23 +91,72 @@ def test_a_manifest_with_a_mistake_is_noticed() -> None:
         kubernetes_validate.validate(deployment, VERSIONS[0], strict=True)
 
 
+def check_pod(pod: dict[str, Any], name: str) -> None:
+    """Hold a pod against the rules: nobody, nothing to write on, limits, no token."""
+    assert pod["securityContext"]["runAsNonRoot"] is True, name
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+    assert pod["automountServiceAccountToken"] is False, name
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        }, name  # fmt: skip
+        assert {"cpu", "memory"} <= set(container["resources"]["limits"]), name
+
+
 def test_pods_run_as_nobody_with_limits_and_probes() -> None:
     assert len(deployments()) == 5
     for each in deployments():
         pod, name = each["spec"]["template"]["spec"], each["metadata"]["name"]
-        assert pod["securityContext"]["runAsNonRoot"] is True, name
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert pod["automountServiceAccountToken"] is False, name
+        check_pod(pod, name)
+        assert each["spec"]["template"]["metadata"]["labels"]["il-network"] == "member", name
         for container in pod["containers"]:
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-            }, name  # fmt: skip
-            assert {"cpu", "memory"} <= set(container["resources"]["limits"]), name
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), name
 
 
+def test_a_night_is_a_job_as_the_work_pools_worker_makes_it() -> None:
+    template = json.loads((DEPLOY / "kubernetes" / "jobs" / "job.json").read_text())
+    # There is nothing in it that a server must be asked for: without a client, one would be started.
+    made = asyncio.run(
+        KubernetesWorkerJobConfiguration.from_template_and_values(template, {"memory": "9Gi"}, client=Mock())
+    )
+    made.prepare_for_flow_run(FlowRun(flow_id=uuid4(), name="quiet-owl"))
+    job = made.job_manifest
+    # Prefect insists on these two where Kubernetes drops them.
+    assert [job["spec"]["template"]["spec"].pop(name) for name in ("parallelism", "completions")] == [1, 1]
+    kubernetes_validate.validate(job, VERSIONS[0], strict=True)
+    pod = job["spec"]["template"]["spec"]
+    check_pod(pod, "night")
+    # By this label it reaches our own pods and they it. Prefect writes over some that Kubernetes recommends.
+    assert job["spec"]["template"]["metadata"]["labels"]["il-network"] == "member"
+    [night] = pod["containers"]
+    assert night["args"][:3] == ["prefect", "flow-run", "execute"]
+    assert night["resources"]["limits"]["memory"] == "9Gi"
+    told = {entry["name"]: entry["value"] for entry in night["env"]}
+    # A node that is taken away ends the pod, not the night: the run begins again, and goes on where it was.
+    assert told["PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"] == "reschedule"
+    assert night["envFrom"][0] == {"configMapRef": {"name": "il-clients"}}
+
+
+def test_workers_of_the_operator_are_sound() -> None:
+    told = read_cluster(str(DEPLOY / "kubernetes" / "operator" / "cluster.yaml"))
+    spec = told.options["custom_cluster_spec"]
+    chart = files("dask_kubernetes") / "operator" / "deployment" / "helm" / "dask-kubernetes-operator"
+    crds = chart / "crds" / "daskcluster.yaml"
+    [version] = next(yaml.safe_load_all(crds.read_text()))["spec"]["versions"]
+    jsonschema.validate(spec, version["schema"]["openAPIV3Schema"])
+    for part in ("scheduler", "worker"):
+        check_pod(spec["spec"][part]["spec"], part)
+        assert spec["spec"][part]["metadata"]["labels"] == {"il-network": "member"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": part}, "spec": spec["spec"][part]["spec"]}
+        kubernetes_validate.validate(pod, VERSIONS[0], strict=True)
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}}
+    kubernetes_validate.validate(service | {"spec": spec["spec"]["scheduler"]["service"]}, VERSIONS[0], strict=True)
+    # What the file says goes to this class as it is.
+    assert set(told.options) <= set(inspect.signature(KubeCluster.__init__).parameters)
+
+
 def test_no_secret_is_written_down() -> None:
-    for path in (*FILES, BASE / "kustomization.yaml", DEPLOY / "kubernetes" / "gpu" / "kustomization.yaml"):
+    for path in (*FILES, *DEPLOY.glob("kubernetes/*/kustomization.yaml")):
         for each in documents(path):
             assert each["kind"] != "Secret", path
             assert "secretGenerator" not in each, path
@@ -108,19 +172,19 @@ def test_nobody_from_outside_is_let_in() -> None:
     rules = {each["metadata"]["name"]: each["spec"] for each in documents(BASE / "network.yaml")}
     assert rules["nobody-in"]["podSelector"] == {}
     assert "ingress" not in rules["nobody-in"]
-    assert rules["each-other"]["ingress"] == [
-        {"from": [{"podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "ilcore"}}}]}
-    ]
+    assert rules["each-other"]["ingress"] == [{"from": [{"podSelector": {"matchLabels": {"il-network": "member"}}}]}]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: kustomizations are not built")
-@pytest.mark.parametrize("overlay", ["base", "gpu"])
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_kustomizations_build(overlay: str) -> None:
     done = subprocess.run(
         ["kubectl", "kustomize", DEPLOY / "kubernetes" / overlay], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     built = list(yaml.safe_load_all(done.stdout))
+    names = [(each["kind"], each["metadata"]["name"]) for each in built]
+    assert len(names) == len(set(names))
     for each in built:
         kubernetes_validate.validate(each, VERSIONS[0], strict=True)
     workers = [each for each in built if each["metadata"]["name"] == "dask-worker"]
