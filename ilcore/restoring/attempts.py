@@ -3,6 +3,7 @@
 tile ─> volume ─> pretrained ─> classical ─> raw
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -81,12 +82,13 @@ class Bench:
         Raises:
             MissingKnowledge: When the plan wants a model of the volume and none was learnt.
         """
-        return _opened(plan.to_yaml(), workspace.target, device, learnt_before(workspace))
+        # JSON, not YAML: this is done for every unit of work, and YAML takes a hundred times as long.
+        return _opened(json.dumps(plan.model_dump(mode="json")), workspace.target, device, learnt_before(workspace))
 
 
 @lru_cache(maxsize=2)
 def _opened(plan_text: str, root: Place, device: str, model: LearntModel | None) -> Bench:
-    plan, workspace = RestorationPlan.from_yaml(plan_text), Workspace(root)
+    plan, workspace = RestorationPlan.of(json.loads(plan_text)), Workspace(root)
     entry, start = start_of(plan, workspace)
     if model is None and plan.scope == "volume" and not (start and budget_of(entry) == 0):
         raise MissingKnowledge(f"a model of the volume was wanted in {workspace.weights}, got none; learn it first")
