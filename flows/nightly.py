@@ -14,13 +14,13 @@ from flows.restore import restore_volume
 from flows.summary import night_markdown
 from ilcore.archives.agenda import Item
 from ilcore.archives.policy import read_archive
-from ilcore.archives.spending import Rung
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.workspace import Workspace
 from tasks.cluster import Cluster, Resources, open_cluster
 from tasks.morning import write_morning_page
 from tasks.night import (
     Night,
+    NotTonight,
     begun,
     close_night,
     ended,
@@ -31,6 +31,8 @@ from tasks.night import (
     may_replace,
     open_night,
     plan_scan,
+    planned,
+    put_off,
     save_plan,
     tags_of,
     track_night,
@@ -71,15 +73,18 @@ def _work(night: Night) -> None:
 
 def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: Path) -> None:
     """Plan and restore one scan; whatever becomes of it, the night goes on."""
-    entry = begun(night, item, Rung(0.0, 0.0))
+    entry = begun(night, item)
     try:
         plan, rung = plan_scan(night, item, later, cluster.workers)
-        entry = begun(night, item, rung, plan)
+        entry = planned(night, item, rung, plan)
         began = time.monotonic()
         outcome = _restored(night, plan, tags_of(night, item, entry), cluster, folder, may_replace(item, plan))
         learn_pace(night, rung, time.monotonic() - began)
         learn_instrument(night, entry, plan)
         learn_growth(night, rung, plan)
+    except NotTonight:
+        put_off(night, item)
+        return
     except TerminationSignal:
         # Sent while Prefect was busy around a scan: it answers in its own way, and may not pass the signal on to us.
         ask()

@@ -15,13 +15,13 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.urls import url_for
 
-from ilcore.archives.agenda import RESUME, RETRY, Item, agenda
+from ilcore.archives.agenda import IMPROVE, RESUME, RETRY, Item, agenda
 from ilcore.archives.books import Books, Entry
 from ilcore.archives.discover import discover
 from ilcore.archives.drift import REMEMBERED, drift, seen_in
 from ilcore.archives.growth import growth_of
 from ilcore.archives.policy import Archive
-from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, scaled, spend
+from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, left_out, scaled, spend
 from ilcore.grammar.errors import ILError
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.stages import made_by
@@ -38,6 +38,10 @@ from tasks.tracking import DEGRADED, EXPERIMENT, NIGHT, Sheet, Tracker, tracking
 _RATIOS = (0.2, 20.0)
 #: Before anything is known: workers share a machine, and stages besides the tiles take their time.
 _FIRST_RATIO = 1.5
+
+
+class NotTonight(ILError):
+    """There is no time to make a result anew that is there already."""
 
 
 @dataclass
@@ -94,9 +98,12 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
     """Return the plan for a scan, with as many steps as the night affords.
 
     A run that was stopped goes on with the plan it had.
+
+    Raises:
+        NotTonight: There is a result, and the night is too short to make it with all its steps.
     """
     if item.todo in (RESUME, RETRY) and (begun := _plan_begun(item)) is not None:
-        return begun, Rung(0.0, 0.0)
+        return begun, Rung(0.0, 0.0, words=left_out(begun))
     plan = make_plan(item.scan.source, item.scan.target, item.policy.wishes, night.archive.night.tracking_uri)
     left = night.seconds_left
     if left is None or made_by(Workspace.of(plan.target).target) == plan.fingerprint:
@@ -104,7 +111,11 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
     growth = night.books.growth(f"{plan.method}-{plan.scope}", len(SHARES))
     ladder = ladder_of(plan, workers, slower=night.ratio, growth=growth)
     night.ladders[item.scan.policy] = (ladder, item.scan.size)
-    given = spend([ladder, *(_guessed(night, each) for each in later)], left)[0]
+    if item.todo == IMPROVE and ladder[-1].seconds > left:
+        raise NotTonight(f"all its steps take {ladder[-1].seconds:.0f} s, the night has {left:.0f} s left")
+    # What is done already takes no time from what is not.
+    others = [_guessed(night, each) for each in later if each.todo != IMPROVE]
+    given = spend([ladder, *others], left)[0]
     # With no time for the least of it, it is begun all the same: what is done by the end is kept.
     rung = ladder[given or 0]
     return degraded(plan, rung), rung
@@ -176,13 +187,21 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def begun(night: Night, item: Item, rung: Rung, plan: RestorationPlan | None = None) -> Entry:
-    """Write down that a scan is worked on now, and in what it differs from earlier ones of its instrument."""
-    entry = replace(item.entry(night.name), degraded=rung.words)
-    if plan is not None:
-        earlier = night.books.history(item.scan.instrument)
-        entry = replace(entry, drift=drift(earlier, seen_in(plan)))
-    return night.books.note(entry)
+def begun(night: Night, item: Item) -> Entry:
+    """Write down that a scan is worked on now."""
+    return night.books.note(item.entry(night.name))
+
+
+def planned(night: Night, item: Item, rung: Rung, plan: RestorationPlan) -> Entry:
+    """Write down what a scan is given, and in what it differs from earlier ones of its instrument."""
+    seen = drift(night.books.history(item.scan.instrument), seen_in(plan))
+    return night.books.note(replace(item.entry(night.name), degraded=rung.words, drift=seen))
+
+
+def put_off(night: Night, item: Item) -> None:
+    """Write down that all is as it was before: there was no time to make a result anew."""
+    if item.before is not None:
+        night.books.note(item.before)
 
 
 def learn_growth(night: Night, rung: Rung, plan: RestorationPlan) -> None:

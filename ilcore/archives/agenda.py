@@ -11,14 +11,14 @@ from ilcore.restoring.stages import made_by
 from ilcore.volumes.stores import place_of
 
 #: Tells of each scan what is to be done; those above `wait` are worked on.
-NEW, CHANGED, RESUME, RETRY = "new", "changed", "resume", "retry"
+NEW, CHANGED, RESUME, RETRY, IMPROVE = "new", "changed", "resume", "retry", "improve"
 SKIP, WAIT, QUARANTINE = "done", "too young", "quarantine"
-_WORK = frozenset({NEW, CHANGED, RESUME, RETRY})
+_WORK = frozenset({NEW, CHANGED, RESUME, RETRY, IMPROVE})
 
 
 @dataclass(frozen=True)
 class Item:
-    """One scan on the agenda: what is to be done with it, and why."""
+    """One scan on the agenda: what is to be done with it, and why; of a result to be improved, its entry as it is."""
 
     scan: Scan
     policy: SourcePolicy
@@ -26,6 +26,7 @@ class Item:
     why: str
     tries: int = 0
     replaces: bool = False
+    before: Entry | None = None
 
     @property
     def is_work(self) -> bool:
@@ -45,13 +46,14 @@ def agenda(archive: Archive, scans: Sequence[Scan], books: Books) -> list[Item]:
     """Return one item a scan; work first, in the order in which it is to be done."""
     now = time.time()
     items = [_item(scan, archive.sources[scan.policy], books.entry(scan), archive.night.tries, now) for scan in scans]
-    return sorted(items, key=lambda item: (not item.is_work, -item.policy.priority, item.todo != RESUME, *_place(item)))
+    return sorted(items, key=_place)
 
 
-def _place(item: Item) -> tuple[float | str, str]:
+def _place(item: Item) -> tuple[float | str, ...]:
     scan = item.scan
+    class_ = (not item.is_work, item.todo == IMPROVE, -item.policy.priority, item.todo != RESUME)
     first = {"oldest": scan.changed, "newest": -scan.changed, "smallest": float(scan.size), "name": 0.0}
-    return first[item.policy.order], scan.source
+    return *class_, first[item.policy.order], scan.source
 
 
 def _item(scan: Scan, policy: SourcePolicy, entry: Entry | None, tries: int, now: float) -> Item:
@@ -79,6 +81,8 @@ def _unchanged(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> It
     match entry.standing:
         case "done" if made_by(place_of(scan.target)) is None:
             return Item(scan, policy, NEW, "its result is gone")
+        case "done" if entry.degraded:
+            return Item(scan, policy, IMPROVE, f"had {entry.degraded}", replaces=True, before=entry)
         case "done" | "refused":
             return Item(scan, policy, SKIP, f"{entry.standing} on {entry.night}")
         case "paused":

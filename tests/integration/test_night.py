@@ -19,7 +19,19 @@ from ilcore.restoring.alone import carry_out
 from ilcore.restoring.work import work_of
 from tasks import night as night_module
 from tasks.morning import LAST, write_morning_page
-from tasks.night import Night, begun, close_night, ended, learn_growth, learn_pace, may_replace, plan_scan
+from tasks.night import (
+    Night,
+    NotTonight,
+    begun,
+    close_night,
+    ended,
+    learn_growth,
+    learn_pace,
+    may_replace,
+    plan_scan,
+    planned,
+    put_off,
+)
 from tasks.publish import Outcome
 from tasks.stopping import OutOfTime
 from tests.scenes import noisy, scene
@@ -44,7 +56,7 @@ def night(tmp_path: Path) -> Night:
     return Night("tonight", archive, books, agenda(archive, discover(archive)[0], books), (), None)
 
 
-def planned(night: Night, seconds: float | None):
+def plan_first(night: Night, seconds: float | None):
     """Return plan and rung of the first scan in a night that has so many seconds left."""
     night.ends = None if seconds is None else time.monotonic() + seconds
     first, *later = night.work
@@ -52,7 +64,7 @@ def planned(night: Night, seconds: float | None):
 
 
 def test_without_a_limit_nothing_is_left_out(night):
-    plan, rung = planned(night, None)
+    plan, rung = plan_first(night, None)
     assert plan.overrides["stop.steps"] == 400
     assert rung.words == ""
 
@@ -60,27 +72,60 @@ def test_without_a_limit_nothing_is_left_out(night):
 def test_a_short_night_leaves_steps_out_and_says_so(night, monkeypatch):
     # What a step costs is measured; on a busy machine it is another number each time.
     monkeypatch.setattr(spending, "work_of", lambda plan, *, timed: replace(work_of(plan, timed=False), seconds=30.0))
-    whole = planned(night, 1e6)[1]
+    whole = plan_first(night, 1e6)[1]
     assert whole.words == ""
     # Enough for the least of all three scans, not for half of the steps of each.
-    plan, rung = planned(night, 1.2 * whole.seconds)
+    plan, rung = plan_first(night, 1.2 * whole.seconds)
     assert plan.overrides["stop.steps"] in (100, 200)
     assert "for want of time" in plan.why
-    assert begun(night, night.work[0], rung).degraded == rung.words == f"{plan.overrides['stop.steps']} of 400 steps"
-    hopeless, _ = planned(night, 0.001)
+    assert (
+        planned(night, night.work[0], rung, plan).degraded
+        == rung.words
+        == f"{plan.overrides['stop.steps']} of 400 steps"
+    )
+    hopeless, _ = plan_first(night, 0.001)
     assert hopeless.overrides["stop.steps"] == 100
 
 
 def test_a_stopped_scan_goes_on_with_the_plan_it_had(night):
-    plan, _ = planned(night, 0.001)
+    plan, _ = plan_first(night, 0.001)
     carry_out(plan)
     item = replace(night.work[0], todo="resume")
     again, _ = plan_scan.fn(night, item, [], 1)
     assert again == plan
 
 
+def test_what_was_left_out_is_still_known_when_a_scan_goes_on(night):
+    plan, rung = plan_first(night, 0.001)
+    carry_out(plan)
+    again, same = plan_scan.fn(night, replace(night.work[0], todo="resume"), [], 1)
+    assert (again, same.words) == (plan, rung.words)
+
+
+def test_a_result_with_fewer_steps_is_made_anew_when_there_is_time_for_all(night, monkeypatch):
+    monkeypatch.setattr(spending, "work_of", lambda plan, *, timed: replace(work_of(plan, timed=False), seconds=30.0))
+    less, rung = plan_first(night, 0.001)
+    carry_out(less)
+    ended(night, planned(night, night.work[0], rung, less), Outcome(target=less.target, verdict="pass", report="r"))
+    night.items = agenda(night.archive, discover(night.archive)[0], night.books)
+    *others, item = night.work
+    assert [each.todo for each in (*others, item)] == ["new", "new", "improve"]
+    # What is new is given its steps as if there were nothing to improve.
+    assert plan_scan.fn(replace(night, ends=time.monotonic() + 1e6), others[0], [others[1], item], 1)[1].words == ""
+    before = night.books.entry(item.scan)
+    begun(night, item)
+    with pytest.raises(NotTonight, match="all its steps take"):
+        plan_scan.fn(replace(night, ends=time.monotonic() + 1.0), item, [], 1)
+    put_off(night, item)
+    assert night.books.entry(item.scan) == before
+    whole, all_steps = plan_scan.fn(replace(night, ends=None), item, [], 1)
+    assert whole.overrides["stop.steps"] == 400
+    assert all_steps.words == ""
+    assert may_replace(item, whole)
+
+
 def test_only_a_result_of_ours_from_another_plan_is_replaced(night, monkeypatch):
-    item, (less, _), (whole, _) = night.work[0], planned(night, 0.001), planned(night, None)
+    item, (less, _), (whole, _) = night.work[0], plan_first(night, 0.001), plan_first(night, None)
     monkeypatch.setattr(night_module, "made_by", lambda place: less.fingerprint)
     assert not may_replace(item, whole)
     assert may_replace(replace(item, replaces=True), whole)
@@ -110,7 +155,7 @@ ENDS = [
 @pytest.mark.parametrize(("outcome", "tries", "standing"), ENDS)
 def test_every_end_has_a_name(outcome, tries, standing, night):
     item = replace(night.work[0], tries=tries - 1)
-    entry = ended(night, begun(night, item, Rung(0.0, 0.0)), outcome)
+    entry = ended(night, begun(night, item), outcome)
     assert entry.standing == standing
     assert night.books.entry(item.scan) == entry
     if isinstance(outcome, Exception):
@@ -118,11 +163,11 @@ def test_every_end_has_a_name(outcome, tries, standing, night):
 
 
 def test_the_books_and_the_page_tell_of_the_night(night):
-    plan, rung = planned(night, 0.001)
+    plan, rung = plan_first(night, 0.001)
     report = carry_out(plan)
-    entry = begun(night, night.work[0], rung)
+    entry = planned(night, night.work[0], rung, plan)
     ended(night, entry, Outcome(target=plan.target, verdict=report.verdict, report="r", numbers={"seconds": 1.0}))
-    ended(night, begun(night, night.work[1], Rung(0, 0)), BadVolume("garbage <b>"))
+    ended(night, begun(night, night.work[1]), BadVolume("garbage <b>"))
     summary = close_night.fn(night)
     assert [each["standing"] for each in summary["done"]][1] == "quarantined"
     assert [Path(each["source"]).name for each in summary["not_done"]] == ["s2.npy"]
@@ -137,7 +182,7 @@ def test_the_books_and_the_page_tell_of_the_night(night):
 
 
 def test_a_scan_that_had_all_steps_teaches_what_they_bring(night):
-    plan, rung = planned(night, None)
+    plan, rung = plan_first(night, None)
     carry_out(plan)
     learn_growth(night, replace(rung, words="100 of 400 steps"), plan)
     assert night.books.growth("zs_n2n-tile", len(spending.SHARES)) is None

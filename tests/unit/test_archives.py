@@ -6,6 +6,7 @@ import json
 import os
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -172,8 +173,6 @@ def note(archive, books, name, standing, tries=1):
     entry = books.note(item.entry("tonight"))
     books.end(entry, standing, "because")
     if standing in ("failed", "begun"):
-        from dataclasses import replace
-
         books.note(replace(entry, standing=standing, why="because", tries=tries))
 
 
@@ -201,6 +200,18 @@ def test_a_change_of_scan_or_policy_begins_anew(three, tmp_path):
     assert todo(archive, books) == {"a": "changed", "b": "done", "c": "changed"}
     other = archive_in(tmp_path, source("*.npy", restore={"method": "tv"}))
     assert todo(other, books) == dict.fromkeys("abc", "changed")
+
+
+def test_a_result_with_fewer_steps_is_made_anew_after_all_else(three, monkeypatch):
+    archive, books = three
+    note(archive, books, "a", "done")
+    scan = next(scan for scan in discover(archive)[0] if scan.source.endswith("a.npy"))
+    books.note(replace(books.entry(scan), degraded="5 of 20 steps"))
+    items = agenda(archive, discover(archive)[0], books)
+    assert [(item.scan.source[-5], item.todo, item.replaces) for item in items] == [
+        ("b", "new", False), ("c", "new", False), ("a", "improve", True),
+    ]  # fmt: skip
+    assert items[-1].why == "had 5 of 20 steps"
 
 
 def test_a_result_that_is_gone_is_made_again(three, monkeypatch):
