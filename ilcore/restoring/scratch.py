@@ -5,10 +5,12 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import zarr
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
@@ -18,6 +20,10 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.tiling.grid import Tile, TileGrid
 from ilcore.volumes.stores import Place, opened_by, remove
 from ilcore.volumes.write import store_errors
+
+#: What a process read last: the rim of a tile is wanted by several blocks of the result. 32 MB.
+_READ: LRUCache[tuple[str, tuple[int, ...], int], NDArray[Any]] = LRUCache(2**25, getsizeof=lambda each: each.nbytes)
+_ONE = Lock()
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Scratch:
         return digest_of(content)
 
     def read(self, tile: Tile, digest: int) -> NDArray[Any]:
-        """Return one tile's kept region, [t, channel, z, y, x].
+        """Return one tile's kept region, [t, channel, z, y, x], as it lies there.
 
         Raises:
             CorruptData: When it is not what was written.
@@ -90,6 +96,20 @@ class Scratch:
                 f"tile {tile.index} must be what its worker wrote, got other bytes in {self.path}; "
                 "`il resume` restores it again"
             )
+        return content
+
+    def piece(self, tile: Tile, digest: int) -> NDArray[Any]:
+        """Return what `read` does, from memory where this process read it a moment ago; not to be written to."""
+        known = (str(self.path), tile.index, digest)
+        with _ONE:
+            content = _READ.get(known)
+        if content is None:
+            # A copy: at the volume's edge it is a small part of a whole chunk, which would be kept with it.
+            content = self.read(tile, digest).copy()
+            content.flags.writeable = False
+            if content.nbytes <= _READ.maxsize:
+                with _ONE:
+                    _READ[known] = content
         return content
 
     def _place(self, tile: Tile) -> tuple[slice, ...]:

@@ -213,7 +213,7 @@ def _blended(
 
 def _piece(scratch: Scratch, ledger: Ledger, tile: Tile, digest: int) -> NDArray[Any]:
     try:
-        return scratch.read(tile, digest)
+        return scratch.piece(tile, digest)
     except CorruptData:
         # Not done after all: whoever goes on with the run restores it again.
         ledger.reopen(ledger.grid.unit_of([at // u for at, u in zip(tile.index, (1, *ledger.grid.unit), strict=True)]))
