@@ -1,6 +1,7 @@
 """One night over an archive: find what is new, changed or unfinished, and restore it scan by scan."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ilcore.archives.agenda import Item
 from ilcore.archives.policy import read_archive
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.workspace import Workspace
+from tasks.budget import Budget
 from tasks.cluster import Cluster, Resources, open_cluster
 from tasks.morning import write_morning_page
 from tasks.night import (
@@ -38,7 +40,7 @@ from tasks.night import (
     track_night,
 )  # fmt: skip
 from tasks.pausing import pausable
-from tasks.stopping import ask, gracefully, is_asked, stopped, until
+from tasks.stopping import ask, gracefully, is_asked, stopped, until, while_left
 
 
 @flow(name="nightly")
@@ -64,7 +66,11 @@ def nightly(archive: str, hours: float | None = None) -> Any:
 def _work(night: Night) -> None:
     policy = night.archive.night
     resources = Resources(workers=policy.workers, scheduler=policy.scheduler, device=policy.device)
-    with open_cluster(resources) as cluster, until(night.seconds_left), folder_for_plans() as folder:
+    with open_cluster(resources) as cluster, ExitStack() as limits, folder_for_plans() as folder:
+        limits.enter_context(until(night.seconds_left))
+        if policy.gpu_hours is not None:
+            night.budget = Budget(3600 * policy.gpu_hours, lambda: cluster.workers)
+            limits.enter_context(while_left(night.budget.look))
         for number, item in enumerate(night.work):
             if is_asked() or night.is_over:
                 return

@@ -28,6 +28,7 @@ from ilcore.restoring.stages import made_by
 from ilcore.restoring.volume_model import LearntModel, budget_of, learnt_before
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.stores import Place
+from tasks.budget import Budget
 from tasks.load import make_plan, plan_of
 from tasks.publish import Outcome
 from tasks.sheets import curves_of
@@ -56,6 +57,8 @@ class Night:
     ends: float | None
     began: float = field(default_factory=time.monotonic)
     ratio: float = _FIRST_RATIO
+    #: Of the workers' hours, once there are workers; None without a limit.
+    budget: Budget | None = None
     #: Ladders of scans that were planned, by policy, each with the size of its scan.
     ladders: dict[int, tuple[list[Rung], int]] = field(default_factory=dict)
     done: list[Entry] = field(default_factory=list)
@@ -68,7 +71,9 @@ class Night:
     @property
     def seconds_left(self) -> float | None:
         """Return how long the night lasts yet; None without a limit."""
-        return None if self.ends is None else self.ends - time.monotonic()
+        limits = [] if self.ends is None else [self.ends - time.monotonic()]
+        limits += [] if self.budget is None else [self.budget.seconds]
+        return min(limits, default=None)
 
     @property
     def is_over(self) -> bool:

@@ -23,6 +23,8 @@ TERMINATED = 143
 _asked = threading.Event()
 #: The moments, on the monotonic clock, at which blocks of `until` want to be over.
 _ends: list[float] = []
+#: What blocks of `while_left` may still use, each told by its own meter.
+_meters: list[Callable[[], float]] = []
 #: Asked before new work: whether somebody else wants the run to stop. They may take their time, and it waits then.
 _questions: list[Callable[[], bool]] = []
 #: Blocks of `gracefully`, one in another.
@@ -56,7 +58,7 @@ def is_ending() -> bool:
 
 def is_late() -> bool:
     """Tell whether the time is over that some block around was given."""
-    return bool(_ends) and time.monotonic() >= min(_ends)
+    return (bool(_ends) and time.monotonic() >= min(_ends)) or any(left() <= 0 for left in _meters)
 
 
 def stopped() -> Stopped:
@@ -79,6 +81,16 @@ def until(seconds: float | None) -> Iterator[None]:
         yield
     finally:
         _ends.remove(end)
+
+
+@contextmanager
+def while_left(left: Callable[[], float]) -> Iterator[None]:
+    """Let no new work begin within the block once a meter tells that nothing is left."""
+    _meters.append(left)
+    try:
+        yield
+    finally:
+        _meters.remove(left)
 
 
 @contextmanager

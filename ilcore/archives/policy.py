@@ -110,6 +110,7 @@ class NightPolicy(_Frozen):
         until: Time of the day, "HH:MM", at which no new work is begun.
         time_zone: Of that time.
         hours: Longest duration of a night.
+        gpu_hours: Hours of all workers together, one worker a GPU.
         workers, scheduler, device, tracking_uri: As for `il restore`.
         tries: Nights on which a scan may fail or kill the run before it is quarantined.
     """
@@ -117,6 +118,7 @@ class NightPolicy(_Frozen):
     until: str | None = None
     time_zone: str = "UTC"
     hours: Annotated[float, Field(gt=0)] | None = None
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
     workers: Annotated[int, Field(ge=0)] = 0
     scheduler: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
