@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.about import About, Affine
 from ilcore.volumes.axes import LEFT_OUT, find_axes
+from ilcore.volumes.bombs import guarded
 from ilcore.volumes.georeference import (
     affine_of,
     affine_of_gdal,
@@ -185,7 +186,7 @@ def _along(variable: Variable, place: int) -> Along:
     coordinate = variable.coordinate(place)
     if coordinate is None or coordinate.dtype.kind not in "iuf":
         return Along()
-    values = np.asarray(coordinate[:])
+    values = np.asarray(guarded(coordinate)[:])
     unit = full_unit(cf_unit(str(coordinate.attrs.get("units", ""))))
     if len(values) == 1:
         return Along(first=float(values[0]), unit=unit)
@@ -253,7 +254,7 @@ def _channels(variable: Variable, axes: str) -> tuple[str, ...]:
         return ()
     coordinate = variable.coordinate(place)
     if coordinate is not None and coordinate.dtype.kind in "UTOS":
-        return tuple(_word(name) for name in np.asarray(coordinate[:]).tolist())
+        return tuple(_word(name) for name in np.asarray(guarded(coordinate)[:]).tolist())
     said = variable.array.attrs.get("long_name")
     return tuple(map(str, said)) if isinstance(said, list | tuple) else ()
 
@@ -274,7 +275,7 @@ def first_time(coordinate: Array) -> str | None:
     units = str(coordinate.attrs.get("units", ""))
     if coordinate.dtype.kind not in "iuf" or coordinate.size == 0 or " since " not in units:
         return None
-    values: NDArray[Any] = np.atleast_1d(np.asarray(coordinate[:1] if coordinate.ndim else coordinate[...]))
+    values: NDArray[Any] = np.atleast_1d(np.asarray(guarded(coordinate)[:1] if coordinate.ndim else coordinate[...]))
     calendar = str(coordinate.attrs.get("calendar", "standard"))
     found = cf_times(values, units, calendar, full_unit(cf_unit(units)))
     return found[0] if found else None

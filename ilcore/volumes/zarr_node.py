@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.addresses import is_remote, joined
+from ilcore.volumes.bombs import guarded
 from ilcore.volumes.stores import answered, opened_by, patiently
 from ilcore.volumes.volume import Reopened
 
@@ -38,7 +39,7 @@ class ZarrSource(Reopened):
     @cached_property
     def array(self) -> Array:
         """The open array."""
-        return zarr.open_array(**opened_by(self.url, self.storage_options), mode="r")
+        return guarded(zarr.open_array(**opened_by(self.url, self.storage_options), mode="r"))
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
         if self.url.startswith("http"):
