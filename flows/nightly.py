@@ -2,13 +2,13 @@
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed
 
 from flows.restore import restore_volume
@@ -40,7 +40,7 @@ from tasks.night import (
     track_night,
 )  # fmt: skip
 from tasks.pausing import pausable
-from tasks.stopping import ask, gracefully, is_asked, stopped, until, while_left
+from tasks.stopping import gracefully, is_asked, until, waited_for, while_left
 
 
 @flow(name="nightly")
@@ -91,10 +91,6 @@ def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: 
     except NotTonight:
         put_off(night, item)
         return
-    except TerminationSignal:
-        # Sent while Prefect was busy around a scan: it answers in its own way, and may not pass the signal on to us.
-        ask()
-        outcome = stopped()
     except Exception as error:
         # One bad scan must not cost the others their night.
         outcome = error
@@ -105,10 +101,12 @@ def _restored(
     night: Night, plan: RestorationPlan, tags: dict[str, str], cluster: Cluster, folder: Path, overwrite: bool
 ) -> Any:
     policy = night.archive.night
-    state: Any = restore_volume(
+    # Around a flow in the main thread Prefect answers SIGTERM itself, with an exception that may get lost.
+    state: Any = waited_for(partial(
+        restore_volume,
         target=plan.target, plan=save_plan(plan, folder), overwrite=overwrite, scheduler=cluster.address,
         device=policy.device, tracking_uri=policy.tracking_uri, tags=tags, return_state=True,
-    )  # fmt: skip
+    ))  # fmt: skip
     return state.result(raise_on_failure=False)
 
 

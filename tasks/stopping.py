@@ -10,10 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from types import FrameType
+from typing import TypeVar
 
 from ilcore.grammar.errors import ILError
+
+Answer = TypeVar("Answer")
 
 #: What Kubernetes waits before it kills is 30 s, systemd 90.
 GRACE = float(os.environ.get("IL_GRACE_SECONDS", "25"))
@@ -27,8 +32,6 @@ _ends: list[float] = []
 _meters: list[Callable[[], float]] = []
 #: Asked before new work: whether somebody else wants the run to stop. They may take their time, and it waits then.
 _questions: list[Callable[[], bool]] = []
-#: Blocks of `gracefully`, one in another.
-_depth = 0
 
 
 class Stopped(ILError):
@@ -105,23 +108,29 @@ def heeding(question: Callable[[], bool]) -> Iterator[None]:
 
 @contextmanager
 def gracefully() -> Iterator[None]:
-    """Answer SIGTERM with an orderly end, where this thread may.
-
-    A block within another one answers as well: Prefect puts an answer of its own around every flow within a flow.
-    """
-    global _depth
+    """Answer SIGTERM with an orderly end, where this thread may; not to be used in itself."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    if _depth == 0:
-        _asked.clear()
+    _asked.clear()
     before = signal.signal(signal.SIGTERM, _ask)
-    _depth += 1
     try:
         yield
     finally:
-        _depth -= 1
         signal.signal(signal.SIGTERM, before)
+
+
+def waited_for(work: Callable[[], Answer]) -> Answer:
+    """Return what work in a thread of its own returns; this thread answers signals meanwhile.
+
+    Ctrl-C lets the work end in good order, and then goes on its way.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(copy_context().run, work).result()
+        except KeyboardInterrupt:
+            ask()
+            raise
 
 
 def _ask(_signal: int, _frame: FrameType | None) -> None:

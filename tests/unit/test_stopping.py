@@ -1,0 +1,69 @@
+"""SIGTERM while work is under way in a thread of its own."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from tasks import stopping
+from tasks.stopping import gracefully, is_asked, waited_for
+
+
+@pytest.fixture(autouse=True)
+def _nobody_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_asked", threading.Event())
+    # What is to end a process that takes too long would end this one, long after the test.
+    monkeypatch.setattr(stopping, "_end", lambda: None)
+
+
+def until_asked(seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not is_asked() and time.monotonic() < end:
+        time.sleep(0.01)
+    return is_asked()
+
+
+def test_a_signal_reaches_work_that_is_waited_for() -> None:
+    def work() -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return until_asked()
+
+    before = signal.getsignal(signal.SIGTERM)
+    with gracefully():
+        assert waited_for(work)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_prefect_puts_around_a_flow_does_not_take_the_signal() -> None:
+    from prefect.utilities.engine import capture_sigterm
+
+    def work() -> bool:
+        with capture_sigterm(), gracefully():
+            os.kill(os.getpid(), signal.SIGTERM)
+            return until_asked()
+
+    with gracefully():
+        assert waited_for(work)
+
+
+def test_an_error_of_the_work_comes_out() -> None:
+    def work() -> None:
+        raise OSError("no disk")
+
+    with pytest.raises(OSError, match="no disk"):
+        waited_for(work)
+
+
+def test_ctrl_c_ends_the_work_in_good_order() -> None:
+    ended = []
+
+    def work() -> None:
+        time.sleep(0.2)  # until it is waited for
+        os.kill(os.getpid(), signal.SIGINT)
+        ended.append(until_asked())
+
+    with pytest.raises(KeyboardInterrupt), gracefully():
+        waited_for(work)
+    assert ended == [True]
