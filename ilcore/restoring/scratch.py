@@ -50,7 +50,7 @@ class Scratch:
         with store_errors(str(self.path)):
             zarr.create_array(
                 **opened_by(self.path), shape=shape, chunks=chunk, dtype=self.kind, fill_value=np.nan, zarr_format=3,
-                compressors=(BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()),
+                compressors=(BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()),
                 config={"write_empty_chunks": True},
             )  # fmt: skip
 

@@ -20,6 +20,7 @@ from ilcore.grammar.errors import BadInput, BadPlan, BadVolume, CorruptData
 from ilcore.grammar.region import Five, Region, intersect, size, slices
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import Finding, QAReport, judge, measures
+from ilcore.restoring.abreast import abreast
 from ilcore.restoring.frames import trusted_in
 from ilcore.restoring.ledger import STATUS, BlockReport, Ledger
 from ilcore.restoring.plan import RestorationPlan
@@ -200,13 +201,16 @@ def _blended(
 
     def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
         tiles = grid.touching(region)
-        for tile, (digest, is_raw) in zip(tiles, ledger.standing_of(tiles), strict=True):
-            piece = _piece(scratch, ledger, tile, digest)
+        standing = ledger.standing_of(tiles)
+        digests = [digest for digest, _ in standing]
+        read = abreast(lambda of: _piece(scratch, ledger, *of), zip(tiles, digests, strict=True), scratch.path)
+        for tile, (_, is_raw), piece in zip(tiles, standing, read, strict=True):
             shared = intersect(region, tile.keep)
             here = slices(shared, [start for start, _ in region])
-            keeps_source[here] |= np.isnan(piece[slices(shared, [start for start, _ in tile.keep])])
+            absent = np.isnan(piece)
+            keeps_source[here] |= absent[slices(shared, [start for start, _ in tile.keep])]
             restored[here] |= not is_raw
-            yield tile, np.nan_to_num(piece)
+            yield tile, np.where(absent, 0, piece)
 
     return blend(region, pieces(), grid), keeps_source | ~restored
 

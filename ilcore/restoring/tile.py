@@ -6,8 +6,9 @@ read ─> normalise ─> method ─> judge ──ok─────────�
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ilcore.grammar.region import voxels
 from ilcore.qa.blind import judge_tile
 from ilcore.qa.risk import risk_sure
 from ilcore.qa.verdict import tile_fails
+from ilcore.restoring.abreast import abreast
 from ilcore.restoring.attempts import Attempt, Bench, fallbacks, first_attempts, is_out_of_memory
 from ilcore.restoring.depth import unstacked, within
 from ilcore.restoring.frames import Frame, as_it_was, frame_of, noise_of, problem_of, stored_units
@@ -89,7 +91,7 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
     written = time.perf_counter()
     workspace.check_plan(plan)
     bench.ledger.commit(unit, rows)
-    moving += time.perf_counter() - written + sum(row.pop("writing") for row in rows)
+    moving += time.perf_counter() - written
     return UnitReport(
         index=unit.index,
         tiles=len(rows),
@@ -110,46 +112,50 @@ def replay_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[int
 
 
 def _rows(bench: Bench, unit: Unit) -> tuple[list[dict[str, Any]], float]:
-    """Restore the tiles of a unit and write them to scratch; return a row for each, and the seconds of reading."""
+    """Restore the tiles of a unit and write them to scratch; return rows, and the seconds of reading and writing."""
     began = time.perf_counter()
     make_repeatable(threads=1)
-    views = [_View.of(bench, tile) for tile in unit.tiles]
+    views = list(abreast(partial(_View.of, bench), unit.tiles, bench.volume.uri))
     moving = time.perf_counter() - began
     busy = [view for view in views if not view.kept.is_empty]
     attempts = first_attempts(bench, [view.tile for view in busy], [view.frame for view in busy])
     firsts = {view.tile.index: attempt for view, attempt in zip(busy, attempts, strict=True)}
-    share = (time.perf_counter() - began) / len(views)
-    return [_timed(share, _finished, bench, view, firsts.get(view.tile.index)) for view in views], moving
-
-
-def _timed(share: float, work: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
+    share = time.perf_counter() - began
+    rows, contents = zip(*(_timed(bench, view, firsts.get(view.tile.index)) for view in views), strict=True)
     began = time.perf_counter()
-    row = work(*given)
-    return row | {"seconds": share + time.perf_counter() - began}
+    digests = list(abreast(partial(_write, bench), zip(views, contents, strict=True), bench.scratch.path))
+    writing = time.perf_counter() - began
+    more = (share + writing) / len(views)
+    return [
+        row | {"digest": digest, "seconds": row["seconds"] + more} for row, digest in zip(rows, digests, strict=True)
+    ], moving + writing
 
 
-def _finished(bench: Bench, view: _View, first: Attempt | None) -> dict[str, Any]:
-    """Judge a tile, fall back while it fails, write it to scratch and return its row."""
-    tile, kept, plan = view.tile, view.kept, bench.plan
+def _timed(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    began = time.perf_counter()
+    row, values = _finished(bench, view, first)
+    return row | {"seconds": time.perf_counter() - began}, values
+
+
+def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """Judge a tile, fall back while it fails, and return its row and what is to be written."""
+    kept, plan = view.kept, bench.plan
     row: dict[str, Any] = {"trusted_share": kept.trusted.mean()}
     if first is None:
-        return (
-            row | {"status": "empty", "used": "raw", "reason": "empty"} | _written(bench, tile, as_it_was(kept, plan))
-        )
+        return row | {"status": "empty", "used": "raw", "reason": "empty"}, as_it_was(kept, plan)
     attempt, findings, status = _accepted(bench, view, first)
     is_raw = attempt.used == "raw"
     values = as_it_was(kept, plan) if is_raw else stored_units(attempt.image[view.inner], kept, plan)
     # Where something else had to be used, it is the first attempt's end that explains why.
     row |= {"status": status, "used": attempt.used, "reason": first.reason, "steps": first.steps}
     row |= {"curve": first.curve, "risk_before": first.risk_before, "clipped": _clipped(values, plan)}
-    return findings | row | _written(bench, tile, values)
+    return findings | row, values
 
 
-def _written(bench: Bench, tile: Tile, values: NDArray[np.float64]) -> dict[str, Any]:
-    """Write a tile to scratch; return its digest, and the seconds that took."""
-    began = time.perf_counter()
-    digest = bench.scratch.write(tile, unstacked(values, bench.plan.depth))
-    return {"digest": digest, "writing": time.perf_counter() - began}
+def _write(bench: Bench, done: tuple[_View, NDArray[np.float64]]) -> int:
+    """Write a tile to scratch and return its digest."""
+    view, values = done
+    return bench.scratch.write(view.tile, unstacked(values, bench.plan.depth))
 
 
 def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, dict[str, Any], str]:

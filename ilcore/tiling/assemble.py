@@ -47,8 +47,7 @@ def _add(total: NDArray[np.float64], region: Region, tile: Tile, piece: NDArray[
         raise TilingError(f"tile {tile.index} keeps {size(tile.keep)} (t, c, z, y, x), got a piece of {piece.shape}")
     shared = intersect(region, tile.keep)
     inner = slices(shared, [start for start, _ in tile.keep])
-    weights = window(tile, grid)[(inner[0], slice(None), *inner[2:])]
-    total[slices(shared, [start for start, _ in region])] += weights * piece[inner]
+    total[slices(shared, [start for start, _ in region])] += window(tile, grid, inner) * piece[inner]
 
 
 def cast(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], int]:

@@ -7,8 +7,8 @@ from ilcore.grammar.region import Span
 from ilcore.tiling.grid import Tile, TileGrid
 
 
-def window(tile: Tile, grid: TileGrid) -> NDArray[np.float64]:
-    """Return the weight of a tile at each voxel that it keeps.
+def window(tile: Tile, grid: TileGrid, part: tuple[slice, ...] = (slice(None),) * 5) -> NDArray[np.float64]:
+    """Return the weight of a tile at each voxel that it keeps, or at a part of them.
 
     A raised cosine leads from 0 to 1 over the 2 * overlap voxels around each border with a neighbour; at the edge of
     the volume the weight stays 1. The weights of all tiles sum to one at every voxel: overlaps are at most half a core,
@@ -17,13 +17,14 @@ def window(tile: Tile, grid: TileGrid) -> NDArray[np.float64]:
     Args:
         tile: A tile of the grid.
         grid: The grid.
+        part: The part of the kept region, t c z y x.
 
     Shape:
-        [t, 1, z, y, x], the kept region; broadcasts over c.
+        [t, 1, z, y, x], that part; broadcasts over c.
     """
     weights = np.ones((1, 1, 1, 1, 1))
     for axis, at, along, tiles in zip((0, 2, 3, 4), tile.index, grid.cuts, grid.grid_shape, strict=True):
-        line = _line(tile.keep[axis], tile.core[axis], along.overlap, (at > 0, at < tiles - 1))
+        line = _line(tile.keep[axis], tile.core[axis], along.overlap, (at > 0, at < tiles - 1))[part[axis]]
         shape = [1, 1, 1, 1, 1]
         shape[axis] = line.size
         weights = weights * line.reshape(shape)
