@@ -45,6 +45,21 @@ def probe_of(problem: Problem, streams: Streams, rows: Sequence[int] | None = No
     return unit_noise(problem, streams, rows)
 
 
+def probe_weight(problem: Problem) -> Tensor:
+    """Return what a derivative along `noise_std * probe_of` is weighed by, so that its variance is not cut at zero.
+
+    One, but for white noise where read noise took the observation below zero light. Correlated noise mixes voxels:
+    there it stays one.
+
+    Shape:
+        -> [tile, channel, *space].
+    """
+    power, unbiased = problem.noise_std(problem.observed).square(), problem.unbiased_variance()
+    # Elsewhere exactly one: roundings would make strategies differ.
+    is_cut = (unbiased < 0.9999 * power) & (power > 0) & is_white(problem)
+    return torch.where(is_cut, unbiased / power, 1.0)
+
+
 def is_white(problem: Problem) -> bool:
     """Tell whether no channel is known to have correlated noise."""
     return all(lags_of(noise) == (0, 0) for noise in problem.noise or ())

@@ -112,6 +112,16 @@ class Problem:
         planes = [model.variance(signal[:, c]).clamp_min(0).sqrt() for c, model in enumerate(self.noise)]
         return torch.stack(planes, 1)
 
+    def unbiased_variance(self) -> Tensor:
+        """Return at every voxel what has the noise variance there as its mean, over the noise: not cut at zero.
+
+        Where the signal is dark and read noise takes the observation below zero light, it may be negative.
+        """
+        if self.noise is None:
+            raise ValueError("unbiased_variance needs a noise model, got none; check problem.noise first")
+        seen = self.observed
+        return torch.stack([m.gain * (seen[:, c] - m.offset) + m.read_std**2 for c, m in enumerate(self.noise)], 1)
+
     def rows(self, rows: Sequence[int]) -> "Problem":
         """Return the problem of some tiles of the batch."""
         chosen = list(rows)

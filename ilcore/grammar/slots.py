@@ -115,6 +115,9 @@ class LiveLoss(Protocol):
 class Loss(Part):
     """What is asked of the output? Terms add: `SquaredError() + 0.05 * TotalVariation()`."""
 
+    #: Whether its value estimates the mean squared error against the truth, and so may fall below zero.
+    estimates_risk: bool = False
+
     @abstractmethod
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         """Begin a fit."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
-from ilcore.grammar.draws import knows_correlation, probe_of
+from ilcore.grammar.draws import knows_correlation, probe_of, probe_weight
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
@@ -41,6 +41,7 @@ class Sure(Loss):
         (Poisson-Gaussian). The term g^2 y f'' is missing there and of the same order.
     """
 
+    estimates_risk = True
     step: float = 1e-3
     second_order: bool = False
     second_step: float = 0.05
@@ -68,7 +69,8 @@ def _complaints(loss: Loss, recipe: Recipe, problem: Problem) -> Iterator[str]:
 class _Sure:
     def __init__(self, spec: Sure, problem: Problem, streams: Streams) -> None:
         self.spec, self.problem, self.streams = spec, problem, streams
-        self.std = problem.noise_std(problem.observed)
+        self.std, self.variance = problem.noise_std(problem.observed), problem.unbiased_variance()
+        self.weight = probe_weight(problem)
 
     def __call__(self, trial: Trial) -> PerTile:
         rows, pair = list(trial.rows), trial.pair
@@ -77,7 +79,8 @@ class _Sure:
         # The difference is as long as `step` where the noise is strongest.
         length = self.spec.step / std.amax(tuple(range(1, std.ndim)), keepdim=True).clamp_min(1e-8)
         moved = trial.model(pair.input + length * probe, rows)
-        error = (trial.output - pair.target).square() - std.square() + 2 * probe * (moved - trial.output) / length
+        slope = self.weight[rows] * probe * (moved - trial.output) / length
+        error = (trial.output - pair.target).square() - self.variance[rows] + 2 * slope
         if self.spec.second_order:
             error = error - self._curvature(trial, rows)
         return per_tile_mean(error, pair.trusted)

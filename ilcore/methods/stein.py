@@ -57,7 +57,8 @@ unsure = Recipe(
     readout=Best(),
 )
 
-#: Metzler et al., "Unsupervised learning with Stein's unbiased risk estimator", 2018: single image version.
+#: Metzler et al., "Unsupervised learning with Stein's unbiased risk estimator", 2018: single image version; five
+#: scales and skips of one width in the place of eight scales and skips that get narrower.
 dip_sure = Recipe(
     views=Whole(),
     network=SkipNet(width=128, skip=4, scales=5),
@@ -67,7 +68,8 @@ dip_sure = Recipe(
     readout=Best(),
 )
 
-#: Jo, Chun & Choi, "Rethinking deep image prior for denoising", ICCV 2021, grey settings.
+#: Jo, Chun & Choi, "Rethinking deep image prior for denoising", ICCV 2021: its rates and jitter for grey
+#: images, on the network of the prior in the place of one with Softplus.
 esure = Recipe(
     views=Whole(jitter=0.3),
     network=SkipNet(width=128, skip=4, scales=5),

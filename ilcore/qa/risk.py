@@ -42,12 +42,10 @@ def risk_sure(
     """
     image = predict(noisy)
     # The variance at the noisy value is unbiased for the variance at the true one, as long as it is not cut at zero.
-    variance = torch.stack(
-        [model.gain * (noisy[:, c] - model.offset) + model.read_std**2 for c, model in enumerate(noise)], 1
-    )
+    problem, slope = Problem(observed=noisy, noise=tuple(noise)), torch.zeros_like(noisy)
+    variance = problem.unbiased_variance()
     if trusted is not None:
         variance = variance * trusted
-    problem, slope = Problem(observed=noisy, noise=tuple(noise)), torch.zeros_like(noisy)
     white = is_white(problem)
     size = torch.ones_like(noisy) if white else variance.clamp_min(0).sqrt()
     for _ in range(probes):

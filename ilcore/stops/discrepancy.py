@@ -47,7 +47,7 @@ class Discrepancy(WatchingStop):
 class _Discrepancy:
     def __init__(self, spec: Discrepancy, problem: Problem) -> None:
         self.spec, self.problem = spec, problem
-        self.wanted = spec.factor * float(per_tile_mean(problem.noise_std(problem.observed).square(), problem.trusted))
+        self.wanted = spec.factor * float(per_tile_mean(problem.unbiased_variance(), problem.trusted))
         self.mean: Tensor | None = None
 
     def look(self, step: int, image: Tensor, loss: float) -> Sight:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
-from ilcore.grammar.draws import knows_correlation, probe_of
+from ilcore.grammar.draws import knows_correlation, probe_of, probe_weight
 from ilcore.grammar.masks import grid_phase
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
@@ -68,9 +68,10 @@ class _HeldOut:
         place = (streams.uniform(()) * spec.stride**2).long()
         held = grid_phase(problem.space, spec.stride, place).to(device).expand_as(observed)
         trusted = torch.ones_like(held) if problem.trusted is None else problem.trusted
-        self.observed, self.variance = observed, problem.noise_std(observed).square()
+        self.observed, self.variance = observed, problem.unbiased_variance()
         # A probe with the noise's own law measures the derivative in the directions that count.
-        self.probe = self.variance.sqrt() * probe_of(problem, streams)
+        self.probe = problem.noise_std(observed) * probe_of(problem, streams)
+        self.weight = probe_weight(problem)
         self.held, self.training = held & trusted, replace(problem, trusted=trusted & ~held)
         self.first: dict[int, Tensor] = {}
         self.lowest: dict[int, float] = {}
@@ -99,7 +100,7 @@ class _HeldOut:
         with torch.no_grad():
             length = _PROBE / probe.abs().amax(tuple(range(1, probe.ndim)), keepdim=True).clamp_min(1e-8)
             image, moved = trial.model(observed, rows), trial.model(observed + length * probe, rows)
-        errors = (image - observed).square() - variance + 2 * probe * (moved - image) / length
+        errors = (image - observed).square() - variance + 2 * self.weight[rows] * probe * (moved - image) / length
         return ((row, error[self.held[row]]) for row, error in zip(rows, errors, strict=True))
 
     def _look(self, key: int, errors: Tensor) -> tuple[bool, float | None]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ilcore.grammar.arrays import Streams, per_tile_mean
 from ilcore.grammar.draws import knows_correlation, unit_noise
-from ilcore.grammar.problem import Problem
+from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop
 from ilcore.stops.calm import Least
@@ -60,12 +60,21 @@ class SelfReferenced(WatchingStop):
 class _Referenced(Watching):
     def __init__(self, spec: SelfReferenced, problem: Problem, streams: Streams) -> None:
         drawn = problem.noise_std(problem.observed) * unit_noise(problem, streams)
-        self.learnt = replace(problem, observed=problem.observed + spec.amount * drawn)
+        self.learnt = replace(
+            problem, observed=problem.observed + spec.amount * drawn, noise=_noisier(problem, 1 + spec.amount**2)
+        )
         counterpart = replace(problem, observed=problem.observed - drawn / spec.amount)
         super().__init__(spec, counterpart, streams, False)
 
     def training_problem(self) -> Problem:
         return self.learnt
+
+
+def _noisier(problem: Problem, times: float) -> tuple[Noise, ...] | None:
+    """Return the noise of a problem with so many times its variance: what the noisier copy is judged and learnt by."""
+    return problem.noise and tuple(
+        replace(noise, gain=times * noise.gain, read_std=times**0.5 * noise.read_std) for noise in problem.noise
+    )
 
 
 class _Counterpart:

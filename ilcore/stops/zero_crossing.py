@@ -31,8 +31,8 @@ class ZeroCrossing(WatchingStop):
         yield from super().complaints(recipe, problem)
         if not 0 <= self.memory < 1:
             yield f"{self} needs 0 <= memory < 1"
-        if not recipe.views.sees_observation:
-            yield f"{self} needs a loss that estimates the risk, as Sure does; {recipe.views} allows none"
+        if not recipe.loss.estimates_risk:
+            yield f"{self} needs a loss that estimates the risk, as Sure does; {recipe.loss} never falls below zero"
 
     def watcher(self, problem: Problem, streams: Streams) -> Watcher:
         return _ZeroCrossing(self.memory)

@@ -168,6 +168,19 @@ def test_the_copy_to_learn_from_and_its_counterpart_are_uncorrelated():
     learnt, counterpart = live.training_problem().observed - clean, live.problem.observed - clean
     assert abs(float((learnt * counterpart).mean())) < 0.15 * STD**2
     assert float(learnt.var()) == pytest.approx(STD**2 * (1 + 0.35**2), rel=0.1)
+    told = live.training_problem().noise
+    assert told is not None
+    assert told[0].variance(0.5) == pytest.approx(STD**2 * (1 + 0.35**2))
+    assert told[0].lags == noise.lags
+
+
+@pytest.mark.parametrize("name", ["n2v", "r2r", "gr2r", "noise2score", "unsure"])
+def test_zero_crossing_is_refused_where_nothing_can_cross_zero(name):
+    observed = torch.rand(1, 1, 32, 32)
+    problem = Problem(observed=observed, noise=(Noise(gain=0.01, read_std=STD),))
+    chosen = configure(METHODS[name], {"stop": "zero_crossing"})
+    with pytest.raises(RecipeError, match="needs a loss that estimates the risk"):
+        fit.restore(chosen.method, problem, streams())
 
 
 @pytest.mark.parametrize("name", sorted(set(RULES) - {"zero_crossing", "held_out_risk"}))
