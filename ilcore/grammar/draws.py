@@ -37,12 +37,17 @@ def unit_noise(problem: Problem, streams: Streams, rows: Sequence[int] | None = 
 def probe_of(problem: Problem, streams: Streams, rows: Sequence[int] | None = None) -> Tensor:
     """Return directions of unit variance with the correlation of the noise: signs where it is white.
 
+    They are zero where nothing is trusted: what stands there has no noise of its own.
+
     Shape:
         -> [row, channel, *space].
     """
     if is_white(problem):
-        return streams.signs(problem.observed.shape[1:], rows).to(problem.observed.device)
-    return unit_noise(problem, streams, rows)
+        drawn = streams.signs(problem.observed.shape[1:], rows).to(problem.observed.device)
+    else:
+        drawn = unit_noise(problem, streams, rows)
+    trusted = problem.trusted
+    return drawn if trusted is None else drawn * (trusted if rows is None else trusted[list(rows)])
 
 
 def probe_weight(problem: Problem) -> Tensor:

@@ -9,7 +9,7 @@ The trace comes from a probe with the noise's own law: E b'J b = tr(C J), whatev
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
 from ilcore.grammar.draws import knows_correlation, probe_of, probe_weight
+from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
@@ -78,7 +79,9 @@ class _Sure:
         probe = std * probe_of(self.problem, self.streams, rows)
         # The difference is as long as `step` where the noise is strongest.
         length = self.spec.step / std.amax(tuple(range(1, std.ndim)), keepdim=True).clamp_min(1e-8)
-        moved = trial.model(pair.input + length * probe, rows)
+        # What fills a hole leans on its neighbours, so a probe of these moves it too.
+        along = shown(replace(self.problem.rows(rows), observed=probe))
+        moved = trial.model(pair.input + length * along, rows)
         slope = self.weight[rows] * probe * (moved - trial.output) / length
         error = (trial.output - pair.target).square() - self.variance[rows] + 2 * slope
         if self.spec.second_order:

@@ -63,7 +63,7 @@ class _HeldOutPixels:
         self.held, kept = drawn & trusted, trusted & ~drawn
         self.training = replace(problem, trusted=kept)
         self.hidden = torch.where(self.held, neighbour_mean(problem.observed, kept), problem.observed)
-        noise = None if problem.noise is None else problem.noise_std(problem.observed).square()
+        noise = None if problem.noise is None else problem.unbiased_variance()
         self.floor = None if noise is None else per_tile_mean(noise, self.held)
         self.means: dict[int, Tensor] = {}
         self.lowest: dict[int, float] = {}

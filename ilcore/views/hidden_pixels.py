@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import final
 
@@ -122,7 +122,7 @@ class _HiddenPixels(LiveViews):
         around, inside = self._at(centres, self.window)
         values = planes.gather(2, around.flatten(2)).unflatten(2, around.shape[2:])
         hidden, exist = self._at(centres, self.hidden)
-        put = self._replacements(values, inside, chosen)
+        put = self._replacements(values, self._known(around, inside, chosen), chosen)
         middle = int(self.hidden.abs().sum(1).argmin())
         own = hidden[..., middle, None]
         # Offsets that leave the plane repeat the pixel asked for.
@@ -132,7 +132,8 @@ class _HiddenPixels(LiveViews):
         replaced = planes.scatter_reduce(2, index, put, "amax", include_self=False).reshape(seen.shape)
         asked = torch.zeros_like(planes, dtype=torch.bool).scatter(2, own.flatten(2), True).reshape(seen.shape)
         trusted = asked if self.problem.trusted is None else asked & self.problem.trusted[chosen]
-        return Pair(replaced, seen, trusted)
+        # Holes are filled anew, from what is left: an old filling would betray the pixels next to it.
+        return Pair(shown(replace(self.problem.rows(rows), observed=replaced)), seen, trusted)
 
     def _centres(self, rows: list[int]) -> Tensor:
         """Return one place (y, x) for every box, [row, plane, box, 2]."""
@@ -149,6 +150,15 @@ class _HiddenPixels(LiveViews):
         y, x = (centres[..., None, :] + offsets).unbind(-1)
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         return y.clamp(0, height - 1) * width + x.clamp(0, width - 1), inside
+
+    def _known(self, numbers: Tensor, inside: Tensor, rows: list[int]) -> Tensor:
+        """Return which pixels of a window are no holes; all that lie in the plane where there are only holes."""
+        trusted = self.problem.trusted
+        if trusted is None:
+            return inside
+        planes = trusted[rows].flatten(1, -3).flatten(2)
+        known = inside & planes.gather(2, numbers.flatten(2)).unflatten(2, numbers.shape[2:])
+        return torch.where(known.any(-1, keepdim=True), known, inside)
 
     def _replacements(self, values: Tensor, inside: Tensor, rows: list[int]) -> Tensor:
         """Return what is put in the place of every hidden pixel, [row, plane, box, offset]."""

@@ -1,7 +1,7 @@
 """An image put together from pixels that the network predicted without seeing them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -43,7 +43,7 @@ class Stitched(Views):
 
 class _Stitched(LiveViews):
     def __init__(self, spec: Stitched, problem: Problem, streams: Streams) -> None:
-        self.spec = spec
+        self.spec, self.problem = spec, problem
         self.live = spec.grid.start(problem, streams)
         self.seen = shown(problem)
 
@@ -51,7 +51,8 @@ class _Stitched(LiveViews):
         seen, pair = self.seen[list(rows)], self.live.draw(step, rows)
         if pair.trusted is None:
             return pair
-        return Pair(torch.where(pair.trusted, pair.input, seen), seen, pair.trusted)
+        hidden = torch.where(pair.trusted, pair.input, seen)
+        return Pair(shown(replace(self.problem.rows(rows), observed=hidden)), seen, pair.trusted)
 
     def look(self, problem: Problem, rows: Sequence[int]) -> Tensor:
         return shown(problem.rows(rows))

@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
-from ilcore.grammar.masks import without_holes
+from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
@@ -43,7 +43,7 @@ class Whole(Views):
 class _Whole(LiveViews):
     def __init__(self, jitter: float, problem: Problem, streams: Streams) -> None:
         self.jitter, self.problem, self.streams = jitter, problem, streams
-        self.shown = without_holes(problem)
+        self.shown = shown(problem)
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
         chosen = list(rows)
@@ -57,4 +57,4 @@ class _Whole(LiveViews):
         return Pair(self.shown[chosen] + std * noise.to(observed), observed, trusted)
 
     def look(self, problem: Problem, rows: Sequence[int]) -> Tensor:
-        return without_holes(problem)[list(rows)]
+        return shown(problem.rows(rows))

@@ -78,6 +78,20 @@ def test_the_value_asked_for_never_reaches_the_input(replacement, shape):
     assert (pair.trusted.flatten(-2).sum(-1) == boxes).all()
 
 
+@pytest.mark.parametrize("views", [HiddenPixels(percent=1.0), Stitched(HiddenGrid())])
+def test_a_hole_does_not_betray_the_hidden_pixel_next_to_it(views):
+    # One pixel is hidden by the first; it has holes beside it.
+    trusted = image(1, 1, 9, 9, seed=5) > 0.3
+    problem = Problem(observed=image(1, 1, 9, 9), trusted=trusted)
+    pair = views.start(problem, streams()).draw(0, [0])
+    # The same stream hides the same pixels, whatever their values.
+    other = replace(problem, observed=torch.where(pair.trusted, 1 - problem.observed, problem.observed))
+    again = views.start(other, streams()).draw(0, [0])
+    assert torch.equal(pair.trusted, again.trusted)
+    assert pair.trusted.any()
+    assert torch.equal(pair.input, again.input)
+
+
 def test_replacements_come_from_the_window_around_the_pixel():
     places = torch.arange(40 * 40).reshape(1, 1, 40, 40)
     pair = HiddenPixels(percent=4.0, window=5).start(Problem(observed=places.float()), streams()).draw(0, [0])

@@ -12,6 +12,7 @@ from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.trial import Pair, Trial
 from ilcore.losses.sure import Sure, UnknownNoiseSure
 from ilcore.methods.catalogue import METHODS
+from ilcore.views.whole import Whole
 
 
 def streams():
@@ -87,6 +88,19 @@ def test_the_probe_of_the_noise_gives_the_trace_of_its_covariance(lags):
     # Taken for white, correlated noise makes a smoother look better than it is.
     as_white = loss_of(Sure(), model, observed, replace(noise, correlation="white"))
     assert (as_white < 0.8 * true) == (lags != (0, 0))
+
+
+def test_holes_have_no_noise_but_that_of_what_fills_them():
+    noise = Noise(read_std=0.1, correlation="isotropic", lags=(0.6, 0.6))
+    trusted = torch.rand(1, 1, 512, 512, generator=torch.Generator().manual_seed(3)) > 0.3
+    problem = Problem(observed=torch.zeros(1, 1, 512, 512), noise=(noise,), trusted=trusted)
+    clean = 0.5 + 0.2 * torch.sin(torch.arange(512) / 20.0).expand(1, 1, 512, 512)
+    problem = replace(problem, observed=clean + 0.1 * unit_noise(problem, Streams.of(1, "noise", [(0,)])))
+    pair, model = Whole().start(problem, streams()).draw(0, [0]), Smoothing()
+    output = model(pair.input, [0])
+    trial = Trial(0, [0], problem, pair, output, model, lambda rows: output)
+    true = float((output - clean)[trusted].square().mean())
+    assert float(Sure().start(problem, streams())(trial)[0]) == pytest.approx(true, rel=0.05)
 
 
 @pytest.mark.parametrize("lag", [0.2, 0.6, 0.8])
