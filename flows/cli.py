@@ -75,6 +75,7 @@ def plan(
     steps: say.Steps = None,
     weights: say.Weights = None,
     noise_std: say.NoiseStd = None,
+    prefer: say.Prefer = "balance",
     seed: say.Seed = 0,
     tile: say.Tile = None,
     axes: say.Axes = None,
@@ -100,7 +101,8 @@ def plan(
 
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
-            weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
+            weights=weights, noise_std=noise_std, prefer=prefer, seed=seed, tile=say.tile_core(tile),
+            axes=axes, level=level,
             missing=missing, image=image, roi=roi, depth=depth, per_plane=per_plane,
             result_format=say.result_format(format), gate=say.gate(gate),
         )  # fmt: skip
@@ -119,6 +121,7 @@ def restore(
     steps: say.Steps = None,
     weights: say.Weights = None,
     noise_std: say.NoiseStd = None,
+    prefer: say.Prefer = "balance",
     seed: say.Seed = 0,
     tile: say.Tile = None,
     axes: say.Axes = None,
@@ -161,7 +164,8 @@ def restore(
             raise typer.Exit(BAD_INPUT)
         wishes = Wishes(
             method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
-            weights=weights, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
+            weights=weights, noise_std=noise_std, prefer=prefer, seed=seed, tile=say.tile_core(tile),
+            axes=axes, level=level,
             missing=missing, image=image, roi=roi, depth=depth, per_plane=per_plane,
             result_format=say.result_format(format), gate=say.gate(gate),
         )  # fmt: skip

@@ -21,6 +21,7 @@ Task = Annotated[
 Knobs = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KNOB=VALUE", help="turn a knob of the method, such as stop.steps=200; repeatable", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
 Steps = Annotated[int | None, typer.Option(min=0, help="short for --set stop.steps=N", rich_help_panel=LEARN)]
 Weights = Annotated[str | None, typer.Option(help="a weight file, or models:/NAME@ALIAS of the registry", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
+Prefer = Annotated[Literal["speed", "balance", "quality"], typer.Option(help="where the method is chosen: how its time is weighed against what it gains", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
 Seed = Annotated[int, typer.Option(help="same plan, same seed: same voxels", rich_help_panel=LEARN)]
 NoiseStd = Annotated[float | None, typer.Option(min=0, help="noise standard deviation in the volume's own units, if known", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
 

@@ -62,6 +62,8 @@ def restore_volume(
     overrides: dict[str, bool | int | float | str] | None = None,
     weights: str | None = None,
     noise_std: float | None = None,
+    prefer: Literal["speed", "balance", "quality"] = "balance",
+    hours: float | None = None,
     seed: int = 0,
     tile: tuple[int, int, int] | None = None,
     axes: str | None = None,
@@ -92,6 +94,8 @@ def restore_volume(
         overrides: Knobs of the method, such as {"stop.steps": 200}.
         weights: A weight file, or models:/NAME@ALIAS.
         noise_std: Noise standard deviation in the volume's units, where it is known.
+        prefer: Where the method is chosen: how its time is weighed against what it gains.
+        hours: Of one core that there are; a method that takes longer is not chosen.
         seed: Same plan, same seed: same voxels.
         tile: Core of a tile, (z, y, x).
         axes: What the axes mean where the source does not say.
@@ -113,7 +117,7 @@ def restore_volume(
     resources = Resources(workers=workers, scheduler=scheduler, device=device)
     wishes = Wishes(
         method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
-        seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image, roi=roi,
+        prefer=prefer, hours=hours, seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image, roi=roi,
         depth=depth, per_plane=per_plane, result_format=result_format, gate=gate or {},
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))

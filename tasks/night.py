@@ -24,6 +24,7 @@ from ilcore.archives.policy import Archive
 from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, left_out, scaled, spend
 from ilcore.grammar.errors import ILError
 from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.planning import Wishes
 from ilcore.restoring.stages import made_by
 from ilcore.restoring.volume_model import LearntModel, budget_of, learnt_before
 from ilcore.restoring.workspace import Workspace
@@ -109,8 +110,9 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
     """
     if item.todo in (RESUME, RETRY) and (begun := _plan_begun(item)) is not None:
         return begun, Rung(0.0, 0.0, words=left_out(begun))
-    plan = make_plan(item.scan.source, item.scan.target, item.policy.wishes, night.archive.night.tracking_uri)
     left = night.seconds_left
+    wishes = _within(item.policy.wishes, _share(night, item, later, workers))
+    plan = make_plan(item.scan.source, item.scan.target, wishes, night.archive.night.tracking_uri)
     if left is None or made_by(Workspace.of(plan.target).target) == plan.fingerprint:
         return plan, Rung(0.0, 0.0)
     growth = night.books.growth(f"{plan.method}-{plan.scope}", len(SHARES))
@@ -124,6 +126,20 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
     # With no time for the least of it, it is begun all the same: what is done by the end is kept.
     rung = ladder[given or 0]
     return degraded(plan, rung), rung
+
+
+def _share(night: Night, item: Item, later: Sequence[Item], workers: int) -> float | None:
+    """Return a scan's share of the core-hours that are left, by its size; None without a limit."""
+    if night.seconds_left is None:
+        return None
+    rest = sum(each.scan.size for each in later if each.todo != IMPROVE)
+    share = max(1, item.scan.size) / max(1, item.scan.size + rest)
+    return max(night.seconds_left, 1.0) * max(1, workers) / night.ratio * share / 3600
+
+
+def _within(wishes: Wishes, hours: float | None) -> Wishes:
+    """Let a method be chosen that fits into the hours; what the policy itself says of them stays."""
+    return wishes if hours is None or wishes.hours is not None else replace(wishes, hours=hours)
 
 
 def _plan_begun(item: Item) -> RestorationPlan | None:

@@ -14,8 +14,9 @@ from torch import Tensor
 from ilcore.grammar.errors import BadWeights
 from ilcore.networks.plain import Plain
 
-#: The denoiser that ships with the project.
+#: The denoisers that ship with the project: of many kinds of image, and the one that knows photographs best.
 SHIPPED = Path(__file__).with_name("blind_denoiser.safetensors")
+PHOTOS = Path(__file__).with_name("photo_denoiser.safetensors")
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], network: Plain | None = None) -> str:

@@ -129,6 +129,7 @@ ENTRIES = (
         when="White noise of unknown law, many tiles of one acquisition. One tile: noise2fast learns faster.",
         reference="Krull, Buchholz & Jug, Noise2Void, CVPR 2019",
         cost=1,
+        kilobytes=(5, 3),
     ),
     Entry(
         name="n2v2",
@@ -138,6 +139,7 @@ ENTRIES = (
         when="Wherever n2v would do.",
         reference="Hoeck, Buchholz, Brachmann, Jug & Freytag, N2V2, ECCV-W 2022",
         cost=1,
+        kilobytes=(5, 2),
     ),
     Entry(
         name="struct_n2v",
@@ -147,6 +149,7 @@ ENTRIES = (
         when="Stripes of a few pixels whose correlation was measured. Round grains: only where all detail is larger.",
         reference="Broaddus, Krull, Weigert, Schmidt & Myers, ISBI 2020",
         cost=1,
+        kilobytes=(5, 3),
         copes_with=frozenset({"white", "row", "column"}),
         needs=frozenset({"noise"}),
     ),
@@ -158,6 +161,7 @@ ENTRIES = (
         when="White noise of unknown law, and an image that owes nothing to the noise of its own pixels.",
         reference="Batson & Royer, Noise2Self, ICML 2019",
         cost=1,
+        kilobytes=(5, 3),
     ),
     Entry(
         name="noise2same",
@@ -167,6 +171,7 @@ ENTRIES = (
         when="White noise; weaker noise than n2v needs, as the pixel itself has a say.",
         reference="Xie, Wang & Ji, Noise2Same, NeurIPS 2020",
         cost=1,
+        kilobytes=(8, 3),
     ),
     Entry(
         name="laine",
@@ -176,6 +181,7 @@ ENTRIES = (
         when="White noise of known law and many tiles of one acquisition; keeps more detail than n2v.",
         reference="Laine, Karras, Lehtinen & Aila, High-quality self-supervised deep image denoising, NeurIPS 2019",
         cost=2,
+        kilobytes=(27, 8),
         needs=frozenset({"noise"}),
     ),
     Entry(
@@ -186,6 +192,7 @@ ENTRIES = (
         when="White noise of unknown law, a single image that is worth hours; also with missing values.",
         reference="Quan, Chen, Pang & Ji, Self2Self with dropout, CVPR 2020",
         cost=3,
+        kilobytes=(6, 4),
         tasks=frozenset({"denoise", "inpaint"}),
         scopes=frozenset({"tile"}),
     ),

@@ -36,6 +36,8 @@ class Entry:
         needs: What it refuses to work without: weights, noise, stack (neighbouring planes or frames).
         scopes: tile (learn on each tile), volume (one model per acquisition).
         tile_steps: Steps per tile that must follow a model learnt on the volume; 0 where applying it is enough.
+        kilobytes: Memory that a voxel of a tile takes, in kB, while weights move on it and while they are applied, or
+            the method carried out; `python -m tests.bench.memory` measures it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Entry:
     needs: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset({"tile", "volume"})
     tile_steps: int = 0
+    kilobytes: tuple[int, int] = (0, 1)
 
     @property
     def can_apply(self) -> bool:

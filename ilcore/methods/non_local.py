@@ -232,6 +232,7 @@ ENTRIES = (
         when="White noise of known level, no training wanted: the strongest method that learns from one image alone.",
         reference="Herbreteau & Kervrann, NL-Ridge, ICIP 2022",
         cost=1,
+        kilobytes=(0, 2),
         needs=frozenset({"noise"}),
         scopes=frozenset({"tile"}),
     ),

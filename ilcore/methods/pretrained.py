@@ -45,6 +45,7 @@ ENTRIES = (
         when="The default. Correlated noise: applied as it is, without fine-tuning.",
         reference="Mohan et al., GainTuning, NeurIPS 2021; Pang et al., Recorrupted-to-Recorrupted, CVPR 2021",
         cost=0,
+        kilobytes=(6, 1),
         copes_with=frozenset({"white", "row", "column", "isotropic", "unknown"}),
         needs=frozenset({"weights", "noise"}),
     ),

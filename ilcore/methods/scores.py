@@ -40,6 +40,7 @@ ENTRIES = (
         when="Gaussian white noise of known level, many tiles of one acquisition; the level may be changed afterwards.",
         reference="Kim & Ye, Noise2Score, NeurIPS 2021",
         cost=1,
+        kilobytes=(5, 1),
         needs=frozenset({"noise"}),
     ),
 )

@@ -96,6 +96,7 @@ ENTRIES = (
         when="Few tiles, white noise, no time. Leaves low-frequency noise where the noise is strong.",
         reference="Mansour & Heckel, Zero-Shot Noise2Noise, CVPR 2023",
         cost=1,
+        kilobytes=(2, 1),
     ),
     Entry(
         name="zs_hpd",
@@ -105,6 +106,7 @@ ENTRIES = (
         when="As zs_n2n, for stronger noise: the deeper network smooths flat areas better.",
         reference="ZS-HPD, CVPR 2026; Mansour & Heckel, Zero-Shot Noise2Noise, CVPR 2023",
         cost=1,
+        kilobytes=(5, 1),
     ),
     Entry(
         name="noise2fast",
@@ -114,6 +116,7 @@ ENTRIES = (
         when="White noise of unknown law, single tiles. Blurs single-pixel detail, as the pixel itself is not used.",
         reference="Lequyer, Philip, Sharma, Hsu & Pelletier, Nature Machine Intelligence 2022",
         cost=1,
+        kilobytes=(3, 1),
     ),
     Entry(
         name="pixel2pixel",
@@ -123,5 +126,6 @@ ENTRIES = (
         when="White noise and repeated structure. Keeps fine regular detail that half-size images lose.",
         reference="Ma et al., Pixel2Pixel, TPAMI 2025",
         cost=2,
+        kilobytes=(3, 1),
     ),
 )

@@ -7,53 +7,107 @@
     denoise  no        white, certain           nl_ridge, tile by tile
     denoise  no        correlated or uncertain  dip, tile by tile, ended by a vote
 
-Where the noise is known, its correlation included, the cheap candidates are tried on samples of the volume first, and
-the best of them takes the place of the pretrained model wherever its estimated risk is clearly lower.
+Where the noise is known, the cheap candidates that cope with it are tried on samples of the volume first. What each is
+expected to gain is weighed against the time it takes: the price of time is what `--prefer` says.
 
 Methods that learn by predicting voxels from their neighbours reproduce noise that neighbours share, so they are
 allowed only where the noise is white for certain.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
 
+from ilcore.adapting.weights import PHOTOS
 from ilcore.degradations.estimate import Preflight
 from ilcore.grammar.errors import BadInput
-from ilcore.methods.entry import Entry
+from ilcore.methods.catalogue import find
+from ilcore.methods.entry import Entry, Scalar
 
 #: Below this confidence preflight is not relied on.
 CERTAIN = 0.2
-#: Risks in this proportion differ clearly: fine-tuning wins about as much as that back.
-_CLEARLY = 0.93
 
-_APPLY_ONLY: Mapping[str, bool | int | float | str] = {"stop.steps": 0}
-_VOTE: Mapping[str, bool | int | float | str] = {"stop": "vote"}
+Prefer: TypeAlias = Literal["speed", "balance", "quality"]
+#: What doubling the time costs, in dB: nothing where quality is wanted at any price.
+PRICES: Mapping[Prefer, float] = {"speed": 0.5, "balance": 0.1, "quality": 0.0}
+#: Time that nobody minds, in seconds of one core: below it doubling costs next to nothing.
+_UNMINDED = 60.0
+#: What fine-tuning brings on average where the noise is white, in dB, and the seconds of one core that it takes.
+_TUNING_GAIN, _TUNING_SECONDS = 0.3, 75.0
+
+_APPLY_ONLY: Mapping[str, Scalar] = {"stop.steps": 0}
+_VOTE: Mapping[str, Scalar] = {"stop": "vote"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A method that restores a sample within a second, so that trying it costs next to nothing.
+    """A method that restores a sample within seconds, so that trying it costs little.
 
     Args:
         method: Name in the catalogue.
         words: What it is, for people.
         overrides: Knobs.
+        weights: Of a pretrained model, where they are not those of the user.
+        seconds: Of one core for a megavoxel of a plane, and of a stack; declared, not timed, so that the same volume is
+            planned alike on every machine. `python -m tests.bench.choosing DATA --seconds` measures them.
     """
 
     method: str
     words: str
-    overrides: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    weights: Path | None = None
+    seconds: tuple[float, float]
 
 
-#: Tried on samples of a volume; the pretrained model is taken as it is, since fine-tuning can only lower its risk.
+#: Tried on samples of a volume.
 CANDIDATES: Mapping[str, Candidate] = {
-    "adapted": Candidate(method="adapted", words="the pretrained model"),
-    "nl_ridge": Candidate(method="nl_ridge", words="the mixing of alike patches"),
-    "nl_ridge stabilised": Candidate(
-        method="nl_ridge", words="the mixing of alike patches on stabilised noise", overrides={"stabilise": True}
+    "pretrained": Candidate(
+        method="adapted", words="the pretrained model", overrides=_APPLY_ONLY, seconds=(2.2, 2.2)
     ),
-    "nlm": Candidate(method="nlm", words="the mean of alike patches"),
-}
+    "photographs": Candidate(
+        method="adapted", words="the model of photographs", overrides=_APPLY_ONLY, weights=PHOTOS, seconds=(2.2, 2.2)
+    ),
+    "nl_ridge": Candidate(method="nl_ridge", words="the mixing of alike patches", seconds=(65.0, 110.0)),
+    "nl_ridge stabilised": Candidate(
+        method="nl_ridge", words="the mixing of alike patches on stabilised noise", overrides={"stabilise": True},
+        seconds=(65.0, 110.0),
+    ),
+    "nlm": Candidate(method="nlm", words="the mean of alike patches", seconds=(3.0, 3.0)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a way to restore the volume is expected to bring and to cost.
+
+    Args:
+        candidate: Its name.
+        is_tuned: Whether weights are fine-tuned on the volume first.
+        gain_db: By which the mean squared error falls below that of the input, by Stein's estimate on samples.
+        hours: Of one core.
+    """
+
+    candidate: str
+    is_tuned: bool = False
+    gain_db: float
+    hours: float
+
+    @property
+    def name(self) -> str:
+        """Return a name for a table."""
+        return f"{self.candidate}, fine-tuned" if self.is_tuned else self.candidate
+
+    @property
+    def words(self) -> str:
+        """Return what it is, for people."""
+        words = CANDIDATES[self.candidate].words
+        return f"{words}, fine-tuned," if self.is_tuned else words
+
+    def worth(self, prefer: Prefer) -> float:
+        """Return the gain less the price of the time, in dB."""
+        return self.gain_db - PRICES[prefer] * math.log2(1 + self.hours * 3600 / _UNMINDED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +118,25 @@ class Choice:
         method: Name in the catalogue.
         scope: volume (one model per acquisition) or tile (one per tile).
         overrides: Knobs to turn, as in `configure`.
+        weights: Of the pretrained model, where it is not the usual one.
         why: One sentence for the report.
     """
 
     method: str
     scope: str
-    overrides: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    weights: Path | None = None
     why: str
 
 
 def choose(
-    preflight: Preflight, *, task: str = "denoise", has_weights: bool = True, risks: Mapping[str, float] | None = None
+    preflight: Preflight,
+    *,
+    task: str = "denoise",
+    has_weights: bool = True,
+    expected: Sequence[Expected] = (),
+    prefer: Prefer = "balance",
+    hours: float | None = None,
 ) -> Choice:
     """Choose the method for one volume.
 
@@ -82,7 +144,9 @@ def choose(
         preflight: What is known of the noise.
         task: denoise or inpaint.
         has_weights: Whether pretrained weights are at hand.
-        risks: Estimated risk of the candidates on samples, where they were tried.
+        expected: What the candidates promise, where they were tried.
+        prefer: How time is weighed against gain.
+        hours: Of one core that there are for this volume; None for as many as it takes.
 
     Raises:
         BadInput: The task is neither.
@@ -95,23 +159,72 @@ def choose(
     doubt = _doubt(preflight)
     if not has_weights:
         return _from_scratch(doubt)
-    return (_by_risk(risks) if risks else None) or _pretrained(doubt)
+    return _weighed(expected, prefer, hours, doubt) if expected else _pretrained(doubt)
 
 
-def is_worth_trying(preflight: Preflight) -> bool:
-    """Tell whether the noise is known well enough for risks to be estimated."""
-    return bool(preflight.channels) and preflight.verdict != "unknown" and preflight.confidence >= CERTAIN
+def able(preflight: Preflight, *, own_weights: bool = False) -> dict[str, Candidate]:
+    """Return the candidates that cope with the noise; none where it is not known well enough for a trial.
+
+    Args:
+        preflight: What is known of the noise.
+        own_weights: Whether the user brings a model, which then takes the place of all that ship.
+    """
+    known = bool(preflight.channels) and preflight.verdict != "unknown" and preflight.confidence >= CERTAIN
+    return {
+        name: one
+        for name, one in CANDIDATES.items()
+        if known and copes(find(one.method), preflight) and not (own_weights and one.weights)
+    }
 
 
-def _by_risk(risks: Mapping[str, float]) -> Choice | None:
-    pretrained = risks["adapted"]
-    name, own = min(((name, risk) for name, risk in risks.items() if name != "adapted"), key=lambda pair: pair[1])
-    if own >= _CLEARLY * pretrained:
-        return None
-    candidate = CANDIDATES[name]
-    share = f"{max(own, 0) / pretrained:.0%} of" if pretrained > 0 else "less than"
-    why = f"tried on samples, {candidate.words} has {share} the pretrained model's risk"
-    return Choice(method=candidate.method, scope="tile", overrides=dict(candidate.overrides), why=why)
+def copes(entry: Entry, preflight: Preflight) -> bool:
+    """Tell whether a method copes with the noise of every channel."""
+    return all(channel.verdict in entry.copes_with for channel in preflight.channels)
+
+
+def expected_of(gains: Mapping[str, float], preflight: Preflight, megavoxels: float, *, space: int) -> list[Expected]:
+    """Return what each candidate promises for the whole volume; fine-tuning is one of them where the noise allows it.
+
+    Args:
+        gains: Candidate -> gain in dB on samples.
+        preflight: What is known of the noise.
+        megavoxels: Of the volume, all channels.
+        space: 2 or 3 axes of space.
+    """
+    found = []
+    for name, gain in gains.items():
+        one = CANDIDATES[name]
+        seconds = one.seconds[space - 2] * megavoxels
+        found.append(Expected(candidate=name, gain_db=gain, hours=seconds / 3600))
+        if one.method == "adapted" and _doubt(preflight) is None:
+            tuned, hours = gain + _TUNING_GAIN, (seconds + _TUNING_SECONDS) / 3600
+            found.append(Expected(candidate=name, is_tuned=True, gain_db=tuned, hours=hours))
+    return found
+
+
+def _weighed(expected: Sequence[Expected], prefer: Prefer, hours: float | None, doubt: str | None) -> Choice:
+    """Return the candidate that is worth most; of those that fit into the hours, where any does."""
+    fitting = [one for one in expected if hours is None or one.hours <= hours]
+    best = max(fitting or [min(expected, key=lambda one: one.hours)], key=lambda one: one.worth(prefer))
+    told = f"tried on samples, {best.words} promises {best.gain_db:+.1f} dB in {_duration(best.hours)} of one core"
+    others = [f"{one.words} {one.gain_db:+.1f} dB in {_duration(one.hours)}" for one in expected if one is not best]
+    given = f", {_duration(hours)} given" if hours is not None else ""
+    why = f"{told} ({'; '.join([*others, f'{prefer} preferred{given}'])})"
+    if doubt:
+        why += f"; {doubt}, so nothing learns from neighbours"
+    chosen = CANDIDATES[best.candidate]
+    return Choice(
+        method=chosen.method,
+        scope="volume" if chosen.method == "adapted" else "tile",
+        overrides={} if best.is_tuned else dict(chosen.overrides),
+        weights=chosen.weights,
+        why=why,
+    )
+
+
+def _duration(hours: float) -> str:
+    seconds = hours * 3600
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
 
 
 def _pretrained(doubt: str | None) -> Choice:
@@ -132,7 +245,7 @@ def _from_scratch(doubt: str | None) -> Choice:
 
 def asked_for(entry: Entry, preflight: Preflight) -> str:
     """Return the reason for a method that the user named, with a warning where the noise is not of its kind."""
-    if not preflight.channels or preflight.verdict in entry.copes_with:
+    if copes(entry, preflight):
         return "the user asked for it"
     kinds = ", ".join(sorted(entry.copes_with))
     return f"the user asked for it, BUT {_doubt(preflight)}, and {entry.name} copes with {kinds} only: noise may stay"

@@ -113,6 +113,14 @@ class SamplesPlan(_Frozen):
     batch: Positive = 4
 
 
+class ExpectedPlan(_Frozen):
+    """What one way to restore the volume promised on samples: gain over the input, hours of one core."""
+
+    name: str
+    gain_db: Finite
+    core_hours: Annotated[Finite, Field(ge=0)]
+
+
 class RestorationPlan(_Frozen):
     """What will be done to one volume. Nothing runs that is not in it."""
 
@@ -133,6 +141,7 @@ class RestorationPlan(_Frozen):
     weights: WeightsPlan | None = None
     samples: SamplesPlan = SamplesPlan()
     gate: dict[str, tuple[float, float]] = {}
+    expected: tuple[ExpectedPlan, ...] = ()
 
     @model_validator(mode="after")
     def _agrees(self) -> "RestorationPlan":
@@ -145,7 +154,9 @@ class RestorationPlan(_Frozen):
     def fingerprint(self) -> str:
         """Name everything that decides the pixels: not where source and result lie, why it was chosen, who may pass."""
         exclude: Any = {"source": {"uri", "image"}, "weights": {"path", "uri"}}
-        content = self.model_dump(mode="json", exclude=exclude | dict.fromkeys(("target", "why", "gate"), True))
+        content = self.model_dump(
+            mode="json", exclude=exclude | dict.fromkeys(("target", "why", "gate", "expected"), True)
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

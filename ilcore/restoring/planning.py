@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
 from ilcore.degradations.estimate import Preflight, preflight
@@ -17,31 +18,20 @@ from ilcore.grammar.region import size
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.restoring.channels import believed, channel_plans, live_channels
-from ilcore.restoring.choose import Choice, asked_for, choose, is_worth_trying
-from ilcore.restoring.depth import Depth, depth_wanted, length_of, stacked
-from ilcore.restoring.plan import (
-    Five,
-    GridPlan,
-    RestorationPlan,
-    SamplesPlan,
-    SourcePlan,
-    Three,
-    WeightsPlan,
-)  # fmt: skip
+from ilcore.restoring.choose import Choice, Expected, Prefer, able, asked_for, choose, expected_of
+from ilcore.restoring.cutting import Cut, grid_for, samples_for
+from ilcore.restoring.depth import Depth, depth_wanted, stacked
+from ilcore.restoring.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, Three, WeightsPlan
 from ilcore.restoring.planes import plane_brightness, words_of
-from ilcore.restoring.probing import estimated_risks
+from ilcore.restoring.probing import expected_gains
 from ilcore.restoring.sampling import looks, sampled
 from ilcore.restoring.workspace import Workspace
-from ilcore.tiling.grid import Along, balanced_core
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.layout import ResultFormat
 from ilcore.volumes.part import open_part, plain_roi
 from ilcore.volumes.volume import Volume
 
 __all__ = ["Wishes", "looks", "plan_restoration", "plan_volume"]
-
-#: Tiles up to which each is a unit of work of its own, and units of work that a run has at most.
-_MANY, _UNITS = 64, 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +59,8 @@ class Wishes:
         per_plane: Axis, t or z, along which each plane is divided by its own brightness; None for one normalisation.
         result_format: What the result is written as.
         gate: Check of the QA gate -> range outside of which a result is refused, where it is not to be the usual one.
+        prefer: How time is weighed against quality where the method is chosen.
+        hours: Of one core that there are for the volume; a method that takes longer is not chosen. None for no limit.
     """
 
     method: str | None = None
@@ -90,6 +82,8 @@ class Wishes:
     per_plane: Literal["t", "z"] | None = None
     result_format: ResultFormat = "ome-zarr 0.5"
     gate: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    prefer: Prefer = "balance"
+    hours: float | None = None
 
     def open(self, source: str) -> Volume:
         """Open what of a source is wanted.
@@ -128,11 +122,9 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     live = live_channels(found, channels)
     depth = depth_wanted(wishes.depth, volume.shape, needs_stack="stack" in _needs(wishes))
     planes = None if wishes.per_plane is None else plane_brightness(volume, channels, wishes.per_plane)
-    risks: Mapping[str, float] = {}
-    if wishes.method is None and wishes.task == "denoise" and is_worth_trying(live):
-        space = 3 if depth == "z" else 2
-        risks = estimated_risks(samples, channels, volume.missing, space=space, seed=wishes.seed)
-    choice = _choice(live, risks, wishes)
+    cut = Cut(volume.shape, depth)
+    expected = _expected(_Seen(samples, channels, live, volume.missing), cut, wishes)
+    choice = _choice(live, expected, wishes)
     weights = _weights(choice, wishes)
     entry = _entry(choice, weights)
     plan = RestorationPlan.of(
@@ -148,12 +140,13 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
             "why": choice.why if planes is None else f"{choice.why}; {words_of(planes)}",
             "seed": wishes.seed,
             "depth": depth,
-            "grid": _grid(entry, _Cut(volume.shape, depth), choice.scope, wishes.tile),
+            "grid": grid_for(entry, cut, choice.scope, wishes.tile),
             "channels": channels,
             "planes": planes,
             "weights": weights,
-            "samples": _samples(entry, _Cut(volume.shape, depth)),
+            "samples": samples_for(entry, cut),
             "gate": dict(wishes.gate),
+            "expected": [_told(one) for one in expected],
         }
     )
     _check_recipe(entry, plan)
@@ -166,6 +159,8 @@ def _check(wishes: Wishes) -> None:
         wrong.append(f"noise_std must be above 0 and finite, got {wishes.noise_std}; leave it out to have it estimated")
     if wishes.tile is not None and (len(wishes.tile) != 3 or min(wishes.tile) < 1):
         wrong.append(f"tile must be three lengths >= 1, z y x, got {wishes.tile}; leave it out to have it chosen")
+    if wishes.hours is not None and not wishes.hours > 0:
+        wrong.append(f"hours must be above 0, got {wishes.hours}; leave it out for no limit")
     if wishes.missing is not None and np.isinf(wishes.missing):
         wrong.append(f"missing must be a number, got {wishes.missing}; infinities are never data")
     wrong += [
@@ -179,6 +174,7 @@ def _check(wishes: Wishes) -> None:
             ("task", wishes.task, ("denoise", "inpaint")), ("scope", wishes.scope or "tile", ("tile", "volume")),
             ("depth", wishes.depth or "z", get_args(Depth)), ("per_plane", wishes.per_plane or "z", ("t", "z")),
             ("result_format", wishes.result_format, get_args(ResultFormat)),
+            ("prefer", wishes.prefer, get_args(Prefer)),
         )
         if value not in words
     ]  # fmt: skip
@@ -200,8 +196,37 @@ def _needs(wishes: Wishes) -> frozenset[str]:
     return frozenset() if wishes.method is None else find(wishes.method).needs
 
 
-def _choice(found: Preflight, risks: Mapping[str, float], wishes: Wishes) -> Choice:
-    choice = choose(found, task=wishes.task, risks=risks)
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of a volume: samples, how they are normalised, what noise the channels that hold something have."""
+
+    samples: Sequence[NDArray[Any]]
+    channels: Sequence[ChannelPlan]
+    live: Preflight
+    missing: float | None
+
+
+def _expected(seen: _Seen, cut: Cut, wishes: Wishes) -> list[Expected]:
+    """Return what the candidates promise; nothing where the user named a method or the noise is not known."""
+    asked = wishes.method is not None or wishes.task != "denoise"
+    candidates = {} if asked else able(seen.live, own_weights=wishes.weights is not None)
+    if not candidates:
+        return []
+    space = 3 if cut.depth == "z" else 2
+    gains = expected_gains(
+        seen.samples, seen.channels, seen.missing, candidates, space=space, seed=wishes.seed,
+        weights=Path(wishes.weights) if wishes.weights else SHIPPED,
+    )  # fmt: skip
+    return expected_of(gains, seen.live, math.prod(cut.shape) / 1e6, space=space)
+
+
+def _told(one: Expected) -> ExpectedPlan:
+    gain, hours = float(f"{one.gain_db:.3g}"), float(f"{one.hours:.3g}")
+    return ExpectedPlan(name=one.name, gain_db=gain, core_hours=hours)
+
+
+def _choice(found: Preflight, expected: Sequence[Expected], wishes: Wishes) -> Choice:
+    choice = choose(found, task=wishes.task, expected=expected, prefer=wishes.prefer, hours=wishes.hours)
     if wishes.method is not None and wishes.method != choice.method:
         entry = find(wishes.method)
         choice = Choice(method=entry.name, scope=entry.usual_scope, why=asked_for(entry, found))
@@ -218,9 +243,9 @@ def _weights(choice: Choice, wishes: Wishes) -> WeightsPlan | None:
         if wishes.weights:
             raise BadInput(f"weights serve methods that start pretrained, got {choice.method}; leave them out")
         return None
-    path = Path(wishes.weights) if wishes.weights else SHIPPED
-    digest = sha256_of(path)
-    return WeightsPlan(uri=wishes.weights_uri or wishes.weights or "shipped", path=str(path.resolve()), sha256=digest)
+    path = Path(wishes.weights) if wishes.weights else choice.weights or SHIPPED
+    digest, usual = sha256_of(path), "shipped" if path == SHIPPED else f"shipped {path.name}"
+    return WeightsPlan(uri=wishes.weights_uri or wishes.weights or usual, path=str(path.resolve()), sha256=digest)
 
 
 def _entry(choice: Choice, weights: WeightsPlan | None) -> Entry:
@@ -247,85 +272,3 @@ def _tile_steps(entry: Entry, choice: Choice, wishes: Wishes) -> int:
     if choice.scope == "tile":
         return 0
     return entry.tile_steps if wishes.tile_steps is None else wishes.tile_steps
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """A volume's shape, t c z y x, and which of its axes a method sees as depth."""
-
-    shape: Five
-    depth: Depth
-
-    @property
-    def lengths(self) -> Three:
-        """Return how many voxels there are along depth, y and x."""
-        return _of_axes((length_of(self.depth, self.shape), *self.shape[3:]))
-
-    @property
-    def space(self) -> int:
-        """Return 3 where a method sees more than one plane at a time, else 2."""
-        return 3 if self.lengths[0] > 1 else 2
-
-
-def _grid(entry: Entry, cut: _Cut, scope: str, core: Three | None) -> GridPlan:
-    """Cut for the method: large tiles where a model is only applied, smaller ones where each tile learns."""
-    halo, align = _three(entry.halo(cut.space), 0), _three(entry.align(cut.space), 1)
-    flat = halo[0] == 0
-    learns = scope == "tile" or entry.tile_steps > 0
-    wanted: Three = core or ((8 if flat else 16), *((128, 128) if learns and cut.space == 2 else _sides(learns, flat)))
-    cores = _of_axes(
-        balanced_core(length, min(side, max(length, step)), step)
-        for length, side, step in zip(cut.lengths, wanted, align, strict=True)
-    )
-    overlap = _of_axes(
-        min(reach, side // 2) // step * step
-        for reach, side, step in zip((0 if flat else 2, 8, 8), cores, align, strict=True)
-    )
-    tiles = math.prod(-(-n // side) for n, side in zip(cut.lengths, cores, strict=True))
-    unit = _unit(tiles * cut.shape[0] * cut.shape[2] // cut.lengths[0])
-    if cut.depth == "z":
-        return GridPlan(core=cores, overlap=overlap, halo=halo, align=align, unit=unit)
-    # What the method sees as depth is time, or nothing: along z every plane is a tile.
-    flat_cut = {
-        name: (number, *values[1:])
-        for name, number, values in (
-            ("core", 1, cores),
-            ("overlap", 0, overlap),
-            ("halo", 0, halo),
-            ("align", 1, align),
-        )
-    }
-    time = Along(cores[0], overlap[0], halo[0], align[0]) if cut.depth == "t" else Along()
-    return GridPlan(**flat_cut, unit=unit, time=time)
-
-
-def _unit(tiles: int) -> Three:
-    """Return the tiles of one unit of work: one by one, until there are so many that keeping books costs."""
-    if tiles <= _MANY:
-        return (1, 1, 1)
-    side = 2
-    while tiles / side**2 > _UNITS:
-        side *= 2
-    return (1, side, side)
-
-
-def _sides(learns: bool, flat: bool) -> tuple[int, int]:
-    if not learns:
-        return (256, 256) if flat else (128, 128)
-    return (128, 128) if flat else (64, 64)
-
-
-def _samples(entry: Entry, cut: _Cut) -> SamplesPlan:
-    flat = _three(entry.halo(cut.space), 0)[0] == 0
-    wanted = (1 if flat else 8, 96, 96)
-    extent = _of_axes(min(n, m) for n, m in zip(cut.lengths, wanted, strict=True))
-    return SamplesPlan(count=24 if flat else 12, extent=extent, batch=4)
-
-
-def _three(values: Sequence[int], filler: int) -> Three:
-    return _of_axes((*(filler,) * (3 - len(values)), *values))
-
-
-def _of_axes(values: Any) -> Three:
-    z, y, x = (int(value) for value in values)
-    return (z, y, x)

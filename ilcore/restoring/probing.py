@@ -1,7 +1,9 @@
-"""Candidates tried on a few samples of a volume before one is chosen: the estimated risk of each."""
+"""Candidates tried on a few samples of a volume before one is chosen: what each gains, by its estimated risk."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,30 +19,47 @@ from ilcore.grammar.recipe import Method
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
 from ilcore.qa.risk import risk_sure
-from ilcore.restoring.choose import CANDIDATES, Candidate
+from ilcore.restoring.choose import Candidate
 from ilcore.restoring.plan import ChannelPlan
 
-#: Samples tried, and their side.
-_SAMPLES, _SIDE = 6, 96
+#: Samples tried, and their sides, of planes and of stacks: as many voxels in both, since a trial shall cost little.
+_SAMPLES = 6
+_SIDES = {2: (1, 96, 96), 3: (3, 56, 56)}
+#: The least risk that is believed, as a share of the noise: 20 dB.
+_LEAST = 0.01
 
 
-def estimated_risks(
-    samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], missing: float | None, *, space: int, seed: int
-) -> Mapping[str, float]:
-    """Return Stein's estimate of the mean squared error of each candidate, in squared normalised units.
+def expected_gains(
+    samples: Sequence[NDArray[Any]],
+    channels: Sequence[ChannelPlan],
+    missing: float | None,
+    candidates: Mapping[str, Candidate],
+    *,
+    space: int,
+    seed: int,
+    weights: Path = SHIPPED,
+) -> dict[str, float]:
+    """Return by how many dB each candidate lowers the mean squared error, by Stein's estimate; the median of samples.
 
     Args:
         samples: [channel, z, y, x] each, as stored.
         channels: Their normalisation and noise.
         missing: Value that means "no data".
+        candidates: By name.
         space: 2 or 3 axes of space.
         seed: Of the probes.
+        weights: Of the pretrained model.
     """
     problems = list(_problems(samples, channels, missing, space))
     if not problems:
         return {}
-    able = {name: candidate for name, candidate in CANDIDATES.items() if _is_worth_it(candidate, problems[0])}
-    return {name: float(np.median([_risk(one, problem, seed) for problem in problems])) for name, one in able.items()}
+    tried = {name: one for name, one in candidates.items() if _is_worth_it(one, problems[0])}
+    noise = np.array([float(problem.unbiased_variance().mean()) for problem in problems])
+    trials = [_Trial(one, weights, seed) for one in tried.values()]
+    shares = np.array([[trial.risk(problem) for problem in problems] for trial in trials]) / np.maximum(noise, 1e-12)
+    # Where the noise is taken for too strong, all risks are too low by the same: differences stay true.
+    shares += np.maximum(0, _LEAST - shares.min(0))
+    return {name: -10 * math.log10(float(share)) for name, share in zip(tried, np.median(shares, 1), strict=True)}
 
 
 def _is_worth_it(candidate: Candidate, problem: Problem) -> bool:
@@ -54,7 +73,7 @@ def _problems(
 ) -> Iterator[Problem]:
     """Yield the middles of samples that are data throughout and hold something, the most varied first."""
     live = [number for number, channel in enumerate(channels) if not channel.is_flat]
-    parts = [_middle(sample)[live].astype(np.float64) for sample in samples]
+    parts = [_middle(sample, space)[live].astype(np.float64) for sample in samples]
     whole = [part for part in parts if np.isfinite(part).all() and (missing is None or (part != missing).all())]
     noise = tuple(channels[number].noise for number in live)
     for part in sorted(whole, key=lambda part: -part.std())[:_SAMPLES]:
@@ -69,28 +88,39 @@ def _range(observed: Tiles) -> tuple[float, float]:
     return float(observed.min()) - 0.05, float(observed.max()) + 0.05
 
 
-def _middle(sample: NDArray[Any]) -> NDArray[Any]:
-    starts = [max(0, (side - _SIDE) // 2) for side in sample.shape[2:]]
-    return sample[:, :, starts[0] : starts[0] + _SIDE, starts[1] : starts[1] + _SIDE]
+def _middle(sample: NDArray[Any], space: int) -> NDArray[Any]:
+    spans = [
+        slice(start := max(0, (length - side) // 2), start + side)
+        for length, side in zip(sample.shape[1:], _SIDES[space], strict=True)
+    ]
+    return sample[:, *spans]
 
 
-def _risk(candidate: Candidate, problem: Problem, seed: int) -> float:
-    """Return the risk of one candidate on one sample."""
-    entry = configure(find(candidate.method), candidate.overrides)
-    method, weights = entry.method, load_denoiser(SHIPPED)[1] if "weights" in entry.needs else None
-    return float(
-        risk_sure(_restorer(method, weights, problem), problem.observed, problem.noise or (), _streams(seed))[0]
-    )
+class _Trial:
+    """One candidate, to be carried out on sample after sample."""
 
+    def __init__(self, candidate: Candidate, weights: Path, seed: int) -> None:
+        entry = find(candidate.method)
+        self.weights: Weights | None = None
+        if "weights" in entry.needs:
+            network, self.weights = load_denoiser(candidate.weights or weights)
+            entry = entry.with_network(network)
+        self.method: Method = configure(entry, candidate.overrides).method
+        self.seed = seed
 
-def _restorer(method: Method, weights: Weights | None, problem: Problem) -> Any:
-    def restored(observed: Tiles) -> Tiles:
-        posed = replace(problem, observed=observed)
-        if weights is None:
-            return fit.restore(method, posed, _streams(0)).image
-        return fit.predict(method, posed, weights, _streams(0))
+    def restored(self, problem: Problem) -> Tiles:
+        """Return the image of a problem."""
+        if self.weights is None:
+            return fit.restore(self.method, problem, _streams(0)).image
+        return fit.predict(self.method, problem, self.weights, _streams(0))
 
-    return restored
+    def risk(self, problem: Problem) -> float:
+        """Return the estimated mean squared error on one sample, in squared normalised units."""
+
+        def predict(observed: Tiles) -> Tiles:
+            return self.restored(replace(problem, observed=observed))
+
+        return float(risk_sure(predict, problem.observed, problem.noise or (), _streams(self.seed))[0])
 
 
 def _streams(seed: int) -> Streams:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from ilcore import fit
@@ -13,6 +12,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method, Recipe, Then, Within
 from ilcore.grammar.region import voxels
+from ilcore.restoring.cutting import tile_bytes, voxels_read
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.volume_model import budget_of, make_repeatable
 from ilcore.tiling.grid import Tile
@@ -32,7 +32,7 @@ class Work:
         units: Units of work, each done by one worker.
         voxels: Voxels of the result, all channels.
         read_per_written: Voxels read for one voxel written; what halo and overlap cost.
-        tile_bytes: Arrays of the largest tile on their way from store to store, without the network's own.
+        tile_bytes: Memory that the largest tile takes on a worker, the network's own included; about.
         seconds: Of one worker on this machine, if one step was timed.
     """
 
@@ -53,30 +53,16 @@ def work_of(plan: RestorationPlan, *, timed: bool = False) -> Work:
     """
     grid = plan.tile_grid
     total = math.prod(plan.source.shape)
-    read = _read_in_all(plan)
+    read = voxels_read(grid)
     largest = max(voxels(tile.read) for tile in _corners(plan))
-    # As stored, normalised, restored, and in 64 bits for the scratch.
-    stored = np.dtype(plan.source.dtype).itemsize
     return Work(
         tiles=len(grid),
         units=math.prod(grid.unit_shape),
         voxels=total,
         read_per_written=read / total,
-        tile_bytes=largest * (stored + 4 + 4 + 8),
+        tile_bytes=tile_bytes(plan.entry, plan.scope, largest // plan.source.shape[1], plan.source.shape[1]),
         seconds=_passes(plan, read) * _seconds_per_voxel(plan) if timed else None,
     )
-
-
-def _read_in_all(plan: RestorationPlan) -> int:
-    """Return how many voxels all tiles read: a product over axes, however many tiles there are."""
-    grid, total = plan.tile_grid, plan.source.shape[1]
-    for number, axis in enumerate((0, 2, 3, 4)):
-        places = [[0] * 4 for _ in range(grid.grid_shape[number])]
-        for at, place in enumerate(places):
-            place[number] = at
-        spans = [grid.tile(place).read[axis] for place in places]
-        total *= sum(stop - start for start, stop in spans)
-    return total
 
 
 def _corners(plan: RestorationPlan) -> list[Tile]:

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from ilcore.methods.catalogue import find
+from ilcore.restoring.cutting import Cut, grid_for
 from ilcore.restoring.ledger import _BLOCK, _TILE, CURVE
-from ilcore.restoring.planning import _grid
 from ilcore.tiling.grid import TileGrid
 from ilcore.volumes.layout import layout_for
 from ilcore.volumes.open import from_array
@@ -34,7 +34,7 @@ def main() -> None:
     z, y, x = (int(part) for part in asked.shape.split(","))
     # One voxel in memory, seen everywhere.
     volume = from_array(np.broadcast_to(np.zeros(1, "u2"), (z, y, x)))
-    cut = _grid(find("adapted"), volume, "volume", None)
+    cut = grid_for(find("adapted"), Cut(volume.shape, "z"), "volume")
     grid = TileGrid(volume.shape, cut.core, cut.overlap, cut.halo, cut.align, cut.unit)
     for name, value in _counted(volume.shape, grid, asked).items():
         print(f"| {name} | {value} |")

@@ -8,7 +8,7 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
-from ilcore.restoring.choose import asked_for, choose, is_worth_trying
+from ilcore.restoring.choose import CANDIDATES, PRICES, Expected, able, asked_for, choose, copes, expected_of
 from tests.scenes import noisy, scene
 
 
@@ -53,27 +53,93 @@ def test_without_weights_white_noise_is_learnt_from_alike_patches():
     assert (choice.method, choice.scope) == ("nl_ridge", "tile")
 
 
-@pytest.mark.parametrize(
-    ("own", "method"), [(0.5, "nl_ridge"), (0.97, "adapted"), (1.4, "adapted"), (-0.1, "nl_ridge")]
-)
-@pytest.mark.parametrize("verdict", ["white", "isotropic"])
-def test_a_clearly_lower_risk_on_samples_decides(verdict, own, method):
-    choice = choose(found(verdict), risks={"adapted": 1.0, "nl_ridge": own})
+def promised(*, size=0.25, verdict="white", **gains):
+    """What candidates promise for a plane of so many megapixels."""
+    named = {name.replace("_stabilised", " stabilised"): gain for name, gain in gains.items()}
+    return expected_of(named, found(verdict), size, space=2)
+
+
+@pytest.mark.parametrize(("gain", "method"), [(14.0, "nl_ridge"), (10.0, "adapted"), (9.0, "adapted")])
+def test_what_gains_clearly_more_on_samples_is_taken(gain, method):
+    choice = choose(found("white"), expected=promised(pretrained=10.0, nl_ridge=gain))
     assert choice.method == method
-    assert ("%" in choice.why) == (method == "nl_ridge")
+    assert "tried on samples" in choice.why
 
 
 def test_the_best_of_the_candidates_brings_its_knobs():
-    risks = {"adapted": 1.0, "nl_ridge": 0.6, "nl_ridge stabilised": 0.5, "nlm": 0.9}
-    choice = choose(found("white"), risks=risks)
+    expected = promised(pretrained=10.0, nl_ridge=11.0, nl_ridge_stabilised=13.0, nlm=9.0)
+    choice = choose(found("white"), expected=expected)
     assert (choice.method, dict(choice.overrides)) == ("nl_ridge", {"stabilise": True})
     assert "stabilised" in choice.why
 
 
+def test_another_model_of_ours_brings_its_weights():
+    choice = choose(found("white"), expected=promised(pretrained=10.0, photographs=12.0))
+    assert (choice.method, choice.weights) == ("adapted", CANDIDATES["photographs"].weights)
+
+
+def test_users_who_bring_a_model_are_offered_none_of_ours():
+    assert "photographs" in able(found("white"))
+    assert not any(one.weights for one in able(found("white"), own_weights=True).values())
+
+
+@pytest.mark.parametrize("prefer", PRICES)
+@pytest.mark.parametrize("verdict", ["row", "column", "isotropic"])
+def test_only_what_copes_with_the_noise_is_a_candidate(verdict, prefer):
+    candidates = able(found(verdict))
+    assert candidates
+    assert all(copes(METHODS[one.method], found(verdict)) for one in candidates.values())
+    expected = promised(verdict=verdict, **dict.fromkeys(candidates, 8.0))
+    assert copes(METHODS[choose(found(verdict), expected=expected, prefer=prefer).method], found(verdict))
+
+
+def test_time_has_its_price():
+    expected = promised(size=100.0, pretrained=10.0, nl_ridge=10.6)
+    chosen = {prefer: choose(found("white"), expected=expected, prefer=prefer) for prefer in PRICES}
+    assert chosen["quality"].method == "nl_ridge"
+    assert (chosen["balance"].method, dict(chosen["balance"].overrides)) == ("adapted", {})
+    assert chosen["speed"].method == "adapted"
+    assert all(f"{prefer} preferred" in choice.why for prefer, choice in chosen.items())
+
+
+def test_for_speed_nothing_is_learnt_on_a_small_image():
+    expected = promised(pretrained=10.0, nl_ridge=10.1)
+    assert dict(choose(found("white"), expected=expected, prefer="speed").overrides) == {"stop.steps": 0}
+
+
+def test_of_a_small_image_the_better_one_is_taken_whatever_it_costs():
+    expected = promised(size=0.1, pretrained=10.0, nl_ridge=10.6)
+    assert choose(found("white"), expected=expected).method == "nl_ridge"
+
+
+def test_what_does_not_fit_into_the_hours_is_not_chosen():
+    expected = promised(size=100.0, pretrained=8.0, nl_ridge=12.0)
+    assert choose(found("white"), expected=expected).method == "nl_ridge"
+    within = choose(found("white"), expected=expected, hours=0.5)
+    assert (within.method, "30 min given" in within.why) == ("adapted", True)
+
+
+def test_with_no_time_at_all_the_cheapest_is_chosen():
+    expected = promised(size=100.0, pretrained=8.0, nl_ridge=12.0)
+    choice = choose(found("white"), expected=expected, hours=1e-6, prefer="quality")
+    assert (choice.method, dict(choice.overrides)) == ("adapted", {"stop.steps": 0})
+
+
+def test_doubling_the_time_costs_what_the_preference_says():
+    cheap, dear = (Expected(candidate="nlm", gain_db=10.0, hours=hours) for hours in (10.0, 20.0))
+    for prefer, price in PRICES.items():
+        assert cheap.worth(prefer) - dear.worth(prefer) == pytest.approx(price, abs=0.01)
+
+
+def test_fine_tuning_is_offered_where_the_noise_is_white_only():
+    assert [one.is_tuned for one in promised(pretrained=9.0)] == [False, True]
+    assert [one.is_tuned for one in promised(pretrained=9.0, verdict="isotropic")] == [False]
+
+
 @pytest.mark.parametrize(("verdict", "confidence"), [("unknown", 0.9), ("white", 0.1)])
 def test_nothing_is_tried_where_the_noise_is_not_known(verdict, confidence):
-    assert not is_worth_trying(found(verdict, confidence=confidence))
-    assert is_worth_trying(found("isotropic", confidence=0.9))
+    assert not able(found(verdict, confidence=confidence))
+    assert able(found("isotropic", confidence=0.9))
 
 
 @pytest.mark.parametrize("verdict", ["isotropic", "row", "unknown"])

@@ -22,7 +22,7 @@ def test_the_work_is_that_of_all_tiles(
     work = work_of(plan)
     assert (work.tiles, work.units, work.voxels) == (len(tiles), len(list(plan.tile_grid.units())), source.size)
     assert work.read_per_written == pytest.approx(sum(voxels(t.read) for t in tiles) / source.size)
-    assert work.tile_bytes == max(voxels(t.read) for t in tiles) * (2 + 4 + 4 + 8)
+    assert work.tile_bytes == max(voxels(t.read) for t in tiles) * plan.entry.kilobytes[1] * 1000
     assert work.seconds is None
 
 
