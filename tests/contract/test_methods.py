@@ -13,7 +13,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
-from ilcore.methods.entry import Entry, apply, configure, knobs
+from ilcore.methods.entry import Entry, apply, knobs
 from tests.quick import QUICK, STACKS, quick
 from tests.scenes import scene
 
