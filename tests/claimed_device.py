@@ -143,7 +143,7 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if told is not None:
         inside[1]["device"] = torch.device("cpu")
     out = func(*inside[0], **inside[1])
-    if not goes or func.overloadpacket is _ATEN.copy_ and not isinstance(args[0], Claimed):
+    if not goes or (func.overloadpacket is _ATEN.copy_ and not isinstance(args[0], Claimed)):
         return out
     out = tree_map(lambda leaf: Claimed(leaf) if isinstance(leaf, Tensor) else leaf, out)
     return return_and_correct_aliasing(func, args, kwargs, out) if claimed else out
@@ -167,7 +167,11 @@ def _check(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
         if told.alias_info is not None and told.alias_info.is_write
     ]
     may_be_scalar = torch.Tag.pointwise in func.tags or packet in _INDEXED | _FILLED
-    if may_be_scalar and all(one.ndim == 0 for one in foreign) and not any(one is two for one in foreign for two in written):
+    if (
+        may_be_scalar
+        and all(one.ndim == 0 for one in foreign)
+        and not any(one is two for one in foreign for two in written)
+    ):
         return
     shapes = [tuple(one.shape) for one in foreign]
     raise Mixture(f"{func}: expected all tensors to be on the same device, found cpu {shapes} and {DEVICE}")
