@@ -29,6 +29,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 DEVICE = torch.device("cuda", 0)
 _AnyGenerator = torch.Generator
 _ATEN = torch.ops.aten
+#: Lazy views, which nobody would resolve: what resolves them lies above this.
+_AT_ONCE = {_ATEN._conj.default: _ATEN._conj_physical.default, _ATEN._neg_view.default: _ATEN.neg.default}
 #: Operations that carry values from one side to the other.
 _CROSSINGS = {_ATEN._to_copy, _ATEN.copy_, _ATEN.copy}
 _INDEXED = {_ATEN.index, _ATEN._unsafe_index, _ATEN.index_put, _ATEN.index_put_, _ATEN._index_put_impl_}
@@ -63,6 +65,10 @@ class Claimed(Tensor):
 
     def __repr__(self, **_: Any) -> str:
         return f"Claimed({self.inner!r})"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A file written on a device is read to the CPU, as `map_location` asks.
+        return self.detach().inner.__reduce_ex__(protocol)
 
     # With these two, `Module.to` exchanges parameters; else it would write into the old ones, which have real storage.
     def __tensor_flatten__(self) -> tuple[list[str], None]:
@@ -106,6 +112,8 @@ class _Draws(TorchFunctionMode):
     """Sees generators as they are given: C++ hands on others of the same state."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.to:
+            return _to(*args, **(kwargs or {}))
         leaves = tree_leaves((args, kwargs or {}))
         told = (kwargs or {}).get("device")
         goes = any(isinstance(leaf, Claimed) for leaf in leaves) if told is None else _is_there(told)
@@ -133,6 +141,7 @@ class _Generator(torch.Generator):
 
 def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Return what an operation returns, on the side where a real device would compute it."""
+    func = _AT_ONCE.get(func, func)
     claimed = any(isinstance(leaf, Claimed) for leaf in tree_leaves((args, kwargs)))
     told = kwargs.get("device")
     goes = claimed if told is None else _is_there(told)
