@@ -22,7 +22,7 @@ from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 
 
-def restore(
+def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by keyword)
     noisy: NDArray[Any] | Tensor,
     method: str = "zs_n2n",
     noise_std: float | None = None,
