@@ -136,7 +136,7 @@ def test_pretraining_is_the_same_on_a_device_and_goes_on_across_devices(tmp_path
         width=4, depth=3, residual=True, pointwise_end=False, slope=0.0, bias=False, shuffle=2, grey=True
     )  # fmt: skip
     schooling = Schooling(steps=4, batch=2, side=16, learning_rate=0.1, checkpoint_every=2)
-    corpus = [np.asarray(problem_of((1, 1, 24, 24)).observed[0, 0])]
+    corpus = [np.asarray(problem_of((1, 1, 24, 24)).observed[0, 0].clamp(0, 1))]
     wanted = load_weights(pretrain(network, schooling, corpus, tmp_path / "here.safetensors"))
     with claimed_device() as device, mock.patch("ilcore.adapting.pretrain.device_of", return_value=device):
         there = pretrain(network, schooling, corpus, tmp_path / "there.safetensors", device="cuda")
