@@ -328,6 +328,7 @@ def pretrain(
     scenes: Annotated[int, typer.Option(min=1, help="crops or scenes in the corpus")] = 600,
     seed: say.Seed = 0,
     alias: Annotated[str, typer.Option(help="restorations look for `champion`")] = "champion",
+    device: Annotated[str, typer.Option(help="what to train on: auto, cpu, cuda or cuda:NUMBER")] = "auto",
     tracking_uri: say.Tracking = None,
 ) -> None:
     """Train a blind denoiser of your own, measure it, and register it in the model registry.
@@ -341,7 +342,7 @@ def pretrain(
 
         run_pretrain(
             out=out_file, archives=corpus or [], steps=steps, scenes=scenes, seed=seed, alias=alias,
-            tracking=tracking_uri,
+            tracking=tracking_uri, device=device,
         )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ def pretrain_denoiser(
     depth: int = 12,
     alias: str = "champion",
     tracking: str | None = None,
+    device: str = "auto",
 ) -> tuple[Registered, dict[str, float]]:
     """Train on archives or generated scenes, measure, and register the weights under an alias.
 
@@ -32,8 +33,12 @@ def pretrain_denoiser(
         depth: Convolutions of the network.
         alias: The name by which restorations find this version.
         tracking: MLflow's URI; a SQLite file beside `out` by default.
+        device: auto, cpu, cuda or cuda:NUMBER.
     """
-    lesson = Lesson(out=out, archives=tuple(archives), steps=steps, scenes=scenes, seed=seed, width=width, depth=depth)
+    lesson = Lesson(
+        out=out, archives=tuple(archives), steps=steps, scenes=scenes, seed=seed, width=width, depth=depth,
+        device=device,
+    )  # fmt: skip
     weights = school(lesson)
     metrics = examine(weights)
     return register(weights, metrics, tracking_uri(out, tracking), alias), metrics

@@ -78,6 +78,10 @@ def _tell(outcome: "Outcome") -> None:
 
 def run_pretrain(**wishes: Any) -> None:
     """Train and register a denoiser, and say where it is."""
+    from ilcore.grammar.devices import device_of
+
+    # What was asked for wrongly is said before anything is started.
+    device_of(wishes["device"])
     from flows.pretrain import pretrain_denoiser
 
     registered, metrics = settled(pretrain_denoiser, wishes)

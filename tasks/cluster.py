@@ -175,11 +175,10 @@ def worker_device(device: str) -> str:
     """Return the torch device of the worker this runs on; several local workers take turns on the GPUs."""
     import torch
 
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise BadInput("device cuda needs a GPU on every worker, got none here; use --device auto or cpu")
-    return f"cuda:{_place() % torch.cuda.device_count()}"
+    from ilcore.grammar.devices import device_of
+
+    chosen = device_of(device)
+    return f"cuda:{_place() % torch.cuda.device_count()}" if chosen.type == "cuda" else chosen.type
 
 
 def _is_file(address: str) -> bool:

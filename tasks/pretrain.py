@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from ilcore.adapting.corpus import Image, archive_corpus, synthetic_corpus
 from ilcore.adapting.pretrain import Schooling, pretrain
 from ilcore.adapting.scenes import scene
+from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
 from ilcore.networks.plain import Plain
 from ilcore.restoring.arrays import restore
@@ -31,6 +32,7 @@ class Lesson:
         archives: Volumes, or folders of them; none for the built-in generator of scenes.
         width: Channels of the network.
         depth: Convolutions of the network.
+        device: What to train on; auto takes a GPU where there is one.
     """
 
     out: str
@@ -41,6 +43,7 @@ class Lesson:
     width: int = 64
     depth: int = 12
     seed: int = 0
+    device: str = "auto"
 
     def schooling(self) -> Schooling:
         """Return the same as the library wants it."""
@@ -60,13 +63,13 @@ class Lesson:
 @task(name="school", cache_policy=NO_CACHE)
 def school(lesson: Lesson) -> Path:
     """Train, and return the weight file; a killed run goes on at its last checkpoint."""
-    schooling, out = lesson.schooling(), Path(lesson.out)
+    schooling, out, device = lesson.schooling(), Path(lesson.out), device_of(lesson.device)
     if out.suffix != ".safetensors":
         raise BadInput(f"weights must be written to a .safetensors file, got {out.name}; for example mine.safetensors")
     out.parent.mkdir(parents=True, exist_ok=True)
     corpus = gather(lesson)
     with Progress.of("pretrain", schooling.steps, "steps") as progress:
-        return pretrain(lesson.network(), schooling, corpus, out, partial(_show, progress))
+        return pretrain(lesson.network(), schooling, corpus, out, partial(_show, progress), device=device)
 
 
 @task(name="examine", cache_policy=NO_CACHE)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ilcore.adapting.weights import save_weights
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.slots import LiveNetwork
@@ -54,26 +55,35 @@ class Schooling:
 
 
 def pretrain(
-    network: Plain, schooling: Schooling, corpus: Sequence[Image], out: Path, progress: Progress | None = None
+    network: Plain,
+    schooling: Schooling,
+    corpus: Sequence[Image],
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    device: str | torch.device = "cpu",
 ) -> Path:
     """Train `network` on `corpus` and save the averaged weights as safetensors.
 
     Args:
         network: A grey residual network; its description is stored with the weights.
         corpus: Images in [0, 1], each at least `schooling.side` wide and high.
-        out: Target file; a checkpoint lies beside it until the run is complete.
+        out: Target file; a checkpoint lies beside it until the run is complete, and goes on on any device.
+        progress: Called at every checkpoint.
+        device: What to compute on; patches and noise are the same on all.
 
     Raises:
-        BadInput: When an image is smaller than a patch.
+        BadInput: When an image is smaller than a patch, or there is no such device.
     """
+    place = device_of(device)
     smallest = min(min(image.shape) for image in corpus)
     if smallest < schooling.side:
         raise BadInput(
             f"images must be at least {schooling.side} pixels wide and high, got {smallest}; use larger ones"
         )
-    run = _Run.resumed(network, schooling, out.with_suffix(".checkpoint"))
+    run = _Run.resumed(network, schooling, out.with_suffix(".checkpoint"), place)
     while run.step < schooling.steps:
-        loss = run.advance(_batch(corpus, schooling, run.step))
+        loss = run.advance([part.to(place) for part in _batch(corpus, schooling, run.step)])
         if run.step % schooling.checkpoint_every == 0 or run.step == schooling.steps:
             run.save()
             if progress:
@@ -126,26 +136,29 @@ def _patch(corpus: Sequence[Image], side: int, rng: np.random.Generator) -> Imag
 class _Run:
     """A training run that can be put down and taken up again."""
 
-    def __init__(self, network: Plain, schooling: Schooling, checkpoint: Path) -> None:
+    def __init__(self, network: Plain, schooling: Schooling, checkpoint: Path, device: torch.device) -> None:
         self.schooling, self.checkpoint, self.step = schooling, checkpoint, 0
         probe = Problem(observed=torch.zeros(1, 1, schooling.side, schooling.side))
         streams = Streams.of(schooling.seed, "pretrain", [(0,)])
         self.model: LiveNetwork = network.build(probe, 1, streams, shared=True)
         _widen(self.model)
+        self.model.to(device)
         self.adam = torch.optim.Adam(self.model.parameters(), lr=schooling.learning_rate)
         self.average = {name: value.detach().clone() for name, value in self.model.named_parameters()}
 
     @classmethod
-    def resumed(cls, network: Plain, schooling: Schooling, checkpoint: Path) -> "_Run":
-        run = cls(network, schooling, checkpoint)
+    def resumed(cls, network: Plain, schooling: Schooling, checkpoint: Path, device: torch.device) -> "_Run":
+        run = cls(network, schooling, checkpoint, device)
         if checkpoint.exists():
-            state = torch.load(checkpoint, weights_only=True)
+            # By way of the CPU: it may have been written on a device that is not here.
+            state = torch.load(checkpoint, "cpu", weights_only=True)
             run.model.load_state_dict(state["model"])
             run.adam.load_state_dict(state["adam"])
-            run.average, run.step = state["average"], state["step"]
+            run.average = {name: value.to(device) for name, value in state["average"].items()}
+            run.step = state["step"]
         return run
 
-    def advance(self, batch: tuple[Tensor, Tensor, Tensor]) -> float:
+    def advance(self, batch: Sequence[Tensor]) -> float:
         clean, noisy, level = batch
         for group in self.adam.param_groups:
             group["lr"] = self._rate()
@@ -166,7 +179,7 @@ class _Run:
         return self.schooling.learning_rate * min(1.0, 3 * left, (self.step + 1) / 100)
 
     def averaged(self) -> dict[str, Tensor]:
-        return {name: value[0].clone() for name, value in self.average.items()}
+        return {name: value[0].cpu().clone() for name, value in self.average.items()}
 
     def save(self) -> None:
         partial = self.checkpoint.with_suffix(".partial")

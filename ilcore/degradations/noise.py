@@ -18,7 +18,7 @@ _AXES = {"row": (-1,), "column": (-2,), "isotropic": (-2, -1)}
 def add_noise(
     clean: Tensor, noise: Noise | Sequence[Noise], randomness: torch.Generator | Streams, *, blur_px: float = 0.7
 ) -> Tensor:
-    """Return a noisy observation of a clean image.
+    """Return a noisy observation of a clean image, on its device; the numbers are drawn on the CPU, the same for all.
 
     White noise is drawn exactly, counts included. Correlated noise is normal with the variance of the model at every
     voxel: white noise filtered along the axes that the model names, rescaled to unit variance.
@@ -71,7 +71,7 @@ def _observed(clean: Tensor, noise: Noise, generator: torch.Generator, blur_px: 
         return _counted(clean, noise, generator) + noise.read_std * _normal_like(clean, generator)
     unit = correlated_normal(clean.shape, _AXES[noise.correlation], generator, blur_px, clean.dtype)
     std: Tensor = noise.variance(clean) ** 0.5
-    return clean + std * unit
+    return clean + std * unit.to(clean.device)
 
 
 def _counted(clean: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
@@ -79,12 +79,12 @@ def _counted(clean: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
     if noise.gain == 0:
         return clean
     light = clean - noise.offset
-    counts = torch.poisson(light.clamp_min(0) / noise.gain, generator=generator)
+    counts = torch.poisson((light.clamp_min(0) / noise.gain).cpu(), generator=generator).to(clean.device)
     return torch.where(light > 0, noise.offset + noise.gain * counts, clean)
 
 
 def _normal_like(clean: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(clean.shape, generator=generator, dtype=clean.dtype)
+    return torch.randn(clean.shape, generator=generator, dtype=clean.dtype).to(clean.device)
 
 
 def _valid_convolution(field: Tensor, line: Tensor, axis: int) -> Tensor:

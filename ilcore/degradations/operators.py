@@ -55,7 +55,7 @@ class Mask:
 
     def forward(self, clean: Tensor) -> Tensor:
         """Return x where observed, else zero."""
-        return clean * self.mask.to(clean.dtype)
+        return clean * self.mask.to(clean)
 
     def adjoint(self, observed: Tensor) -> Tensor:
         """Return y where observed, else zero."""

@@ -11,6 +11,7 @@
     │   └── TilingError                 core, overlap, halo or alignment make no grid
     ├── Busy                   exit 1   somebody else works on this destination
     ├── DivergedError          exit 1   an optimisation left the finite numbers
+    ├── DeviceError            exit 1   a computation failed on a device that is there, and not for want of memory
     ├── CorruptData            exit 1   stored bytes are not what was written
     ├── StoreError             exit 1   an object store does not answer, or refuses us
     └── DestinationError       exit 1   the result cannot be written there
@@ -65,6 +66,10 @@ class Busy(ILError):
 
 class DivergedError(ILError):
     """An optimisation produced values that are not finite."""
+
+
+class DeviceError(ILError):
+    """A computation that failed on a device, and not for want of memory."""
 
 
 class CorruptData(ILError):

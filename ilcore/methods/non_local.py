@@ -136,7 +136,7 @@ def _plane(
     columns = [values.transpose(1, 2).flatten(0, 1) for values in patches]
     total = torch.zeros(*noisy.shape[1:], device=noisy.device).flatten()
     weight = torch.zeros_like(total)
-    target = _pixels_of(noisy.shape, side)
+    target = _pixels_of(noisy.shape, side).to(noisy.device)
     for chosen in alike.split(_GROUPS):
         group, pilot, energy = (values[chosen] for values in columns)
         mixed, keeps = _combined(group, pilot, energy.sum(2), is_first=is_first)

@@ -14,6 +14,7 @@ from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
 from ilcore.degradations.estimate import preflight
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.trial import Restoration
@@ -21,7 +22,7 @@ from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 
 
-def restore(
+def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by keyword)
     noisy: NDArray[Any] | Tensor,
     method: str = "zs_n2n",
     noise_std: float | None = None,
@@ -31,8 +32,9 @@ def restore(
     mask: NDArray[np.bool_] | Tensor | None = None,
     weights: Path | str | None = None,
     overrides: Mapping[str, Scalar] | None = None,
+    device: str | torch.device | None = None,
 ) -> Restoration:
-    """Return the restoration of an array, its image of the same kind, shape and units as `noisy`.
+    """Return the restoration of an array, its image of the same kind, shape, units and device as `noisy`.
 
     Args:
         noisy: Observation; anything before the channel axis is a batch of independent tiles.
@@ -44,13 +46,15 @@ def restore(
         mask: True where a value is data; others are not learnt from, and filled by methods that can inpaint.
         weights: Weights for methods that start pretrained; None takes the shipped denoiser.
         overrides: Knobs such as {"steps": 100}.
+        device: What to compute on, such as "cuda" or "cuda:1"; None takes where `noisy` lies.
 
     Shape:
         noisy [*, channel, *space], [channel, *space] or [*space] -> image, same.
 
     Raises:
-        BadInput: For an array that cannot be restored, an unknown method or knob.
+        BadInput: For an array that cannot be restored, an unknown method or knob, a device that is not there.
     """
+    place = _place(noisy, device)
     values = _checked(noisy, space)
     batch, layout = _as_batch(values, space)
     trusted = torch.isfinite(batch) & (_as_mask(mask, values, layout) if mask is not None else True)
@@ -60,8 +64,8 @@ def restore(
         network, start = load_denoiser(Path(weights) if weights else SHIPPED)
         entry = entry.with_network(network) if weights else entry
     problem = Problem(
-        observed=scale.filled(batch, trusted),
-        trusted=None if bool(trusted.all()) else trusted,
+        observed=scale.filled(batch, trusted).to(place),
+        trusted=None if bool(trusted.all()) else trusted.to(place),
         noise=_noise(batch, trusted, scale, noise_std) if noise_std or _asks_noise(entry, overrides or {}) else None,
         value_range=scale.value_range(batch, trusted),
     )
@@ -70,7 +74,7 @@ def restore(
         done = _applied(entry, problem, start, streams)
     else:
         done = fit.restore(entry.method, problem, streams, start=start)
-    image = scale.restored(done.image)
+    image = scale.restored(done.image.cpu())
     if "inpaint" not in entry.tasks:
         image = torch.where(trusted, image, batch)
     return _with_image(done, image.reshape(values.shape), noisy)
@@ -135,6 +139,12 @@ class _Scale:
         return low - room, high + room
 
 
+def _place(noisy: NDArray[Any] | Tensor, device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return noisy.device if isinstance(noisy, Tensor) else torch.device("cpu")
+    return device_of(device)
+
+
 def _checked(noisy: NDArray[Any] | Tensor, space: int) -> Tensor:
     values = noisy if isinstance(noisy, Tensor) else np.asarray(noisy)
     kind = str(values.dtype).removeprefix("torch.")
@@ -157,7 +167,7 @@ def _as_batch(values: Tensor, space: int) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def _as_mask(mask: NDArray[np.bool_] | Tensor, values: Tensor, layout: tuple[int, ...]) -> Tensor:
-    flags = torch.as_tensor(np.asarray(mask)).bool()
+    flags = (mask.cpu() if isinstance(mask, Tensor) else torch.as_tensor(np.asarray(mask))).bool()
     try:
         return flags.expand_as(values).reshape(layout)
     except RuntimeError as error:

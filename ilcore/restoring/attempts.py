@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ilcore import fit
 from ilcore.fit import Strategy, Weights
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.devices import computing_on, is_out_of_memory
 from ilcore.grammar.errors import MissingKnowledge
 from ilcore.grammar.trial import Restoration
 from ilcore.methods.classical import NonLocalMeans, nearest_data
@@ -129,14 +130,6 @@ def fallbacks(bench: Bench, tile: Tile, frame: Frame, first: Attempt) -> Iterato
     yield lambda: Attempt("classical", _non_local_means(frame, bench.plan), "applied")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that the device or the machine has no memory left."""
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
-        return True
-    words = str(error)
-    return isinstance(error, RuntimeError) and ("not enough memory" in words or "t allocate memory" in words)
-
-
 def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
     """Restore tiles of one size, in halves where the device cannot hold them all."""
     kind = (bench.device, bench.entry, frames[0].raw.shape)
@@ -145,7 +138,8 @@ def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> l
         parts = [slice(start, start + most) for start in range(0, len(tiles), most)]
         return [each for part in parts for each in _together(bench, tiles[part], frames[part])]
     try:
-        return _by_method(bench, tiles, frames)
+        with computing_on(bench.device, bench.plan.method):
+            return _by_method(bench, tiles, frames)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -173,9 +167,11 @@ def _by_method(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> 
 
 
 def _applied(bench: Bench, tile: Tile, frame: Frame, used: str, weights: Weights) -> Attempt:
-    problem = problem_of([frame], bench.plan, bench.device)
     streams = Streams.of(bench.plan.seed, bench.plan.method, [tile.index])
-    return Attempt(used, to_numpy(fit.predict(bench.entry.method, problem, weights, streams))[0], "applied")
+    with computing_on(bench.device, bench.plan.method):
+        problem = problem_of([frame], bench.plan, bench.device)
+        image = to_numpy(fit.predict(bench.entry.method, problem, weights, streams))[0]
+    return Attempt(used, image, "applied")
 
 
 def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Attempt:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from ilcore import fit
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.devices import computing_on, is_out_of_memory
 from ilcore.grammar.recipe import ByHand
 from ilcore.grammar.region import voxels
 from ilcore.qa.blind import judge_tile
 from ilcore.qa.risk import risk_sure
 from ilcore.qa.verdict import tile_fails
 from ilcore.restoring.abreast import abreast
-from ilcore.restoring.attempts import Attempt, Bench, fallbacks, first_attempts, is_out_of_memory
+from ilcore.restoring.attempts import Attempt, Bench, fallbacks, first_attempts
 from ilcore.restoring.depth import unstacked, within
 from ilcore.restoring.frames import Frame, as_it_was, frame_of, noise_of, problem_of, stored_units
 from ilcore.restoring.plan import RestorationPlan
@@ -205,6 +206,11 @@ def _stein(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> float | 
     is_white = all(channel.verdict == "white" for channel in bench.plan.channels)
     if (weights is None and not again) or not is_white or part.trusted.mean() < _RISK_TRUSTED:
         return None
+    with computing_on(bench.device, "estimating the risk"):
+        return _risk_of(bench, tile, part, weights)
+
+
+def _risk_of(bench: Bench, tile: Tile, part: Frame, weights: fit.Weights | None) -> float:
     problem = problem_of([part], bench.plan, bench.device)
     streams = Streams.of(bench.plan.seed, f"{bench.plan.method}/risk", [tile.index])
 

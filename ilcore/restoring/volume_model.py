@@ -14,6 +14,7 @@ from ilcore import fit
 from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
 from ilcore.fit import Weights
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.devices import computing_on
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import Region, blocks, region_of
 from ilcore.methods.catalogue import find
@@ -187,10 +188,11 @@ def _stamp(place: Place) -> object:
 
 def _learn(plan: RestorationPlan, entry: Entry, start: Weights | None, place: Place, device: str) -> LearntModel:
     frames = sampled_frames(plan, open_source(plan))
-    problem = problem_of(frames, plan, device)
     streams = Streams.of(plan.seed, f"{plan.method}/volume", [(n,) for n in range(len(frames))])
     make_repeatable(THREADS)
-    done = fit.learn(entry.method, problem, streams, start=start, batch=plan.samples.batch)
+    with computing_on(device, plan.method):
+        problem = problem_of(frames, plan, device)
+        done = fit.learn(entry.method, problem, streams, start=start, batch=plan.samples.batch)
     if done.stopped[0].startswith("diverged") or done.weights is None:
         return LearntModel(None, None, done.steps[0], done.stopped[0], curve=done.curves[0])
     with put_by(place) as file:

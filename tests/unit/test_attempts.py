@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from ilcore.grammar.devices import is_out_of_memory
 from ilcore.methods.classical import nearest_data
 from ilcore.restoring import attempts
 from ilcore.restoring.alone import carry_out
-from ilcore.restoring.attempts import is_out_of_memory
 from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.workspace import Workspace
