@@ -80,7 +80,7 @@ class _Pages(BaseHTTPRequestHandler):
             case _:
                 self._found(None)
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
 
     def _page(self) -> str:
         archives = archives_in(self.folder)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from tasks.doors.rule import HEADERS, PASSWORD, USER, Door, Refusal, hosts_here, password_here
+from tasks.doors.rule import HEADERS, USER, Door, Refusal, hosts_here, password_here
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -41,14 +41,20 @@ class Guarded:
 
 
 def _with_headers(send: Send) -> Send:
+    """Return a sender that adds ours to every answer, and takes away what would show it to pages elsewhere."""
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            known = {name.lower() for name, _ in message.get("headers", ())}
-            more = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-            message["headers"] = [*message.get("headers", ()), *(each for each in more if each[0] not in known)]
+            more = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
+            kept = [(name, value) for name, value in message.get("headers", ()) if _is_kept(name.lower(), more)]
+            message["headers"] = [*kept, *more.items()]
         await send(message)
 
     return sending
+
+
+def _is_kept(name: bytes, more: dict[bytes, bytes]) -> bool:
+    return name not in more and not name.startswith(b"access-control-")
 
 
 async def _refuse(refusal: Refusal, send: Send) -> None:
@@ -69,7 +75,6 @@ def serve_prefect(host: str, port: int) -> None:
     known = f"{USER}:{password_here()}"
     # Its own services ask its API as well.
     os.environ |= {"PREFECT_SERVER_API_AUTH_STRING": known, "PREFECT_API_AUTH_STRING": known}
-    os.environ.pop(PASSWORD)
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings

@@ -34,4 +34,4 @@ def _guarded(application: RoutingApplication, request: HTTPServerRequest, **word
     return application.get_handler_delegate(request, _Refused, {"refusal": refusal})
 
 
-RoutingApplication.find_handler = _guarded
+RoutingApplication.find_handler = _guarded  # type: ignore[assignment,method-assign]
