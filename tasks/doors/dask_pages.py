@@ -1,7 +1,7 @@
 """The door before the pages of Dask's scheduler and workers, which load this module first: dask ... --preload.
 
-It takes its place as it is loaded, before a page can be asked for. A `dask_setup` would run after that, and Dask goes on
-where one fails.
+It takes its place as it is loaded, before a page can be asked for. A `dask_setup` would run after that, and Dask would
+go on where one fails.
 """
 
 from typing import Any
