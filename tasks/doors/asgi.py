@@ -65,9 +65,10 @@ async def _refuse(refusal: Refusal, send: Send) -> None:
 
 def mlflow_app() -> App:
     """Return MLflow's server behind a door, which asks for the password."""
+    door = Door(hosts=hosts_here(), password=password_here(), spared=frozenset({"/health"}))
     from mlflow.server.fastapi_app import app
 
-    return Guarded(app, Door(hosts=hosts_here(), password=password_here(), spared=frozenset({"/health"})))
+    return Guarded(app, door)
 
 
 def serve_prefect(host: str, port: int) -> None:
