@@ -227,6 +227,10 @@ def _local(resources: Resources, keys: Security) -> LocalCluster:
 def _joined(address: str) -> Iterator[Client]:
     try:
         client = Client(address, timeout="30s", set_as_default=False)
+    except TypeError as error:
+        # What Dask says of an address with tls:// where no certificates are set.
+        told = "its platform's `environment` must be sourced, or distributed.comm.tls set in Dask's configuration"
+        raise BadInput(f"scheduler {address} wants certificates, got none; {told}") from error
     except (OSError, ValueError) as error:
         raise BadInput(f"scheduler must be running, got no answer from {address}: {error}; start it first") from error
     with client:
