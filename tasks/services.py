@@ -18,6 +18,7 @@ PORTS = {"status": 4300, "prefect": 4200, "mlflow": 5000, "dask": 8786, "dashboa
 POOL = "il"
 #: SeaweedFS listens on three more ports from here, and on as many 10000 above.
 _S3_INNER = 100
+_S3_LAST = 65535 - 10000 - _S3_INNER - 2
 #: Loaded by Dask's processes before they answer anybody.
 _DASK_DOOR = "tasks.doors.dask_pages"
 _ENCRYPTED = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
@@ -71,6 +72,10 @@ class Platform:
             raise BadInput(f"ports can be given to {', '.join(PORTS)}, got {', '.join(unknown)}")
         if any(not 0 < port < 65536 for port in self.ports.values()):
             raise BadInput(f"a port must be within 1 .. 65535, got {dict(self.ports)}")
+        if self.s3 and self.port("s3") > _S3_LAST:
+            raise BadInput(
+                f"the port of s3 must be at most {_S3_LAST}, got {self.port('s3')}: the store has more above it"
+            )
 
     def port(self, name: str) -> int:
         """Return where a server listens."""

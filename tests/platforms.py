@@ -12,7 +12,14 @@ from typing import Any
 from tests.il import Il
 from tests.servers import free_port, until
 
+#: SeaweedFS listens on further ports, 10000 above its own.
+LOW = 50_000
 NAMES = ("status", "prefect", "mlflow", "dask", "dashboard")
+
+
+def low_port() -> int:
+    """Return a port that nobody listens on now, with room above it."""
+    return next(port for port in iter(free_port, 0) if port < LOW)
 
 
 class Platform:
@@ -20,7 +27,7 @@ class Platform:
 
     def __init__(self, folder: Path, *names: str) -> None:
         self.folder, self.state = folder, folder / "platform"
-        self.ports = {name: free_port() for name in (*NAMES, *names)}
+        self.ports = {name: free_port() for name in NAMES} | {name: low_port() for name in names}
         # What somebody else's platform on this machine would tell our processes.
         foreign = ("PREFECT_API", "MLFLOW_TRACKING", "IL_", "DASK_DISTRIBUTED__COMM")
         self.bare = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}

@@ -94,6 +94,12 @@ def test_a_host_that_is_no_name_is_told(name: str, tmp_path: Path) -> None:
         Platform(folder=tmp_path, hosts=(name,))
 
 
+def test_a_port_without_room_for_the_stores_others_is_told(tmp_path: Path) -> None:
+    assert Platform(folder=tmp_path, ports={"s3": 55433}, s3=True)
+    with pytest.raises(BadInput, match="at most 55433, got 55434"):
+        Platform(folder=tmp_path, ports={"s3": 55434}, s3=True)
+
+
 def test_a_server_without_a_password_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.doors.asgi import mlflow_app, serve_prefect
 
