@@ -221,7 +221,9 @@ def _s3(platform: Platform) -> Service:
         name="s3-server",
         command=(
             weed, f"-logdir={folder}", "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-            "-master.telemetry=false", f"-master.port={first}", f"-volume.port={first + 1}", "-volume.max=0", "-filer",
+            "-master.telemetry=false", f"-master.port={first}", f"-volume.port={first + 1}", "-volume.max=0",
+            # Every bucket wants volumes of its own; of the default 30 GB, most disks have room for none.
+            "-master.volumeSizeLimitMB=1024", "-filer",
             f"-filer.port={first + 2}", "-s3", f"-s3.port={port}", f"-s3.config={folder / 's3.json'}",
             "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.allowedOrigins={platform.address('s3')}",
             f"-filer.localSocket={folder / 'f.sock'}", f"-s3.localSocket={folder / 's.sock'}",

@@ -35,8 +35,8 @@ from tasks.launch import FOLDER, SERVICE, left_over
 from tasks.services import PORTS, Platform, Service
 from tasks.settings import QUIET_NETWORK
 
-#: A server that has not come up by then has failed: a first start of Prefect takes up to 80 seconds on two busy cores.
-PATIENCE = 240.0
+#: A server that has not come up by then has failed: a first start of MLflow takes four minutes on two very busy cores.
+PATIENCE = 420.0
 
 
 @dataclass(frozen=True)
