@@ -5,7 +5,7 @@ export PYTHON
 # Tests run in as many processes as there are cores, so each keeps to one thread.
 TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses=4 --dist worksteal
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test e2e bench up down advisories docs ci
+.PHONY: help setup demo fix check test e2e bench up down advisories docs browser ci
 
 help:            ## this list
 	@grep -hE '^[a-z0-9]+: .*##' Makefile | sed -E 's/:.*## /: /'
@@ -47,5 +47,10 @@ docs: .venv/ready ## cards of methods and tables of formats are written anew, an
 	$(PY) -m tests.bench.formats
 	$(PY) -m pytest ilcore tests/unit/test_docs.py --doctest-modules -q
 
-ci: check ## exactly what CI runs: style, and all tests but the longest soaks of `make e2e`
+browser: ## Debian's Chromium, where there is no browser yet and this is root: the tests look at pages in it
+	@command -v chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+	  || echo "browser: none here, and it cannot be installed: needs root and apt-get"
+
+ci: browser check ## exactly what CI runs: style, and all tests but the longest soaks of `make e2e`
 	IL_CRASHES=12 $(TESTS) tests ilcore --doctest-modules

@@ -17,12 +17,18 @@ def up(
         list[str] | None,
         typer.Option(metavar="NAME=N", help="of status, prefect, mlflow, dask, dashboard, s3; repeatable"),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="name that its servers answer to beside loopback, of a proxy; repeatable"),
+    ] = None,
 ) -> None:
     """Start Prefect, MLflow, Dask and a worker on this machine, supervised, on loopback, with a page that shows them.
 
     \b
     il up && source .il/environment
     il up --port prefect=4201 --port mlflow=5001
+
+    Its pages ask for a name and a password: `il`, and IL_PASSWORD in the environment file.
     """
     with answering():
         from pathlib import Path
@@ -32,13 +38,15 @@ def up(
         from tasks.supervising import start
 
         platform = Platform(
-            folder=Path(folder).resolve(), ports=_ports(port or []), workers=workers or default_workers("auto"), s3=s3
-        )
+            folder=Path(folder).resolve(), ports=_ports(port or []), workers=workers or default_workers("auto"), s3=s3,
+            hosts=tuple(allow_host or ()),
+        )  # fmt: skip
         out.print("starting; the first time takes a minute or two ...", style="dim")
         for each in start(platform, lambda name: out.print(f"well      {name}", markup=False)):
             if each.service.page:
                 out.print(f"{each.service.name:<15} {each.service.page}", markup=False)
-        out.print(f"\nto use it   source {platform.folder / 'environment'}\nto stop it  il down", markup=False)
+        out.print(f"\nto use it   source {platform.folder / 'environment'}", markup=False)
+        out.print("to sign in  il, with the password that it exports as IL_PASSWORD\nto stop it  il down", markup=False)
 
 
 def down(folder: Folder = ".il") -> None:

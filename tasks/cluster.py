@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 from dask import config as dask_config
-from distributed import Client, Future, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, Security, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
@@ -162,7 +162,7 @@ def open_cluster(resources: Resources) -> Iterator[Cluster]:
         with _joined(address) as client:
             yield _seen(client, resources)
         return
-    with _local(resources) as local, Client(local, set_as_default=False) as client:
+    with _among_ourselves() as keys, _local(resources, keys) as local, Client(local, set_as_default=False) as client:
         yield _seen(client, resources)
 
 
@@ -191,7 +191,21 @@ def _seen(client: Client, resources: Resources) -> Cluster:
     return Cluster(client, resources.device, promised and resources.device != "cpu")
 
 
-def _local(resources: Resources) -> LocalCluster:
+@contextmanager
+def _among_ourselves() -> Iterator[Security]:
+    """Yield a certificate of this run alone; whatever in this process joins its cluster knows it.
+
+    Whoever reaches a scheduler can run code, and others have accounts on this machine. Pages are served to nobody.
+    """
+    keys = Security.temporary()
+    told = {"distributed.comm.tls.ca-file": keys.tls_ca_file}
+    for role in ("client", "scheduler", "worker"):
+        told |= {f"distributed.comm.tls.{role}.{part}": getattr(keys, f"tls_{role}_{part}") for part in ("cert", "key")}
+    with dask_config.set({**told, "distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}):
+        yield keys
+
+
+def _local(resources: Resources, keys: Security) -> LocalCluster:
     gpus = _gpus() if resources.device != "cpu" else 0
     # Spawned, never forked: zarr's event loop and CUDA contexts do not survive a fork.
     dask_config.set({"distributed.worker.multiprocessing-method": "spawn", "distributed.comm.timeouts.connect": "60s"})
@@ -200,8 +214,9 @@ def _local(resources: Resources) -> LocalCluster:
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
+        security=keys,
         dashboard_address="127.0.0.1:0",
-        worker_dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
         silence_logs=50,
         resources={"GPU": 1} if gpus else None,
     )
@@ -211,6 +226,10 @@ def _local(resources: Resources) -> LocalCluster:
 def _joined(address: str) -> Iterator[Client]:
     try:
         client = Client(address, timeout="30s", set_as_default=False)
+    except TypeError as error:
+        # What Dask says of an address with tls:// where no certificates are set.
+        told = "its platform's `environment` must be sourced, or distributed.comm.tls set in Dask's configuration"
+        raise BadInput(f"scheduler {address} wants certificates, got none; {told}") from error
     except (OSError, ValueError) as error:
         raise BadInput(f"scheduler must be running, got no answer from {address}: {error}; start it first") from error
     with client:

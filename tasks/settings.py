@@ -18,6 +18,9 @@ PATIENCE = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
 }
 
+#: Prefect's own default lets every page read every answer; the embedded server has no page at all.
+NO_PAGES = {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1"}
+
 #: Dask logs lost connections with tracebacks; what matters of them reaches us as an error that we say in a sentence.
 QUIET_CLUSTER = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 
@@ -33,7 +36,7 @@ QUIET_TERMINAL = {
 
 def apply() -> None:
     """Set what nobody else has set: privacy, patience, quiet and modesty, in every process of ours."""
-    for name, value in {**QUIET_NETWORK, **PATIENCE, **QUIET_CLUSTER, **THREADS}.items():
+    for name, value in {**QUIET_NETWORK, **PATIENCE, **QUIET_CLUSTER, **THREADS, **NO_PAGES}.items():
         os.environ.setdefault(name, value)
 
 

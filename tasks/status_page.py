@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from ilcore.archives.books import Books
 from ilcore.grammar.errors import ILError
 from ilcore.volumes.stores import place_of
+from tasks.doors.rule import HEADERS, Door, hosts_here
 from tasks.supervising import platform_in, standings
 from tasks.tracking import Tracker
 
@@ -26,8 +27,10 @@ from tasks.tracking import Tracker
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'none'; "
     "base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer", "Cache-Control": "no-store", **HEADERS,
 }  # fmt: skip
+#: It shows and changes nothing, and asks for no password.
+_DOOR = Door(hosts=hosts_here())
 
 
 def archives_in(folder: Path) -> dict[str, str]:
@@ -55,9 +58,12 @@ class _Pages(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
-        # A page elsewhere must not read ours through a name that it points at this machine.
-        if (self.headers.get("Host") or "").rpartition(":")[0] not in ("127.0.0.1", "localhost"):
-            self._send(HTTPStatus.FORBIDDEN, "this page answers to 127.0.0.1 and localhost only", "text/plain")
+        refusal = _DOOR.refusal(self.command, self.path, self.headers.items())
+        if refusal is not None:
+            self._send(refusal.status, refusal.words, "text/plain")
+            return
+        if self.command != "GET":
+            self._send(HTTPStatus.METHOD_NOT_ALLOWED, "this page is for reading only", "text/plain")
             return
         words = [unquote(word) for word in urlsplit(self.path).path.split("/")[1:]]
         match words:
@@ -73,6 +79,8 @@ class _Pages(BaseHTTPRequestHandler):
                 self._found(_report(archives_in(self.folder), "/" + "/".join(rest)))
             case _:
                 self._found(None)
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
 
     def _page(self) -> str:
         archives = archives_in(self.folder)

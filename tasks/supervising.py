@@ -2,7 +2,8 @@
 
 FOLDER/platform.json      what was started: ports, workers
 FOLDER/supervisord.conf   written anew at every start; holds no secret
-FOLDER/environment        what a shell must `source` to use the platform
+FOLDER/environment        what a shell must `source` to use the platform; holds its password
+FOLDER/tls/               by which Dask's processes and the store's know their own
 FOLDER/logs/              one file a server, rotated
 """
 
@@ -28,12 +29,14 @@ import psutil
 from filelock import FileLock
 
 from ilcore.grammar.errors import BadInput, ILError
+from tasks.doors.keys import credentials, kept_password, password_of, write_certificate, write_exports, write_secret
+from tasks.doors.rule import basic
 from tasks.launch import FOLDER, SERVICE, left_over
 from tasks.services import PORTS, Platform, Service
 from tasks.settings import QUIET_NETWORK
 
-#: A server that has not come up by then has failed: a first start of Prefect takes up to 80 seconds on two busy cores.
-PATIENCE = 240.0
+#: A server that has not come up by then has failed: a first start of MLflow takes four minutes on two very busy cores.
+PATIENCE = 420.0
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,14 @@ def start(platform: Platform, tell: Callable[[str], None]) -> list[Standing]:
         ILError: When a server does not come up; what came up stays.
     """
     folder = platform.folder
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
     with FileLock(folder / "lock", timeout=PATIENCE):
         if is_running(folder):
             if platform != platform_in(folder):
                 raise BadInput(f"{folder} runs a platform with other settings; il down first")
+            if password_of(folder) is None:
+                raise BadInput(f"a platform must have a password, got one without in {folder}; il down, then il up")
         else:
             _begin(platform)
         return _waited(platform, tell)
@@ -106,7 +112,9 @@ def platform_in(folder: Path) -> Platform:
     """
     try:
         told = json.loads((folder / "platform.json").read_text(encoding="utf-8"))
-        return Platform(folder=folder, ports=told["ports"], workers=told["workers"], s3=told["s3"])
+        # Those of version 0.1 name no hosts.
+        hosts = tuple(told.get("hosts", ()))
+        return Platform(folder=folder, ports=told["ports"], workers=told["workers"], s3=told["s3"], hosts=hosts)
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"a platform must have been started in {folder}, got {error}; il up starts one") from error
 
@@ -117,22 +125,25 @@ def standings(platform: Platform) -> list[Standing]:
         states = {each["name"]: each for each in _asked(platform.folder, "getAllProcessInfo")}
     except (OSError, ILError):
         states = {}
-    return [_standing(service, states.get(service.name)) for service in platform.services]
+    password = password_of(platform.folder)
+    return [_standing(service, states.get(service.name), password) for service in platform.services]
 
 
-def _standing(service: Service, process: dict[str, Any] | None) -> Standing:
+def _standing(service: Service, process: dict[str, Any] | None, password: str | None) -> Standing:
     if process is None:
         return Standing(service, "STOPPED", False, "not started")
     state = str(process["statename"])
-    is_well = state == "RUNNING" and _answers(service)
+    is_well = state == "RUNNING" and _answers(service, password)
     return Standing(service, state, is_well, str(process["description"] or process["spawnerr"]))
 
 
-def _answers(service: Service) -> bool:
+def _answers(service: Service, password: str | None) -> bool:
     if service.health is None:
         return True
+    # The store has keys of its own, and takes any other signature for a wrong one.
+    signed = {} if password is None or service.name == "s3-server" else {"Authorization": basic(password)}
     try:
-        with urllib.request.urlopen(service.health, timeout=5) as answer:
+        with urllib.request.urlopen(urllib.request.Request(service.health, headers=signed), timeout=5) as answer:
             return service.enough is None or service.enough(json.load(answer))
     except (OSError, ValueError, KeyError):
         return False
@@ -163,8 +174,9 @@ def _begin(platform: Platform) -> None:
     told = asdict(platform)
     del told["folder"]
     (folder / "platform.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    keys = _keys(platform) if platform.s3 else {}
-    _write_secret(folder / "environment", _exports({**platform.environment, **keys}))
+    keys = {**credentials(kept_password(folder)), **(_keys(platform) if platform.s3 else {})}
+    write_exports(folder, {**platform.environment, **keys})
+    write_certificate(folder)
     with (folder / "supervisord.conf").open("w", encoding="utf-8") as file:
         _settings(platform).write(file)
     done = subprocess.run(
@@ -199,7 +211,7 @@ def _keys(platform: Platform) -> dict[str, str]:
     if not settings.is_file():
         credentials = [{"accessKey": secrets.token_hex(10), "secretKey": secrets.token_hex(20)}]
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        _write_secret(
+        write_secret(
             settings, json.dumps({"identities": [{"name": "il", "credentials": credentials, "actions": actions}]})
         )
     [identity] = json.loads(settings.read_text(encoding="utf-8"))["identities"]
@@ -208,16 +220,6 @@ def _keys(platform: Platform) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": pair["accessKey"], "AWS_SECRET_ACCESS_KEY": pair["secretKey"],
         "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": platform.address("s3"),
     }  # fmt: skip
-
-
-def _write_secret(path: Path, content: str) -> None:
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_text(content, encoding="utf-8")
-
-
-def _exports(told: dict[str, str]) -> str:
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in told.items())
 
 
 def _settings(platform: Platform) -> RawConfigParser:

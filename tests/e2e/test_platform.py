@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import threading
 import urllib.error
@@ -16,69 +15,14 @@ import psutil
 import pytest
 
 from ilcore.restoring.workspace import Workspace
-from tasks.launch import FOLDER, left_over
+from tasks.launch import left_over
 from tests.browser import needs_browser, problems, words_of
 from tests.e2e.test_nightly import archive_in, scan
 from tests.il import Il
-from tests.servers import free_port, until
+from tests.platforms import Platform, logs
+from tests.servers import until
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
-NAMES = ("status", "prefect", "mlflow", "dask", "dashboard")
-
-
-class Platform:
-    """A platform of its own, in a folder and on ports that nobody uses."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.state = folder, folder / "platform"
-        self.ports = {name: free_port() for name in NAMES}
-        # What somebody else's platform on this machine would tell our processes.
-        foreign = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "IL_SCHEDULER", FOLDER)
-        self.bare = {name: value for name, value in os.environ.items() if name not in foreign}
-        self.bare |= {"HOME": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
-
-    def up(self) -> tuple[int, str, str]:
-        words = [word for name, port in self.ports.items() for word in ("--port", f"{name}={port}")]
-        return Il(self.bare)("up", "--folder", self.state, "--workers", 1, *words)
-
-    def down(self) -> tuple[int, str, str]:
-        return Il(self.bare)("down", "--folder", self.state)
-
-    @property
-    def il(self) -> Il:
-        """The command after `source environment`."""
-        lines = [shlex.split(line) for line in (self.state / "environment").read_text().splitlines()]
-        return Il(self.bare | dict(words[1].split("=", 1) for words in lines))
-
-    def url(self, name: str, path: str = "") -> str:
-        return f"http://127.0.0.1:{self.ports[name]}/{path}"
-
-    def health(self) -> dict[str, bool]:
-        try:
-            with urllib.request.urlopen(self.url("status", "health"), timeout=30) as answer:
-                told = json.load(answer)
-        except urllib.error.HTTPError as error:
-            told = json.load(error)
-        return {name: each["is_well"] for name, each in told.items()}
-
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Ask Prefect's API."""
-        content = None if body is None else json.dumps(body).encode()
-        kind = {"Content-Type": "application/json"}
-        asked = urllib.request.Request(self.url("prefect", f"api/{path}"), content, kind)
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            return json.load(answer)
-
-    def night(self, name: str) -> dict[str, Any]:
-        """Run a night as the schedule would, and return how the run ended."""
-        deployment = self.ask(f"deployments/name/nightly/{name}")
-        run = self.ask(f"deployments/{deployment['id']}/create_flow_run", {})
-
-        def ended() -> Any:
-            state = self.ask(f"flow_runs/{run['id']}")["state"]
-            return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
-
-        return dict(until(ended, 400, "the night is over"))
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +56,6 @@ def posted() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/hook", found
         server.shutdown()
-
-
-def logs(platform: Platform) -> str:
-    return "\n".join(f"== {path.name}\n{path.read_text()[-1500:]}" for path in (platform.state / "logs").glob("*.log"))
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +121,13 @@ def test_the_schedule_is_the_archives_own(restored: tuple[Path, dict[str, Any]],
     assert deployment["global_concurrency_limit"]["limit"] == 1
 
 
-def test_mlflow_knows_the_night_and_its_scans(restored: tuple[Path, dict[str, Any]], platform: Platform) -> None:
+def test_mlflow_knows_the_night_and_its_scans(
+    restored: tuple[Path, dict[str, Any]], platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tasks.tracking import NIGHT, Tracker
 
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, platform.exported[name])
     tracker = Tracker(platform.url("mlflow").rstrip("/"))
     found = tracker.client.search_experiments()
     ids = {each.name: each.experiment_id for each in found}
@@ -237,17 +181,17 @@ def test_pages_show_what_they_are_for_and_nothing_else(
 
 
 def test_a_server_that_dies_comes_back_with_what_it_knew(
-    restored: tuple[Path, dict[str, Any]], platform: Platform
+    restored: tuple[Path, dict[str, Any]], platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [first, *_] = [each for each in left_over(str(platform.state), "mlflow-server") if "mlflow" in each.cmdline()]
     os.kill(first.pid, signal.SIGKILL)
     until(lambda: not platform.health()["mlflow-server"], 30, "it is seen to be gone")
     until(lambda: all(platform.health().values()), 200, "it is back")
-    test_mlflow_knows_the_night_and_its_scans(restored, platform)
+    test_mlflow_knows_the_night_and_its_scans(restored, platform, monkeypatch)
 
 
 def test_a_port_that_is_taken_is_told(platform: Platform, tmp_path: Path) -> None:
-    words = [word for name in NAMES for word in ("--port", f"{name}={platform.ports[name]}")]
+    words = [word for name, port in platform.ports.items() for word in ("--port", f"{name}={port}")]
     code, _, trouble = Il(platform.bare)("up", "--folder", tmp_path / "other", *words)
     assert code == 2
     assert f"prefect={platform.ports['prefect']}" in trouble

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from distributed import Nanny, Scheduler, SpecCluster
+from dask import config as dask_config
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster
 
 from ilcore.grammar.errors import BadInput, BadWeights
 from tasks.cluster import Cluster, Resources, default_workers, open_cluster
@@ -107,6 +110,33 @@ def test_a_running_scheduler_can_be_joined(cluster: Cluster, tmp_path: Path) -> 
         assert joined.workers == 2
         assert joined.alone(note, (str(tmp_path), 7))[0] == 7
     assert cluster.alone(note, (str(tmp_path), 8))[0] == 8, "leaving a cluster must not stop it"
+
+
+def test_a_cluster_of_ones_own_lets_nobody_in(cluster: Cluster) -> None:
+    listening = {
+        each.laddr.port
+        for process in (psutil.Process(), *psutil.Process().children(recursive=True))
+        for each in process.net_connections("inet")
+        if each.status == psutil.CONN_LISTEN
+    }
+    assert len(listening) >= 5
+    plain = cluster.address.replace("tls", "tcp")
+    for address, keys in ((cluster.address, Security.temporary()), (plain, Security())):
+        with pytest.raises(OSError, match=r"TLS certificate|[Tt]imed out|connect|reset"):
+            Client(address, security=keys, timeout="3s", set_as_default=False)
+    for port in listening:
+        for path in ("health", "status", "json/counts.json", "api/v1/get_workers", "metrics"):
+            with pytest.raises(OSError, match=r"404|reset|closed"):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10)
+
+
+def test_a_scheduler_whose_certificate_is_not_known_is_told() -> None:
+    with (
+        dask_config.set({"distributed.comm.tls.ca-file": None}),
+        pytest.raises(BadInput, match="wants certificates"),
+        open_cluster(Resources(scheduler="tls://127.0.0.1:9")),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,29 @@ def test_no_secret_is_written_down() -> None:
             assert all("secretKeyRef" in entry["valueFrom"] for entry in named)
 
 
+def test_servers_of_containers_and_pods_have_doors(compose: dict[str, Any]) -> None:
+    words = {
+        "prefect-server": "tasks.doors.asgi",
+        "mlflow-server": "--app-name il",
+        "dask-scheduler": "tasks.doors.dask_pages",
+    }
+    pods = {each["metadata"]["name"]: each["spec"]["template"]["spec"]["containers"][0] for each in deployments()}
+    for name, door in words.items():
+        service, pod = compose["services"][name], pods[name]
+        assert door in " ".join(service["command"])
+        assert "IL_PASSWORD=" in " ".join(service["command"])
+        assert door in " ".join(pod["command"])
+        assert {"secretRef": {"name": "il-platform"}} in pod["envFrom"]
+        assert service["environment"]["IL_HOSTS"] == name
+        assert {"name": "IL_HOSTS", "value": name} in pod["env"]
+        # A kubelet asks by the pod's address, which is no name that the door knows.
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert pod[probe]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}], name
+    for name in ("prefect-worker", "dask-worker"):
+        assert {"secretRef": {"name": "il-platform"}} in pods[name]["envFrom"]
+    assert "PREFECT_API_AUTH_STRING=" in " ".join(compose["services"]["prefect-worker"]["command"])
+
+
 def test_nobody_from_outside_is_let_in() -> None:
     rules = {each["metadata"]["name"]: each["spec"] for each in documents(BASE / "network.yaml")}
     assert rules["nobody-in"]["podSelector"] == {}
