@@ -1,8 +1,8 @@
 """What version 0.1 made opens, verifies, resumes and explains itself, or says clearly why not.
 
-The fixtures lie in tests/fixtures/v0_1, as version 0.1 made them, and must never be made anew. SAME holds for all of them
-now. Whoever changes what a method computes moves the rows concerned to WORD, and makes `il resume` and `il audit` say
-so: a result of mixed voxels is never published in silence, and an old result is never called wrong.
+The fixtures lie in tests/fixtures/v0_1, as version 0.1 made them, and must never be made anew. SAME holds for all of
+them now. Whoever changes what a method computes moves the rows concerned to WORD, and makes `il resume` and `il audit`
+say so: a result of mixed voxels is never published in silence, and an old result is never called wrong.
 """
 
 import json
