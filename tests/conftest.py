@@ -8,6 +8,9 @@ import pytest
 from tests.s3 import S3Server
 from tests.servers import PrefectServer
 
+#: What made the fixtures is kept to be read; it fits the version that it was run at, and no later one.
+collect_ignore = ["fixtures"]
+
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
