@@ -21,6 +21,7 @@ from ilcore.volumes.axes import find_axes
 from ilcore.volumes.georeference import affine_of
 from ilcore.volumes.geotiff import GEO_TAGS, geotiff_told
 from ilcore.volumes.in_memory import mapped_chunks
+from ilcore.volumes.plain_file import PlainArray
 from ilcore.volumes.raster import Georeference
 from ilcore.volumes.tiff_scale import NODATA_TAG, Sizes, voxel_size
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
@@ -28,7 +29,7 @@ from ilcore.volumes.volume import Facts, Reopened, check_dtype
 
 @dataclass(frozen=True)
 class TiffSource(Reopened):
-    """One image of a TIFF file: mapped into memory where it lies there plain, else decoded strip by strip."""
+    """One image of a TIFF file: read from where it lies there plain, else decoded strip by strip."""
 
     path: str
     level: int = 0
@@ -36,18 +37,19 @@ class TiffSource(Reopened):
 
     @cached_property
     def array(self) -> Any:
-        """The mapped array, or a Zarr view of strips or tiles."""
+        """The array in the file, or a Zarr view of strips or tiles."""
         file = tifffile.TiffFile(self.path)
         image = file.series[self.series].levels[self.level]
         if _is_plain(image):
             with file:
-                return _mapped(self.path, file.byteorder, image)
+                return _plain(file.byteorder, image)
         # The view keeps the file open for as long as this source lives.
         weakref.finalize(self, file.close)
         return zarr.open_array(file.series[self.series].aszarr(level=self.level, maxworkers=1), mode="r")
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        return np.asarray(self.array[index])
+        array = self.array
+        return array.read(index) if isinstance(array, PlainArray) else np.asarray(array[index])
 
 
 def open_tiff(path: str, axes: str | None, level: int, image: str | None = None) -> tuple[TiffSource, Facts]:
@@ -61,7 +63,7 @@ def open_tiff(path: str, axes: str | None, level: int, image: str | None = None)
         facts = _facts(file, path, axes, Part(series, level))
         held = file.series[series].levels[level]
         if _is_plain(held):
-            _mapped(path, file.byteorder, held)  # fails where the file is shorter than it says
+            _plain(file.byteorder, held).check_length()
     return TiffSource(path, level, series), facts
 
 
@@ -224,9 +226,10 @@ def _is_plain(image: Any) -> bool:
     return image.dataoffset is not None and image.keyframe.is_memmappable and image.transform is None
 
 
-def _mapped(path: str, byteorder: str, image: Any) -> NDArray[Any]:
+def _plain(byteorder: str, image: Any) -> PlainArray:
     dtype = np.dtype(image.dtype).newbyteorder("<" if byteorder == "<" else ">")
-    return np.memmap(path, dtype=dtype, mode="r", offset=image.dataoffset, shape=tuple(image.shape))
+    # An image of a set of files need not lie in the one that was opened.
+    return PlainArray(str(image.keyframe.parent.filehandle.path), dtype, int(image.dataoffset), tuple(image.shape))
 
 
 def _nodata(keyframe: Any) -> float | None:
