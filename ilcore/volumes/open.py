@@ -1,7 +1,8 @@
 """One door for every format."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ilcore.grammar.errors import BadVolume
+from ilcore.grammar.errors import BadVolume, ILError
 from ilcore.volumes import raster
 from ilcore.volumes.addresses import is_remote, normalised
 from ilcore.volumes.fitting import fitted
 from ilcore.volumes.in_memory import ArraySource, array_facts, open_npy
+from ilcore.volumes.leads import check_regular, held_to
 from ilcore.volumes.microscope import is_microscope, microscope_images, open_microscope
 from ilcore.volumes.npz import ZIP_MARK, npz_images, open_npz
 from ilcore.volumes.patch import is_patch, open_patch, patch_images
 from ilcore.volumes.stored_zarr import Asked, open_zarr, zarr_images
+from ilcore.volumes.stores import trouble
 from ilcore.volumes.tiff import open_tiff, tiff_images
 from ilcore.volumes.volume import Facts, Source, Volume, make_volume
 
@@ -33,6 +36,7 @@ def open_volume(
     missing: float | None = None,
     storage_options: Mapping[str, Any] | None = None,
     image: str | None = None,
+    roots: Sequence[str] = (),
 ) -> Volume:
     """Open a volume; voxels are read later, region by region.
 
@@ -49,6 +53,7 @@ def open_volume(
         missing: The value that means "no data here"; overrides what the source says.
         storage_options: Options of a remote store (fsspec).
         image: Which image, where the place holds several; `images_in` names them.
+        roots: Folders that links and names in metadata may lead to; without them that of the volume.
 
     Raises:
         BadInput: The URL carries credentials.
@@ -56,13 +61,16 @@ def open_volume(
         StoreError: A store does not answer, or refuses us.
     """
     place = normalised(uri)
-    source, facts = _open(place, Asked(axes, level, storage_options), image)
-    if missing is not None:
-        facts = replace(facts, missing=float(missing))
-    return make_volume(place, *fitted(source, facts), image)
+    with held_to(place, roots), _sound(place):
+        source, facts = _open(place, Asked(axes, level, storage_options), image)
+        if missing is not None:
+            facts = replace(facts, missing=float(missing))
+        return make_volume(place, *fitted(source, facts), image)
 
 
-def images_in(uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+def images_in(
+    uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None, roots: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return the names of the images at a place; none where it is one image itself, which opens without a name.
 
     These are fields of the wells of a plate, series of a slide, variables of a dataset (`*` for all of a group as
@@ -71,16 +79,18 @@ def images_in(uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any]
     Args:
         uri: Path or URL.
         storage_options: Options of a remote store (fsspec).
+        roots: As in `open_volume`.
 
     Raises:
         BadVolume: There is nothing that we can read.
     """
     place = normalised(uri)
-    kind, _ = _kind(place)
-    if kind == "zarr":
-        return zarr_images(place, storage_options)
-    listed = _IMAGES.get(kind)
-    return listed(place) if listed else ()
+    with held_to(place, roots), _sound(place):
+        kind, _ = _kind(place)
+        if kind == "zarr":
+            return zarr_images(place, storage_options)
+        listed = _IMAGES.get(kind)
+        return listed(place) if listed else ()
 
 
 def from_array(
@@ -126,6 +136,25 @@ _IMAGES: dict[str, Callable[[str], tuple[str, ...]]] = {
 }
 
 
+@contextmanager
+def _sound(place: str) -> Iterator[None]:
+    """Turn whatever a library raises on a description it does not expect into one sentence.
+
+    Each opener says itself what it knows to be damage; this is the net below them all.
+    """
+    try:
+        yield
+    except (ILError, MemoryError):
+        raise
+    except Exception as error:
+        if trouble(error) is not None:
+            raise
+        raise BadVolume(
+            f"a sound volume was wanted at {place}; it is damaged, or says what nobody expects "
+            f"({type(error).__name__}: {error}); take a fresh copy, or repair what it says of itself"
+        ) from error
+
+
 def _kind(place: str) -> tuple[str, bytes]:
     """Return how a place is to be read, and its first bytes if it is a file.
 
@@ -136,6 +165,7 @@ def _kind(place: str) -> tuple[str, bytes]:
         return ("patch" if not is_remote(place) and is_patch(place) else "zarr"), b""
     if not Path(place).exists():
         raise BadVolume(f"a volume was wanted at {place}; there is nothing; check the path")
+    check_regular(place)
     with Path(place).open("rb") as file:
         mark = file.read(12)
     if is_microscope(place):

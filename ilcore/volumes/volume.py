@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, ILError
+from ilcore.grammar.plain_text import plain
 from ilcore.volumes.about import NOTHING, About
 from ilcore.volumes.axes import source_index, spread, to_five
 from ilcore.volumes.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
@@ -233,7 +234,7 @@ def make_volume(uri: str, source: Source, facts: Facts, image: str | None = None
         dtype=facts.dtype.newbyteorder("="),
         axes=facts.axes,
         scale=spread(facts.scale or (1.0,) * count, facts.axes, 1.0),
-        units=spread(facts.units or (None,) * count, facts.axes, None),
+        units=spread(tuple(map(_text, facts.units or (None,) * count)), facts.axes, None),
         origin=spread(facts.origin or (0.0,) * count, facts.axes, 0.0),
         channels=_channels(facts.channels, shape[1]),
         chunks=chunks,
@@ -287,5 +288,9 @@ def check_dtype(uri: str, dtype: np.dtype[Any]) -> None:
     )
 
 
+def _text(unit: str | None) -> str | None:
+    return None if unit is None else plain(unit)
+
+
 def _channels(names: tuple[str, ...], count: int) -> tuple[str, ...]:
-    return names if len(names) == count else tuple(f"channel {number}" for number in range(count))
+    return tuple(map(plain, names)) if len(names) == count else tuple(f"channel {number}" for number in range(count))
