@@ -69,7 +69,8 @@ def open_node(url: str, options: Options) -> "Array | zarr.Group":
     """
     try:
         with answered():
-            return patiently(lambda: zarr.open(**_reached(url, options, allowed()), mode="r"), is_patient=False)
+            node = patiently(lambda: zarr.open(**_reached(url, options, allowed()), mode="r"), is_patient=False)
+        return guarded(node) if isinstance(node, zarr.Array) else node
     except FileNotFoundError as error:
         raise BadVolume(f"a Zarr array or OME-Zarr group was wanted at {url}; there is none; check the path") from error
     except _DAMAGE as error:
