@@ -60,6 +60,7 @@ def _facts(volume: Volume) -> dict[str, Any]:
         "chunks": [volume.chunks[place] for place in here],
         "levels": volume.levels,
         "missing": volume.missing,
+        "not carried over": list(volume.remarks) or None,
     }
 
 

@@ -76,6 +76,7 @@ def report_input(
         verdict=report.verdict,
         findings=report.findings,
         why=plan.why,
+        remarks=plan.source.remarks,
         plan_yaml=plan.to_yaml(),
         preflight_rows=[_preflight(number, channel) for number, channel in enumerate(plan.channels)],
         planes=planes,

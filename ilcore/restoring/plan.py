@@ -33,7 +33,7 @@ class _Frozen(BaseModel):
 
 
 class SourcePlan(_Frozen):
-    """The volume that is read, with the digest of its content."""
+    """The volume that is read, with the digest of its content; `remarks` is what of it no result says."""
 
     uri: str
     digest: str
@@ -44,6 +44,7 @@ class SourcePlan(_Frozen):
     missing: float | None = None
     image: str | None = None
     roi: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class ChannelPlan(_Frozen):
@@ -144,7 +145,7 @@ class RestorationPlan(_Frozen):
     @property
     def fingerprint(self) -> str:
         """Name everything that decides the pixels: not where source and result lie, why it was chosen, who may pass."""
-        exclude: Any = {"source": {"uri", "image"}, "weights": {"path", "uri"}}
+        exclude: Any = {"source": {"uri", "image", "remarks"}, "weights": {"path", "uri"}}
         content = self.model_dump(mode="json", exclude=exclude | dict.fromkeys(("target", "why", "gate"), True))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

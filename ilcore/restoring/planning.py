@@ -240,6 +240,7 @@ def _source(uri: str, volume: Volume, wishes: Wishes) -> SourcePlan:
     return SourcePlan(
         uri=place, digest=volume.digest(), axes=volume.axes, level=wishes.level, shape=volume.shape,
         dtype=volume.dtype.name, missing=volume.missing, image=wishes.image, roi=plain_roi(wishes.roi),
+        remarks=volume.remarks,
     )  # fmt: skip
 
 

@@ -274,6 +274,7 @@ def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Plac
         "ilcore": {
             "fingerprint": plan.fingerprint, "method": plan.method, "scope": plan.scope, "verdict": report.verdict,
             "source": plan.source.uri, "source_digest": plan.source.digest,
+            **({"not_carried_over": plan.source.remarks} if plan.source.remarks else {}),
         }
     }  # fmt: skip
     name = workspace.target.name.removesuffix(".zarr").removesuffix(".ome")

@@ -35,7 +35,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 #: What of a volume says where it lies or how it is held in memory, not what it is.
-PLACE = ("uri", "image", "source", "dtype", "levels")
+PLACE = ("uri", "image", "source", "dtype", "levels", "remarks")
 
 
 class Source(Protocol):
@@ -74,6 +74,7 @@ class Facts:
     level: int = 0
     levels: int = 1
     about: About = NOTHING
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ class Volume:
         levels: How many levels the source has.
         about: Georeference, meaning of the values and time.
         image: Name of the image, where the place holds several.
+        remarks: What the source says and a result does not: one sentence each, shown as "not carried over".
     """
 
     uri: str
@@ -115,6 +117,7 @@ class Volume:
     levels: int = 1
     about: About = NOTHING
     image: str | None = None
+    remarks: tuple[str, ...] = ()
     source: Source = field(repr=False, compare=False)
 
     @property
@@ -227,7 +230,7 @@ def make_volume(uri: str, source: Source, facts: Facts, image: str | None = None
     shape = five(spread(facts.shape, facts.axes, 1))
     chunks = five(spread([min(pair) for pair in zip(facts.chunks, facts.shape, strict=True)], facts.axes, 1))
     count = len(facts.axes)
-    keep = {name: getattr(facts, name) for name in ("format", "display", "level", "levels", "about")}
+    keep = {name: getattr(facts, name) for name in ("format", "display", "level", "levels", "about", "remarks")}
     return Volume(
         uri=uri,
         shape=shape,
