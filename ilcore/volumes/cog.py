@@ -7,7 +7,8 @@ from typing import Any
 
 from ilcore.grammar.errors import BadInput
 from ilcore.volumes.meaning import mark_of, scan_attributes
-from ilcore.volumes.raster import is_installed, not_georeferenced
+from ilcore.volumes.gdal import not_georeferenced
+from ilcore.volumes.raster import is_installed
 from ilcore.volumes.region import Region, blocks, five
 from ilcore.volumes.volume import STREAM_BYTES, Volume
 

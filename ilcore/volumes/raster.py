@@ -2,9 +2,7 @@
 
 import json
 import threading
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.about import About, Affine
 from ilcore.volumes.axes import find_axes
+from ilcore.volumes.gdal import check_own, opened
 from ilcore.volumes.georeference import affine_of, sides, unit_of, wkt2_of
 from ilcore.volumes.times import acquired_of, own_words
 from ilcore.volumes.volume import Facts, Reopened
@@ -40,7 +39,7 @@ class RasterSource(Reopened):
 
     @cached_property
     def _open(self) -> Any:
-        return _dataset(self.name, self.level)
+        return opened(self.name, self.level)
 
     @cached_property
     def _alone(self) -> threading.Lock:
@@ -80,10 +79,11 @@ def open_raster(path: str, axes: str | None, level: int, image: str | None) -> t
     Raises:
         BadVolume: It holds several images, or not the level.
     """
-    opened = _tried(_part(path, image))
-    if opened is None:
+    check_own(path)
+    found = _tried(_part(path, image))
+    if found is None:
         return None
-    with opened as dataset:
+    with found as dataset:
         if dataset.count == 0:
             raise BadVolume(_several(dataset, path))
         levels = 1 + len(dataset.overviews(1))
@@ -92,26 +92,26 @@ def open_raster(path: str, axes: str | None, level: int, image: str | None) -> t
         facts = _facts(dataset, path, axes)
         name = str(dataset.name)
     if level:
-        with _dataset(name, level) as coarse:
+        with opened(name, level) as coarse:
             facts = _coarser(facts, coarse, level)
     return RasterSource(name, level, len(facts.shape) == 2), _with_levels(facts, levels, level)
 
 
 def raster_images(path: str) -> tuple[str, ...]:
     """Return the names of the parts of a raster file that are images; none where it is one image itself."""
-    opened = _tried(path)
-    if opened is None:
+    found = _tried(path)
+    if found is None:
         return ()
-    with opened as dataset:
+    with found as dataset:
         return tuple(_short(path, name) for name in dataset.subdatasets) if dataset.count == 0 else ()
 
 
 def georeference(path: str) -> Georeference | None:
     """Return what GDAL says of a raster; None where rasterio is not installed, or GDAL does not know the format."""
-    opened = _tried(path)
-    if opened is None:
+    found = _tried(path)
+    if found is None:
         return None
-    with opened as dataset:
+    with found as dataset:
         return _told(dataset)
 
 
@@ -135,26 +135,9 @@ def _tried(name: str) -> Any:
     from rasterio.errors import RasterioIOError
 
     try:
-        return _dataset(name, 0)
+        return opened(name)
     except RasterioIOError:
         return None
-
-
-def _dataset(name: str, level: int) -> Any:
-    import rasterio
-
-    with not_georeferenced():
-        return rasterio.open(name, overview_level=level - 1) if level else rasterio.open(name)
-
-
-@contextmanager
-def not_georeferenced() -> Iterator[None]:
-    """A picture that lies nowhere on the Earth is nothing to warn of."""
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
@@ -231,10 +214,10 @@ def _finite(value: Any) -> float | None:
 def _part(path: str, image: str | None) -> str:
     if image is None:
         return path
-    opened = _tried(path)
-    if opened is None:
+    found = _tried(path)
+    if found is None:
         return path
-    with opened as dataset:
+    with found as dataset:
         parts: Mapping[str, str] = {_short(path, name): name for name in dataset.subdatasets}
     if image not in parts:
         raise BadVolume(

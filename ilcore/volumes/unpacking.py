@@ -133,7 +133,10 @@ def _streams(
 def _stream(unpacker: Any, rest: bytes, most: int, found: bytearray) -> bytes:
     """Unpack one stream, and return what follows it."""
     while not unpacker.eof:
-        piece = unpacker.decompress(rest, most - len(found) + 1)
+        try:
+            piece = unpacker.decompress(rest, most - len(found) + 1)
+        except OSError as error:  # bzip2's word for damage; no disk has failed
+            raise ValueError(str(error)) from error
         found += piece
         refused_above(len(found), most)
         rest = getattr(unpacker, "unconsumed_tail", b"")

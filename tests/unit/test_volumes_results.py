@@ -23,7 +23,7 @@ from ilcore.volumes.destination import attributes_of
 from ilcore.volumes.ome_zarr import create_finest
 from ilcore.volumes.part import open_part
 from ilcore.volumes.publish import publish
-from ilcore.volumes.raster import not_georeferenced
+from ilcore.volumes.gdal import not_georeferenced
 from ilcore.volumes.region import whole
 from ilcore.volumes.write import has_array
 from tasks.describe import describe
