@@ -2,10 +2,11 @@
 
 import json
 import logging
+import math
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,9 @@ from ilcore.volumes.axes import find_axes
 from ilcore.volumes.georeference import affine_of
 from ilcore.volumes.geotiff import GEO_TAGS, geotiff_told
 from ilcore.volumes.in_memory import mapped_chunks
+from ilcore.volumes.leads import allowed, held_to
+from ilcore.volumes.ome_files import open_file
+from ilcore.volumes.pictures import bounded_decoder
 from ilcore.volumes.plain_file import PlainArray
 from ilcore.volumes.raster import Georeference
 from ilcore.volumes.tiff_scale import NODATA_TAG, Sizes, voxel_size
@@ -34,15 +38,18 @@ class TiffSource(Reopened):
     path: str
     level: int = 0
     series: int = 0
+    within: tuple[str, ...] = field(default_factory=allowed, compare=False)
 
     @cached_property
     def array(self) -> Any:
         """The array in the file, or a Zarr view of strips or tiles."""
-        file = tifffile.TiffFile(self.path)
+        with held_to(self.path, self.within):
+            file = open_file(self.path)
         image = file.series[self.series].levels[self.level]
         if _is_plain(image):
             with file:
                 return _plain(file.byteorder, image)
+        _bound(image)
         # The view keeps the file open for as long as this source lives.
         weakref.finalize(self, file.close)
         return zarr.open_array(file.series[self.series].aszarr(level=self.level, maxworkers=1), mode="r")
@@ -89,7 +96,7 @@ class Part:
 @contextmanager
 def _opened(path: str) -> Iterator[tifffile.TiffFile]:
     try:
-        with _errors_raised(), tifffile.TiffFile(path) as file:
+        with _errors_raised(), open_file(path) as file:
             len(file.pages)  # walks the chain of pages: a truncated file breaks it
             yield file
     except (tifffile.TiffFileError, ValueError, IndexError, KeyError, OSError) as error:
@@ -224,6 +231,15 @@ def _chunks(image: Any, axes: str) -> tuple[int, ...]:
 
 def _is_plain(image: Any) -> bool:
     return image.dataoffset is not None and image.keyframe.is_memmappable and image.transform is None
+
+
+def _bound(image: Any) -> None:
+    """Let no tile announce more than it holds; `decode` is where tifffile keeps the decoder of all pages of an image."""
+    page = image.keyframe
+    sides = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    most = math.prod(sides) * max(1, page.tiledepth if page.is_tiled else 1) * samples * page.dtype.itemsize
+    page.__dict__["decode"] = bounded_decoder(page.decode, page.compression, most)
 
 
 def _plain(byteorder: str, image: Any) -> PlainArray:
