@@ -85,7 +85,7 @@ def _is_measured(volume: Volume, place: int) -> bool:
 
 
 def _voxel(volume: Volume, place: int) -> str:
-    return f"{'tczyx'[place]} {volume.scale[place]:.6g} {volume.units[place] or 'pixel'}"
+    return f"{'tczyx'[place]} {volume.scale[place]:.6g} {volume.units[place] or '(unit unknown)'}"
 
 
 def _origin(volume: Volume, here: list[int]) -> list[str] | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput
 from ilcore.volumes.about import About
+from ilcore.volumes.coordinates import cut_coordinates
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.region import AXES, Region, five, inside, region_of, size, whole, words
 from ilcore.volumes.volume import Floats, Source, Volume
@@ -77,13 +78,14 @@ def part_of(volume: Volume, region: Region, finest: Floats) -> Volume:
         origin=(origin[0], origin[1], origin[2], origin[3], origin[4]),
         channels=volume.channels[channels],
         display=_display_of(volume.display, channels, volume.shape[1]),
-        about=_about(volume, starts[3:], volume.scale[4] / finest[4]),
+        about=_about(volume, region, volume.scale[4] / finest[4]),
         source=PartSource(volume.source, tuple(starts[AXES.index(axis)] for axis in volume.axes)),
     )
 
 
-def _about(volume: Volume, corner: tuple[int, ...], factor: float) -> About:
-    return volume.about.cut(corner[0] * factor, corner[1] * factor, factor)
+def _about(volume: Volume, region: Region, factor: float) -> About:
+    cut = volume.about.cut(region[3][0] * factor, region[4][0] * factor, factor)
+    return replace(cut, attributes=cut_coordinates(cut.attributes, dict(zip(AXES, region, strict=True))))
 
 
 def _display_of(display: str | None, channels: slice, count: int) -> str | None:

@@ -133,7 +133,7 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
     found = find_axes(axes, _letters(image.axes), image.shape, path)
     finest = file.series[part.series].levels[0].shape
     told, beyond = geotiff_told(file, path), ome_xml.beyond_ome(file)
-    sizes = _sizes(file, told, part)
+    sizes = _sizes(file, told, part) | _own_sizes(beyond)
     shrunk = [_factor(whole, length) for whole, length in zip(finest, image.shape, strict=True)]
     return Facts(
         shape=tuple(image.shape),
@@ -181,6 +181,12 @@ def _sizes(file: tifffile.TiffFile, told: Georeference, part: Part) -> Sizes:
     if told.sides is None:
         return voxel_size(file, part.series)
     return {axis: (side, told.unit) for axis, side in zip("yx", told.sides, strict=True)}
+
+
+def _own_sizes(beyond: Mapping[str, Any]) -> Sizes:
+    """Return sizes as a file of ours says them: OME has no word for some units."""
+    pairs = zip("tczyx", beyond.get("scale", ()), beyond.get("units", ()), strict=False)
+    return {axis: (float(size), unit) for axis, size, unit in pairs}
 
 
 def _lookup_tables(file: tifffile.TiffFile) -> str | None:

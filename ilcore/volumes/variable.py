@@ -6,7 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.about import About, Affine
 from ilcore.volumes.axes import LEFT_OUT, find_axes
 from ilcore.volumes.bombs import guarded
+from ilcore.volumes.coordinates import MOST_VALUES, is_small, told_beside, uneven, with_kept
 from ilcore.volumes.georeference import (
     affine_of,
     affine_of_gdal,
@@ -36,7 +37,12 @@ UNDERSTOOD = frozenset((
     "multiscales", "zarr_conventions", "spatial:transform", "spatial:dimensions", "spatial:shape", "spatial:bbox",
     "spatial:registration", "ome", "omero", "ilcore",
 ))  # fmt: skip
-CRS_KEYS = ("proj:wkt2", "proj:projjson", "proj:code")
+CRS_KEYS = ("proj:wkt2", "proj:projjson", "proj:code", "proj:epsg")
+#: Names under which a grid mapping, or an array itself, says its system; rioxarray, GDAL, odc, old xarray and others.
+MAPPING_KEYS = ("crs_wkt", "spatial_ref", "projjson", "epsg_code", "epsg", "proj4", "proj4text", "proj4_params")
+ARRAY_KEYS = (*MAPPING_KEYS, "crs", "srs", "esri_pe_string")
+#: Names under which they say a transform, in the order of rasterio or of GDAL.
+TRANSFORM_KEYS, GDAL_KEYS = ("spatial:transform", "proj:transform", "transform", "affine"), ("GeoTransform",)
 GEOGRAPHIC = frozenset(("lat", "latitude", "northing", "lon", "longitude", "easting"))
 
 
@@ -101,6 +107,7 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
     crs, mapping = crs_of(variable)
     affine = _affine(attributes, mapping, along, is_geographic=crs is not None or _is_geographic(variable))
     placed = along if affine is None else {**along, **_by_affine(affine, along, crs)}
+    about, remarks = _with_surroundings(variable, axes, about_of(variable, crs, affine, _first_time(variable, axes)))
     return Facts(
         shape=array.shape,
         dtype=array.dtype,
@@ -112,8 +119,31 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
         units=tuple(placed.get(axis, Along()).unit for axis in axes),
         channels=_channels(variable, axes),
         missing=missing_of(variable),
-        about=about_of(variable, crs, affine, _first_time(variable, axes)),
+        about=about,
+        remarks=remarks,
     )
+
+
+def _with_surroundings(variable: Variable, axes: str, about: About) -> tuple[About, tuple[str, ...]]:
+    """Keep what no step, transform or system says: uneven coordinates, single values, a mapping nobody understands."""
+    array = variable.array
+    single, lost = told_beside(array, variable.neighbours)
+    kept: dict[str, Any] = {}
+    for place, axis in enumerate(axes):
+        coordinate = variable.coordinate(place)
+        if axis == LEFT_OUT or coordinate is None or _along(variable, place).is_known or array.shape[place] < 2:
+            continue
+        if coordinate.dtype.kind not in "iuf" or not is_small(coordinate) or coordinate.size > MOST_VALUES:
+            is_named = axis == "c" and coordinate.dtype.kind in "UTOS"
+            lost += () if is_named else (f"coordinates along {axis} are no numbers, or too many: left out",)
+        else:
+            kept[axis] = uneven(coordinate, guarded(coordinate)[:])
+    attributes = with_kept(with_kept(about.attributes, kept), single, "scalar_coordinates")
+    _, mapping = crs_of(variable)
+    if about.crs is None and mapping:
+        attributes = with_kept(attributes, mapping, "grid_mapping_attributes")
+        lost += ("the coordinate reference system of the grid mapping is not understood: its attributes are kept",)
+    return replace(about, attributes=attributes), lost
 
 
 def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: str | None = None) -> About:
@@ -186,6 +216,8 @@ def _along(variable: Variable, place: int) -> Along:
     coordinate = variable.coordinate(place)
     if coordinate is None or coordinate.dtype.kind not in "iuf":
         return Along()
+    if not is_small(coordinate):
+        return Along()
     values = np.asarray(guarded(coordinate)[:])
     unit = full_unit(cf_unit(str(coordinate.attrs.get("units", ""))))
     if len(values) == 1:
@@ -206,19 +238,21 @@ def crs_of(variable: Variable) -> tuple[str | None, dict[str, Any]]:
     name = str(attributes.get("grid_mapping") or "spatial_ref").split(":")[0].split(" ")[0]
     beside = variable.neighbours.get(name)
     mapping = {} if beside is None else beside.attrs.asdict()
-    said = [attributes.get(key) for key in CRS_KEYS] + [mapping.get(key) for key in ("crs_wkt", "spatial_ref")]
+    said = [attributes.get(key) for key in CRS_KEYS] + [mapping.get(key) for key in MAPPING_KEYS]
+    said += [mapping] if "grid_mapping_name" in mapping else []
+    said += [attributes.get(key) for key in ARRAY_KEYS]
     return next((wkt for one in said if one and (wkt := wkt2_of(one))), None), mapping
 
 
 def _affine(
     attributes: Mapping[str, Any], mapping: Mapping[str, Any], along: Mapping[str, Along], *, is_geographic: bool
 ) -> Affine | None:
-    if "spatial:transform" in attributes:
-        found = affine_of(attributes["spatial:transform"])
-        return _of_pixels(found) if found and attributes.get("spatial:registration") == "node" else found
-    if "GeoTransform" in mapping:
-        said = mapping["GeoTransform"]
-        return affine_of_gdal(said.split() if isinstance(said, str) else said)
+    told = [affine_of(said[key]) for said in (attributes, mapping) for key in TRANSFORM_KEYS if key in said]
+    told += [affine_of_gdal(said[key]) for said in (mapping, attributes) for key in GDAL_KEYS if key in said]
+    found = next(filter(None, told), None)
+    if found is not None:
+        is_node = "spatial:transform" in attributes and attributes.get("spatial:registration") == "node"
+        return _of_pixels(found) if is_node else found
     y, x = along.get("y", Along()), along.get("x", Along())
     if not (y.is_known and x.is_known) or not (is_geographic or y.step < 0 or x.step < 0):
         return None
@@ -275,7 +309,7 @@ def first_time(coordinate: Array) -> str | None:
     units = str(coordinate.attrs.get("units", ""))
     if coordinate.dtype.kind not in "iuf" or coordinate.size == 0 or " since " not in units:
         return None
-    values: NDArray[Any] = np.atleast_1d(np.asarray(guarded(coordinate)[:1] if coordinate.ndim else coordinate[...]))
-    calendar = str(coordinate.attrs.get("calendar", "standard"))
-    found = cf_times(values, units, calendar, full_unit(cf_unit(units)))
+    held = guarded(coordinate)
+    values: NDArray[Any] = np.atleast_1d(np.asarray(held[:1] if coordinate.ndim else held[...]))
+    found = cf_times(values, units, str(coordinate.attrs.get("calendar", "standard")))
     return found[0] if found else None

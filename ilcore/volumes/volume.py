@@ -19,6 +19,7 @@ from ilcore.volumes.about import NOTHING, About
 from ilcore.volumes.axes import source_index, spread, to_five
 from ilcore.volumes.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
 from ilcore.volumes.stores import trouble
+from ilcore.volumes.units import full_unit
 
 Floats: TypeAlias = tuple[float, float, float, float, float]
 Units: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | None]
@@ -87,7 +88,8 @@ class Volume:
         dtype: Type of a voxel, in native byte order.
         axes: The axes really present, in the order of the source, for example `"zyx"`.
         scale: Size of a voxel along each axis, in `units`; 1 where unknown.
-        units: Full unit names ("micrometer", "second"), None where unknown.
+        units: Full unit names ("micrometer", "second"), the words of the source where nobody knows them, None where it
+            says nothing.
         channels: A name for each channel.
         chunks: What is read at once, t c z y x: the inner chunk where the store is sharded.
         missing: The value that means "no data here", besides NaN and infinities.
@@ -237,7 +239,7 @@ def make_volume(uri: str, source: Source, facts: Facts, image: str | None = None
         dtype=facts.dtype.newbyteorder("="),
         axes=facts.axes,
         scale=spread(facts.scale or (1.0,) * count, facts.axes, 1.0),
-        units=spread(tuple(map(_text, facts.units or (None,) * count)), facts.axes, None),
+        units=spread(tuple(map(full_unit, facts.units or (None,) * count)), facts.axes, None),
         origin=spread(facts.origin or (0.0,) * count, facts.axes, 0.0),
         channels=_channels(facts.channels, shape[1]),
         chunks=chunks,
@@ -289,10 +291,6 @@ def check_dtype(uri: str, dtype: np.dtype[Any]) -> None:
         f"whole or floating numbers of at most 64 bits were wanted, {uri} holds {dtype}; "
         f"{advice.get(dtype.kind, 'convert it to numbers')}"
     )
-
-
-def _text(unit: str | None) -> str | None:
-    return None if unit is None else plain(unit)
 
 
 def _channels(names: tuple[str, ...], count: int) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ def mutate(folder: Path, draw: random.Random) -> str:
 
 def _once(folder: Path, draw: random.Random) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    if not files:
+        return "nothing is left"
     said = [path for path in files if path.name.startswith(".z") or path.suffix in (".json", ".geojson", ".xml", ".tfw")]
     path = draw.choice(said) if said and draw.random() < 0.6 else draw.choice(files)
     kind = draw.choice(_fitting(path) if draw.random() < 0.9 else OTHERS)
