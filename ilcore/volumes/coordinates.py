@@ -51,14 +51,6 @@ def told_beside(array: Array, neighbours: Mapping[str, Array]) -> tuple[dict[str
     return kept, tuple(lost)
 
 
-def with_kept(attributes: str | None, kept: Mapping[str, Any], under: str = KEPT) -> str | None:
-    """Return attributes as JSON with more of them; those that are there already win."""
-    if not kept:
-        return attributes
-    held = json.loads(attributes) if attributes else {}
-    return json.dumps({under: dict(kept), **held}, sort_keys=True, default=str)
-
-
 def cut_coordinates(attributes: str | None, spans: Mapping[str, tuple[int, int]]) -> str | None:
     """Return attributes whose coordinates are those of a part.
 

@@ -67,12 +67,10 @@ def unit_of(wkt: str | None) -> str | None:
     """Return the unit in which a projected system counts, else None: a degree is no length."""
     if not wkt or not wkt.lstrip().startswith("PROJ"):
         return None
-    if _METRE.search(wkt):
-        return "meter"
     try:
         return full_unit(CRS.from_wkt(wkt).axis_info[0].unit_name)
     except (CRSError, IndexError):
-        return None
+        return "meter" if _METRE.search(wkt) else None
 
 
 def affine_of(numbers: Any) -> Affine | None:

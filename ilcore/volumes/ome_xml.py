@@ -43,6 +43,14 @@ def display(file: tifffile.TiffFile, series: int = 0) -> str | None:
     return json.dumps({"channels": found}, sort_keys=True) if any("color" in each for each in found) else None
 
 
+def unmatched(file: tifffile.TiffFile, series: int = 0) -> str | None:
+    """Return in words that a file describes images, but none that names the pages of a series."""
+    images = images_of(file)
+    if not images or image_of(file, series) is not None:
+        return None
+    return f"the OME-XML describes {len(images)} images, none of which names the pages of this one: nothing is taken from it"
+
+
 def acquired(file: tifffile.TiffFile, series: int = 0) -> str | None:
     """Return when the image was taken, ISO 8601."""
     date = _of_series(file, series, "AcquisitionDate")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ilcore.grammar.errors import BadInput
 from ilcore.volumes.about import About
 from ilcore.volumes.coordinates import cut_coordinates
+from ilcore.volumes.ground_control import cut_points
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.region import AXES, Region, five, inside, region_of, size, whole, words
 from ilcore.volumes.volume import Floats, Source, Volume
@@ -85,7 +86,8 @@ def part_of(volume: Volume, region: Region, finest: Floats) -> Volume:
 
 def _about(volume: Volume, region: Region, factor: float) -> About:
     cut = volume.about.cut(region[3][0] * factor, region[4][0] * factor, factor)
-    return replace(cut, attributes=cut_coordinates(cut.attributes, dict(zip(AXES, region, strict=True))))
+    said = cut_points(cut.attributes, region[3][0] * factor, region[4][0] * factor, factor)
+    return replace(cut, attributes=cut_coordinates(said, dict(zip(AXES, region, strict=True))))
 
 
 def _display_of(display: str | None, channels: slice, count: int) -> str | None:

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.about import About, Affine
+from ilcore.volumes.about import About, Affine, with_more
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.gdal import check_own, opened
 from ilcore.volumes.georeference import affine_of, sides, unit_of, wkt2_of
+from ilcore.volumes.ground_control import kept_of
 from ilcore.volumes.times import acquired_of, own_words
 from ilcore.volumes.volume import Facts, Reopened
 
@@ -112,7 +113,7 @@ def georeference(path: str) -> Georeference | None:
     if found is None:
         return None
     with found as dataset:
-        return _told(dataset)
+        return _told_all(dataset)
 
 
 def needs_rasterio(path: str, mark: bytes) -> bool:
@@ -141,7 +142,7 @@ def _tried(name: str) -> Any:
 
 
 def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
-    bands, told = dataset.count, _told(dataset)
+    bands, told = dataset.count, _told_all(dataset)
     shape = (dataset.height, dataset.width) if bands == 1 else (bands, dataset.height, dataset.width)
     found = find_axes(axes, ("y", "x") if bands == 1 else ("c", "y", "x"), shape, path)
     block = dataset.block_shapes[0]
@@ -163,8 +164,6 @@ def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
 
 
 def _coarser(facts: Facts, dataset: Any, level: int) -> Facts:
-    from dataclasses import replace
-
     shape = (*facts.shape[:-2], dataset.height, dataset.width)
     ratios = [whole / length for whole, length in zip(facts.shape, shape, strict=True)]
     scale = tuple(a * b for a, b in zip(facts.scale or (1.0,) * len(shape), ratios, strict=True))
@@ -173,9 +172,14 @@ def _coarser(facts: Facts, dataset: Any, level: int) -> Facts:
 
 
 def _with_levels(facts: Facts, levels: int, level: int) -> Facts:
-    from dataclasses import replace
-
     return replace(facts, levels=levels, level=level)
+
+
+def _told_all(dataset: Any) -> Georeference:
+    told = _told(dataset)
+    kept = kept_of(dataset)
+    attributes = with_more(told.about.attributes, kept)
+    return replace(told, about=replace(told.about, attributes=attributes))
 
 
 def _told(dataset: Any) -> Georeference:

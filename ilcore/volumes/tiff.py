@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes import ome_xml
+from ilcore.volumes import ome_xml, sidecars
 from ilcore.volumes.about import About
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.georeference import affine_of
@@ -27,7 +27,7 @@ from ilcore.volumes.ome_files import open_file
 from ilcore.volumes.pictures import bounded_decoder
 from ilcore.volumes.plain_file import PlainArray
 from ilcore.volumes.raster import Georeference
-from ilcore.volumes.tiff_scale import NODATA_TAG, Sizes, voxel_size
+from ilcore.volumes.tiff_scale import NODATA_TAG, Sizes, unused_resolution, voxel_size
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
 
 
@@ -68,6 +68,8 @@ def open_tiff(path: str, axes: str | None, level: int, image: str | None = None)
     with _opened(path) as file:
         series = _chosen(file, path, image)
         facts = _facts(file, path, axes, Part(series, level))
+        if facts.missing is None and _is_first(file, series):
+            facts = replace(facts, missing=sidecars.no_data(path))
         held = file.series[series].levels[level]
         if _is_plain(held):
             _plain(file.byteorder, held).check_length()
@@ -132,7 +134,8 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
     check_dtype(path, np.dtype(image.dtype))
     found = find_axes(axes, _letters(image.axes), image.shape, path)
     finest = file.series[part.series].levels[0].shape
-    told, beyond = geotiff_told(file, path), ome_xml.beyond_ome(file)
+    told, lost = geotiff_told(path, file.series[part.series].levels[0].keyframe)
+    beyond = ome_xml.beyond_ome(file)
     sizes = _sizes(file, told, part) | _own_sizes(beyond)
     shrunk = [_factor(whole, length) for whole, length in zip(finest, image.shape, strict=True)]
     return Facts(
@@ -150,6 +153,7 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
         level=part.level,
         levels=len(file.series[part.series].levels),
         about=_about(told.about, beyond, ome_xml.acquired(file, part.series)),
+        remarks=(*lost, *filter(None, (unused_resolution(file), ome_xml.unmatched(file, part.series)))),
     )
 
 
@@ -246,6 +250,11 @@ def _bound(image: Any) -> None:
     samples = page.samplesperpixel if page.planarconfig == 1 else 1
     most = math.prod(sides) * max(1, page.tiledepth if page.is_tiled else 1) * samples * page.dtype.itemsize
     page.__dict__["decode"] = bounded_decoder(page.decode, page.compression, most)
+
+
+def _is_first(file: tifffile.TiffFile, series: int) -> bool:
+    """Tell whether an image is that of which files beside a picture speak."""
+    return file.series[series].keyframe.index in (0, (0,))
 
 
 def _plain(byteorder: str, image: Any) -> PlainArray:

@@ -15,7 +15,9 @@ Sizes: TypeAlias = dict[str, tuple[float, str | None]]
 CENTIMETER = 3
 #: GDAL's mark for missing values.
 NODATA_TAG = 42113
-INCH, NO_UNIT = 2, 1
+INCH = 2
+#: Tags by which a GeoTIFF says its size.
+GEO_SIZES = (33550, 34264)
 MICROMETERS = {CENTIMETER: 1e4, INCH: 25_400.0}
 #: Resolutions an inch that screens, printers and cameras write without meaning them.
 USUAL_PER_INCH = (1, 72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 720, 1200, 2400, 4800)
@@ -54,7 +56,7 @@ def _of_imagej(file: tifffile.TiffFile) -> Sizes:
 
 def unused_resolution(file: tifffile.TiffFile) -> str | None:
     """Return what a file says of its resolution and is not taken for a size, in words."""
-    if file.is_ome or file.is_imagej or not _is_usual(file):
+    if file.is_ome or file.is_imagej or any(tag in file.pages.first.tags for tag in GEO_SIZES) or not _is_usual(file):
         return None
     per_inch = " x ".join(f"{1 / (_per_unit(file, f'{axis}Resolution') or 1):g}" for axis in "XY")
     return f"the resolution of {per_inch} an inch is what screens and printers write: no size is taken from it"

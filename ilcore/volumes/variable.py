@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.about import About, Affine
+from ilcore.volumes.about import About, Affine, with_more
 from ilcore.volumes.axes import LEFT_OUT, find_axes
 from ilcore.volumes.bombs import guarded
-from ilcore.volumes.coordinates import MOST_VALUES, is_small, told_beside, uneven, with_kept
+from ilcore.volumes.coordinates import KEPT, MOST_VALUES, is_small, told_beside, uneven
 from ilcore.volumes.georeference import (
     affine_of,
     affine_of_gdal,
@@ -138,12 +138,12 @@ def _with_surroundings(variable: Variable, axes: str, about: About) -> tuple[Abo
             lost += () if is_named else (f"coordinates along {axis} are no numbers, or too many: left out",)
         else:
             kept[axis] = uneven(coordinate, guarded(coordinate)[:])
-    attributes = with_kept(with_kept(about.attributes, kept), single, "scalar_coordinates")
+    more = {key: held for key, held in ((KEPT, kept), ("scalar_coordinates", single)) if held}
     _, mapping = crs_of(variable)
     if about.crs is None and mapping:
-        attributes = with_kept(attributes, mapping, "grid_mapping_attributes")
+        more["grid_mapping_attributes"] = mapping
         lost += ("the coordinate reference system of the grid mapping is not understood: its attributes are kept",)
-    return replace(about, attributes=attributes), lost
+    return replace(about, attributes=with_more(about.attributes, more)), lost
 
 
 def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: str | None = None) -> About:

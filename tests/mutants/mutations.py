@@ -39,7 +39,7 @@ def _fitting(path: Path) -> tuple[Callable[[Path, random.Random], Any], ...]:
         json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         return BINARY
-    return (_swap_value, _swap_value, _swap_value, _swap_document, _nest, _drop_key, _flip)
+    return (*[_swap_value] * 8, _swap_document, _nest, _drop_key, _flip)
 
 
 def _flip(path: Path, draw: random.Random) -> str:
