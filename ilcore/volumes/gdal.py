@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.leads import check_led, check_regular
 
 #: Formats whose pixels lie in the file itself, or in one of the same name beside it.
 DRIVERS = (
     "GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "PNG", "JPEG", "BMP", "GIF", "BIGGIF", "WEBP", "JPEGXL", "AAIGrid",
-    "GSAG", "GSBG", "GS7BG", "SRTMHGT", "DTED", "USGSDEM", "GRIB", "FITS", "SGI", "TGA", "PNM", "TERRAGEN", "NTv2",
+    "HFA", "GPKG", "GSAG", "GSBG", "GS7BG", "SRTMHGT", "DTED", "USGSDEM", "GRIB", "FITS", "SGI", "TGA", "PNM", "TERRAGEN", "NTv2",
 )  # fmt: skip
 #: How descriptions of other places begin that GDAL would follow.
 _LEADS = (b"<VRTDataset", b"<GDAL_WMS", b"<GDAL_WMTS", b"<WMS_", b"<WCS_", b"<GDALTileIndex", b"<MRF_META", b"<OGR")
@@ -30,7 +33,8 @@ _OPTIONS = {
 }
 #: Pictures beside a raster that GDAL opens by itself, with all the formats it knows.
 _BESIDE = (".ovr", ".msk", ".msk.ovr", ".aux", ".rrd")
-_TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+#: How these begin: TIFF, and Erdas Imagine.
+_OWN_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"EHFA")
 
 
 def opened(name: str, level: int = 0) -> Any:
@@ -52,6 +56,20 @@ def opened(name: str, level: int = 0) -> Any:
             return held
         held.close()
         return rasterio.io.DatasetReader(name, driver=list(DRIVERS), overview_level=level - 1)
+
+
+def read_block(dataset: Any, bands: list[int], window: tuple[tuple[int, int], tuple[int, int]]) -> NDArray[Any]:
+    """Return voxels of some bands.
+
+    Raises:
+        ValueError: The file is damaged there.
+    """
+    from rasterio.errors import RasterioIOError
+
+    try:
+        return np.asarray(dataset.read(bands, window=window))
+    except RasterioIOError as error:  # an OSError, though no disk has failed
+        raise ValueError(f"{error} ({error.__cause__})") from error
 
 
 def check_own(path: str) -> None:
@@ -87,8 +105,8 @@ def check_beside(path: str) -> None:
         check_led(place, path)
         with suppress(OSError), open(place, "rb") as file:
             mark = file.read(4)
-            if mark not in _TIFF_MARKS:
-                raise BadVolume(f"a TIFF of overviews or masks was wanted at {place}, it is none; remove it")
+            if mark not in _OWN_MARKS:
+                raise BadVolume(f"a TIFF or Imagine file of overviews or masks was wanted at {place}, it is none; remove it")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.about import About, Affine, with_more
 from ilcore.volumes.axes import find_axes
-from ilcore.volumes.gdal import check_own, opened
+from ilcore.volumes.gdal import check_own, opened, read_block
 from ilcore.volumes.georeference import affine_of, sides, unit_of, wkt2_of
 from ilcore.volumes.ground_control import kept_of
 from ilcore.volumes.times import acquired_of, own_words
@@ -52,7 +52,7 @@ class RasterSource(Reopened):
         window = ((y.start, y.stop), (x.start, x.stop))
         bands = [1] if self.is_plane else [band + 1 for band in range(index[0].start, index[0].stop)]
         with self._alone:
-            block = np.asarray(self._open.read(bands, window=window))
+            block = read_block(self._open, bands, window)
         return block[0] if self.is_plane else block
 
 
