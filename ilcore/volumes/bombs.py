@@ -72,7 +72,12 @@ def _most_of(shape: Iterable[int], dtype: np.dtype[Any], most: int) -> int:
 def _name(codec: Any) -> str:
     told = getattr(codec, "codec_id", None) or getattr(codec, "codec_name", None)
     if told is None:
-        told = type(codec).__name__.removesuffix("Codec").replace("VLenUTF8", "vlen-utf8").replace("VLenBytes", "vlen-bytes")
+        told = (
+            type(codec)
+            .__name__.removesuffix("Codec")
+            .replace("VLenUTF8", "vlen-utf8")
+            .replace("VLenBytes", "vlen-bytes")
+        )
     return str(told).removeprefix("numcodecs.").lower()
 
 
@@ -106,8 +111,8 @@ def _bounded(codec: Any, most: int) -> Codec:
     if isinstance(codec, _BoundedBytes | _BoundedTexts):
         return codec
     if isinstance(codec, ShardingCodec):
-        inner = {"codecs": _bounded_v3(codec.codecs, most), "index_codecs": _bounded_v3(codec.index_codecs, most)}
-        return replace(codec, **inner)
+        inner, index = _bounded_v3(codec.codecs, most), _bounded_v3(codec.index_codecs, most)
+        return replace(codec, codecs=inner, index_codecs=index)
     _refuse_unknown(codec)
     if _name(codec) in _HARMLESS:
         return codec
@@ -153,7 +158,7 @@ class _BoundedBytes(BytesBytesCodec):
     async def _decode_single(self, chunk_bytes: "Buffer", chunk_spec: "ArraySpec") -> "Buffer":
         most = _most_of(chunk_spec.shape, chunk_spec.dtype.to_native_dtype(), self.most)
         codec = getattr(self.inner, "_codec", self.inner)
-        found = _unpack(codec, memoryview(chunk_bytes.as_numpy_array()).cast("B"), most, lambda: None)
+        found = _unpack(codec, _view(chunk_bytes.as_numpy_array()), most, lambda: None)
         if found is None:
             return await self.inner._decode_single(chunk_bytes, chunk_spec)
         return chunk_spec.prototype.buffer.from_bytes(found)
@@ -193,4 +198,5 @@ def _check_count(packed: Any, most: int) -> None:
 
 
 def _view(packed: Any) -> memoryview:
-    return memoryview(np.ascontiguousarray(packed).view(np.uint8) if isinstance(packed, np.ndarray) else packed).cast("B")
+    held = np.ascontiguousarray(packed).view(np.uint8).data if isinstance(packed, np.ndarray) else memoryview(packed)
+    return held.cast("B")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ilcore.grammar.errors import BadInput
-from ilcore.volumes.meaning import mark_of, scan_attributes
 from ilcore.volumes.gdal import not_georeferenced
+from ilcore.volumes.meaning import mark_of, scan_attributes
 from ilcore.volumes.raster import is_installed
 from ilcore.volumes.region import Region, blocks, five
 from ilcore.volumes.volume import STREAM_BYTES, Volume

@@ -1,7 +1,7 @@
 """GDAL, held to what a file holds itself: only drivers that read pixels, no network, no other place.
 
-GDAL knows many formats that are descriptions of what lies elsewhere (VRT, WMS, tile indices, STAC lists): a text of a few
-lines called `.tif` would read any file of this machine, or ask any web server.
+GDAL knows many formats that are descriptions of what lies elsewhere (VRT, WMS, tile indices, STAC lists): a text of a
+few lines called `.tif` would read any file of this machine, or ask any web server.
 """
 
 import os
@@ -18,8 +18,8 @@ from ilcore.volumes.leads import check_led, check_regular
 
 #: Formats whose pixels lie in the file itself, or in one of the same name beside it.
 DRIVERS = (
-    "GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "PNG", "JPEG", "BMP", "GIF", "BIGGIF", "WEBP", "JPEGXL", "AAIGrid",
-    "HFA", "GPKG", "GSAG", "GSBG", "GS7BG", "SRTMHGT", "DTED", "USGSDEM", "GRIB", "FITS", "SGI", "TGA", "PNM", "TERRAGEN", "NTv2",
+    "GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "PNG", "JPEG", "BMP", "GIF", "BIGGIF", "WEBP", "JPEGXL", "HFA", "GPKG",
+    "AAIGrid", "GSAG", "GSBG", "GS7BG", "SRTMHGT", "DTED", "USGSDEM", "GRIB", "FITS", "SGI", "TGA", "PNM", "Terragen",
 )  # fmt: skip
 #: How descriptions of other places begin that GDAL would follow.
 _LEADS = (b"<VRTDataset", b"<GDAL_WMS", b"<GDAL_WMTS", b"<WMS_", b"<WCS_", b"<GDALTileIndex", b"<MRF_META", b"<OGR")
@@ -106,7 +106,9 @@ def check_beside(path: str) -> None:
         with suppress(OSError), open(place, "rb") as file:
             mark = file.read(4)
             if mark not in _OWN_MARKS:
-                raise BadVolume(f"a TIFF or Imagine file of overviews or masks was wanted at {place}, it is none; remove it")
+                raise BadVolume(
+                    f"a TIFF or Imagine file of overviews or masks was wanted at {place}, it is none; remove it"
+                )
 
 
 @contextmanager

@@ -59,12 +59,15 @@ def _by_tags(page: Any, date: str | None) -> tuple[Georeference, tuple[str, ...]
     keys = {key: value for key, value in said.items() if key.endswith("GeoKey")}
     points = points_of(page.tags.valueof(TIE_POINTS, ()), crs)
     kept = with_more(with_more(None, {"geotiff_keys": keys} if is_lost else {}), points)
-    lost = ("the system of the GeoTIFF has no code: its keys are kept as attributes; ilcore[geo] reads it",)
-    remarks = lost if is_lost else ()
+    remarks: tuple[str, ...] = ()
+    if is_lost:
+        remarks += ("the system of the GeoTIFF has no code: its keys are kept as attributes; ilcore[geo] reads it",)
     if 42112 in page.tags:
         remarks += ("GDAL_METADATA of the GeoTIFF is read by ilcore[geo] only",)
     crs = None if points else crs
-    return Georeference(About(affine=None if points else _affine(said), crs=crs, acquired=date, attributes=kept), ()), remarks
+    return Georeference(
+        About(affine=None if points else _affine(said), crs=crs, acquired=date, attributes=kept), ()
+    ), remarks
 
 
 def _crs(said: dict[str, Any]) -> str | None:

@@ -1,7 +1,7 @@
 """What ties a picture to the Earth without a transform: ground control points and rational polynomials.
 
-They are kept as attributes: `gcps` as rioxarray writes them, a GeoJSON of points with their rows and columns, beside the
-words of their system; `rpcs` by their usual names.
+They are kept as attributes: `gcps` as rioxarray writes them, a GeoJSON of points with their rows and columns, beside
+the words of their system; `rpcs` by their usual names.
 """
 
 import json

@@ -32,8 +32,10 @@ _LOCAL_BYTES, _LENGTHS = 30, 26
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of an array say, and where it begins: in the archive where it lies there plain, else in
-    its own unpacked bytes."""
+    """What the first bytes of an array say, and where it begins.
+
+    That is a place in the archive where the array lies there plain, else one in its own unpacked bytes.
+    """
 
     shape: tuple[int, ...]
     is_fortran: bool
@@ -132,7 +134,7 @@ def _header(archive: zipfile.ZipFile, member: str) -> Header:
 
 def _unpacked(archive: zipfile.ZipFile, member: str, header: Header) -> NDArray[Any]:
     held = np.empty(header.shape[:: -1 if header.is_fortran else 1], header.dtype)
-    rest = memoryview(held.view(np.uint8).reshape(-1) if held.size else b"")
+    rest = held.view(np.uint8).reshape(-1).data if held.size else memoryview(b"")
     with archive.open(member) as file:
         file.read(header.offset)
         while rest:

@@ -1,10 +1,11 @@
-"""The files of an OME-TIFF: companions that hold its metadata, the others of its set, and which Image is which series."""
+"""The files of an OME-TIFF: companions that hold its metadata, the others of its set; which Image is which series."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+import numpy as np
 import tifffile
 
 from ilcore.grammar.errors import BadVolume
@@ -45,7 +46,7 @@ def image_of(file: tifffile.TiffFile, series: int) -> ElementTree.Element | None
     images = images_of(file)
     if page is None or not images:
         return None
-    index = page.index[0] if isinstance(page.index, tuple) else page.index
+    index = int(np.ravel(page.index)[0])  # of a page of a pyramid there are two
     place = os.path.realpath(page.parent.filehandle.path)
     found = [each for each in images if any(planes.hold(place, index) for planes in _planes(file, each))]
     return found[0] if found else None
@@ -65,7 +66,9 @@ class _Planes:
     count: int | None
 
     def hold(self, path: str, index: int) -> bool:
-        return path == self.path and self.first <= index < self.first + (index + 1 if self.count is None else self.count)
+        return path == self.path and self.first <= index < self.first + (
+            index + 1 if self.count is None else self.count
+        )
 
 
 def _planes(file: tifffile.TiffFile, image: ElementTree.Element) -> Iterator[_Planes]:

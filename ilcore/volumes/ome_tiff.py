@@ -107,8 +107,8 @@ def _sizes(volume: Volume) -> dict[str, Any]:
     for at, axis in ((4, "X"), (3, "Y"), (2, "Z")):
         # Without a unit OME means micrometres: where nothing is known, nothing is said.
         if (volume.scale[at], volume.units[at]) != (1.0, None):
-            symbol = symbol_of(volume.units[at]) or "reference frame"
-            found |= {f"PhysicalSize{axis}": volume.scale[at], f"PhysicalSize{axis}Unit": symbol}
+            unit = symbol_of(volume.units[at]) or "reference frame"
+            found |= {f"PhysicalSize{axis}": volume.scale[at], f"PhysicalSize{axis}Unit": unit}
     symbol = symbol_of(volume.units[0])
     return found if symbol is None else {**found, "TimeIncrement": volume.scale[0], "TimeIncrementUnit": symbol}
 

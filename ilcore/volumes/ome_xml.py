@@ -19,7 +19,9 @@ def beyond_ome(file: tifffile.TiffFile) -> dict[str, Any]:
         return {}
     for each in ElementTree.fromstring(str(file.ome_metadata)).iter():
         if is_element(each, "MapAnnotation") and each.get("Namespace") == NAMESPACE:
-            return {str(pair.get("K")): json.loads(pair.text or "null") for pair in each.iter() if is_element(pair, "M")}
+            return {
+                str(pair.get("K")): json.loads(pair.text or "null") for pair in each.iter() if is_element(pair, "M")
+            }
     return {}
 
 
@@ -48,7 +50,7 @@ def unmatched(file: tifffile.TiffFile, series: int = 0) -> str | None:
     images = images_of(file)
     if not images or image_of(file, series) is not None:
         return None
-    return f"the OME-XML describes {len(images)} images, none of which names the pages of this one: nothing is taken from it"
+    return f"none of the {len(images)} images of the OME-XML names the pages of this one: nothing is taken from it"
 
 
 def acquired(file: tifffile.TiffFile, series: int = 0) -> str | None:

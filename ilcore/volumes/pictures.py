@@ -1,7 +1,7 @@
 """What strips and tiles that are pictures themselves say of their size, before a decoder believes it.
 
-Decoders of plain bytes (deflate, LZW, Zstandard ...) are told by tifffile how much may come out, and stop there. Those of
-pictures (JPEG, JPEG 2000, PNG, WebP, JPEG XL, JPEG XR, LERC) make room for whatever the head of a tile announces.
+Decoders of plain bytes (deflate, LZW, Zstandard ...) are told by tifffile how much may come out, and stop there. Those
+of pictures (JPEG, JPEG 2000, PNG, WebP, JPEG XL, JPEG XR, LERC) make room for whatever the head of a tile announces.
 """
 
 from collections.abc import Callable, Iterator, Mapping

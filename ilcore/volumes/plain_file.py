@@ -118,7 +118,7 @@ def _strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 def _read_into(file: RawIOBase, run: NDArray[Any], offset: int) -> None:
     # Not "B" by memoryview's cast, which knows no foreign byte order.
-    rest = memoryview(run.view(np.uint8).reshape(-1))
+    rest = run.view(np.uint8).reshape(-1).data
     file.seek(offset)
     while rest:
         count = file.readinto(rest)

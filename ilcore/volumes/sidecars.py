@@ -14,8 +14,8 @@ WORLD = (".tfw", ".tifw", ".tiffw", ".wld")
 PROJECTION, GDAL = ".prj", ".aux.xml"
 #: What instruments and archives put beside a picture. GDAL reads some of them, see `READ_BY_GDAL`.
 OTHERS = (
-    ".imd", ".rpb", "_rpc.txt", ".rpc", ".pvl", ".met", ".xml", ".json", ".hdr", ".txt", ".csv", ".tab", ".points", ".aux",
-    "_metadata.txt", "_mtl.txt", "_metadata.xml", ".companion.ome",
+    ".imd", ".rpb", "_rpc.txt", ".rpc", ".pvl", ".met", ".xml", ".json", ".hdr", ".txt", ".csv", ".tab", ".points",
+    "_metadata.txt", "_mtl.txt", "_metadata.xml",
 )  # fmt: skip
 READ_BY_GDAL = {"IMD": (".imd",), "rpcs": (".rpb", "_rpc.txt", ".rpc")}
 #: A description is short; what is longer is something else.
@@ -72,7 +72,9 @@ def unread(path: str, kept: str | None = None) -> tuple[str, ...]:
         kept: Attributes as JSON in which GDAL may have told what it read there.
     """
     known = tuple(chain(*(ends for key, ends in READ_BY_GDAL.items() if kept and f'"{key}"' in kept)))
-    names = dict.fromkeys(os.path.basename(place) for place in _beside(path, OTHERS) if not place.lower().endswith(known))
+    names = dict.fromkeys(
+        os.path.basename(place) for place in _beside(path, OTHERS) if not place.lower().endswith(known)
+    )
     return tuple(f"{name} beside the file is not read" for name in names)
 
 

@@ -244,7 +244,7 @@ def _is_plain(image: Any) -> bool:
 
 
 def _bound(image: Any) -> None:
-    """Let no tile announce more than it holds; `decode` is where tifffile keeps the decoder of all pages of an image."""
+    """Let no tile announce more than it holds; all pages of an image share the decoder of this one."""
     page = image.keyframe
     sides = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     samples = page.samplesperpixel if page.planarconfig == 1 else 1

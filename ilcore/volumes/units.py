@@ -40,7 +40,7 @@ def symbol_of(unit: str | None) -> str | None:
 
 
 def full_unit(said: Any) -> str | None:
-    """Return the full name of a unit; a unit that is not known keeps its own word, and None means that there is none."""
+    """Return the full name of a unit; one that is not known keeps its own word, and None means that there is none."""
     text = unicodedata.normalize("NFKC", str("" if said is None else said)).strip()
     if text.lower() in _NONE:
         return None

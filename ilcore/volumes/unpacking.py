@@ -106,9 +106,9 @@ def _lzma(packed: memoryview, most: int, codec: Any) -> bytes:
         if int(each.get("dict_size", 0)) > _LZMA_MEMORY:
             raise BadVolume(f"an LZMA dictionary of at most {_told(_LZMA_MEMORY)} was wanted, got {each}; rewrite it")
     is_raw = getattr(codec, "format", lzma.FORMAT_XZ) == lzma.FORMAT_RAW
-    made = {"format": getattr(codec, "format", lzma.FORMAT_AUTO), "filters": filters if is_raw else None}
-    memory = {} if is_raw else {"memlimit": 2 * _LZMA_MEMORY}
-    return _streams(packed, most, lambda: lzma.LZMADecompressor(**made, **memory))
+    made: dict[str, Any] = {"format": getattr(codec, "format", lzma.FORMAT_AUTO)}
+    made |= {"filters": filters} if is_raw else {"memlimit": 2 * _LZMA_MEMORY}
+    return _streams(packed, most, lambda: lzma.LZMADecompressor(**made))
 
 
 def _streams(

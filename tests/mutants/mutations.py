@@ -28,7 +28,9 @@ def _once(folder: Path, draw: random.Random) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     if not files:
         return "nothing is left"
-    said = [path for path in files if path.name.startswith(".z") or path.suffix in (".json", ".geojson", ".xml", ".tfw")]
+    said = [
+        path for path in files if path.name.startswith(".z") or path.suffix in (".json", ".geojson", ".xml", ".tfw")
+    ]
     path = draw.choice(said) if said and draw.random() < 0.6 else draw.choice(files)
     kind = draw.choice(_fitting(path) if draw.random() < 0.9 else OTHERS)
     return f"{path.relative_to(folder)}: {kind.__name__.strip('_')} {kind(path, draw)}"
@@ -162,7 +164,9 @@ def _copy_over(path: Path, draw: random.Random) -> str:
 
 def _places(held: Any) -> Any:
     """Find all places in a JSON document that hold a value."""
-    for key, value in list(held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, list) else ()):
+    for key, value in list(
+        held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, list) else ()
+    ):
         yield held, key
         yield from _places(value)
 
@@ -172,7 +176,9 @@ def _place(held: bytes | bytearray, draw: random.Random) -> int:
     if not held:
         return 0
     count = len(held)
-    return draw.choice((draw.randrange(count), draw.randrange(min(count, 400)), max(0, count - 1 - draw.randrange(300))))
+    return draw.choice(
+        (draw.randrange(count), draw.randrange(min(count, 400)), max(0, count - 1 - draw.randrange(300)))
+    )
 
 
 BINARY = (_flip, _flip, _write_word, _write_word, _truncate, _insert, _cut_out, _write_nines)

@@ -96,7 +96,11 @@ ONE = numcodecs.Zstd()
 CHAINS: dict[str, tuple[int, dict[str, Any], Callable[[], bytes]]] = {
     "lzma v2": (2, {"compressors": numcodecs.LZMA()}, lambda: numcodecs.LZMA().encode(NOTHING)),
     "lzma streams": (2, {"compressors": numcodecs.LZMA()}, lambda: lzma.compress(NOTHING[: 2**19]) * 9),
-    "lzma v3": (3, {"compressors": {"name": "numcodecs.lzma", "configuration": {}}}, lambda: numcodecs.LZMA().encode(NOTHING)),
+    "lzma v3": (
+        3,
+        {"compressors": {"name": "numcodecs.lzma", "configuration": {}}},
+        lambda: numcodecs.LZMA().encode(NOTHING),
+    ),
     "zstd frames": (3, {"compressors": ZstdCodec()}, lambda: ONE.encode(NOTHING[: 2**19]) * 9),
     "zstd skips": (3, {"compressors": ZstdCodec()}, lambda: SKIPPED + ONE.encode(NOTHING)),
     "zstd twice": (3, {"compressors": (ZstdCodec(), ZstdCodec())}, lambda: ONE.encode(ONE.encode(NOTHING))),

@@ -159,7 +159,14 @@ def test_only_the_pages_of_a_region_are_decoded(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("unit", "wanted"),
-    [("um", "micrometer"), ("micron", "micrometer"), ("\\u00B5m", "micrometer"), ("nm", "nanometer"), ("pixel", "pixel"), ("furlong", "furlong")],
+    [
+        ("um", "micrometer"),
+        ("micron", "micrometer"),
+        ("\\u00B5m", "micrometer"),
+        ("nm", "nanometer"),
+        ("pixel", "pixel"),
+        ("furlong", "furlong"),
+    ],
 )
 def test_units_of_imagej(tmp_path, unit, wanted):
     said = {"axes": "ZYX", "spacing": 2.0, "unit": unit}

@@ -1,4 +1,4 @@
-"""Arrays that lie plain in a file: every region is right, and a file that becomes shorter is an error, no dead process."""
+"""Arrays that lie plain in a file: every region is right; a file that becomes shorter is an error, no dead process."""
 
 import os
 
