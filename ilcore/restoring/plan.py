@@ -16,6 +16,7 @@ from ilcore.qa.verdict import gate_complaints
 from ilcore.restoring.depth import Depth, length_of
 from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.layout import ResultFormat
+from ilcore.volumes.marks import Mark
 from ilcore.volumes.stores import Place
 
 Three = tuple[int, int, int]
@@ -41,9 +42,10 @@ class SourcePlan(_Frozen):
     level: NotNegative = 0
     shape: Five
     dtype: str
-    missing: float | None = None
+    missing: Mark | None = None
     image: str | None = None
     roi: str | None = None
+    has_mask: bool = False
     remarks: tuple[str, ...] = ()
 
 

@@ -35,6 +35,8 @@ from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import Along, balanced_core
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.layout import ResultFormat
+from ilcore.volumes.marks import Mark
+from ilcore.volumes.masks import with_holes_told
 from ilcore.volumes.part import open_part, plain_roi
 from ilcore.volumes.volume import Volume
 
@@ -81,7 +83,7 @@ class Wishes:
     tile_steps: int | None = None
     weights: str | None = None
     weights_uri: str | None = None
-    missing: float | None = None
+    missing: Mark | None = None
     axes: str | None = None
     level: int = 0
     image: str | None = None
@@ -119,11 +121,11 @@ def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan
 def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     """Return a plan for one volume; see `plan_restoration`."""
     _check(wishes)
-    volume = wishes.open(source)
+    volume = with_holes_told(wishes.open(source))
     # Whether an earlier result may be replaced is asked when the plan is carried out.
     check_destination(target, source, overwrite=True)
     samples = sampled(volume, wishes.seed)
-    found = believed(preflight(samples, volume.dtype, missing=volume.missing), wishes.noise_std)
+    found = believed(preflight(samples, volume.dtype), wishes.noise_std)
     channels = channel_plans(samples, found, volume)
     live = live_channels(found, channels)
     depth = depth_wanted(wishes.depth, volume.shape, needs_stack="stack" in _needs(wishes))
@@ -131,7 +133,7 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     risks: Mapping[str, float] = {}
     if wishes.method is None and wishes.task == "denoise" and is_worth_trying(live):
         space = 3 if depth == "z" else 2
-        risks = estimated_risks(samples, channels, volume.missing, space=space, seed=wishes.seed)
+        risks = estimated_risks(samples, channels, space=space, seed=wishes.seed)
     choice = _choice(live, risks, wishes)
     weights = _weights(choice, wishes)
     entry = _entry(choice, weights)
@@ -240,7 +242,7 @@ def _source(uri: str, volume: Volume, wishes: Wishes) -> SourcePlan:
     return SourcePlan(
         uri=place, digest=volume.digest(), axes=volume.axes, level=wishes.level, shape=volume.shape,
         dtype=volume.dtype.name, missing=volume.missing, image=wishes.image, roi=plain_roi(wishes.roi),
-        remarks=volume.remarks,
+        has_mask=volume.mask is not None, remarks=volume.remarks,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from ilcore.volumes import geozarr
 from ilcore.volumes.axes import canonical, pick
 from ilcore.volumes.layout import Level, ResultFormat
+from ilcore.volumes.masks import MASK
 from ilcore.volumes.meaning import mark_of, scan_attributes, voxel_attributes
 from ilcore.volumes.region import Five, Region, intersect, region_of, whole
 from ilcore.volumes.stores import opened_by
@@ -95,7 +96,24 @@ def write_root(
     )
     placed = geozarr.group_attributes(volume.about, levels, has_layout=zarr_format == 3)
     with store_errors(root):
-        _put(root, {**scan_attributes(volume.about), **placed, **(attributes or {}), **ome}, zarr_format)
+        masked = {} if volume.mask is None else _describe_mask(root, image, zarr_format)
+        own = {**(attributes or {}), **ours(volume, attributes, masked)}
+        _put(root, {**scan_attributes(volume.about), **placed, **own, **ome}, zarr_format)
+
+
+def ours(volume: Volume, given: Mapping[str, Any] | None, masked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what only our own reader understands, under one key beside what the caller says there."""
+    kind = {} if volume.kind == "image" else {"kind": volume.kind}
+    said = {**(given or {}).get("ilcore", {}), **masked, **kind}
+    return {"ilcore": said} if said else {}
+
+
+def _describe_mask(root: str, image: Mapping[str, Any], zarr_format: int) -> dict[str, str]:
+    """Make the group of masks an image of its own, which lies over the image; return how the image names it."""
+    held = {**{key: image[key] for key in ("axes", "datasets")}, "name": MASK}
+    said = {"ome": {"version": "0.5", "multiscales": [held]}} if zarr_format == 3 else {"multiscales": [{"version": "0.4", **held}]}
+    _put(f"{root.rstrip('/')}/{MASK}", said, zarr_format)
+    return {"mask": MASK}
 
 
 def _describe_levels(root: str, volume: Volume, levels: Sequence[Level]) -> int:
