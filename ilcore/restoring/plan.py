@@ -21,6 +21,8 @@ from ilcore.volumes.stores import Place
 
 Three = tuple[int, int, int]
 Five = tuple[int, int, int, int, int]
+#: What is done; copy passes everything through unchanged.
+Task = Literal["denoise", "inpaint", "copy"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -122,7 +124,7 @@ class RestorationPlan(_Frozen):
     source: SourcePlan
     target: str
     result_format: ResultFormat = "ome-zarr 0.5"
-    task: Literal["denoise", "inpaint"] = "denoise"
+    task: Task = "denoise"
     method: str
     scope: Literal["tile", "volume"]
     overrides: dict[str, Scalar] = {}

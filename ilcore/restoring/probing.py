@@ -48,9 +48,7 @@ def _is_worth_it(candidate: Candidate, problem: Problem) -> bool:
     return depends or not candidate.overrides.get("stabilise", False)
 
 
-def _problems(
-    samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], space: int
-) -> Iterator[Problem]:
+def _problems(samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], space: int) -> Iterator[Problem]:
     """Yield the middles of samples that are data throughout and hold something, the most varied first."""
     live = [number for number, channel in enumerate(channels) if not channel.is_flat]
     parts = [_middle(sample)[live].astype(np.float64) for sample in samples]

@@ -14,15 +14,20 @@ from ilcore.volumes.volume import Volume
 _LOOKS, _SIDE, _DEPTH = 24, 256, 4
 
 
-def sampled(volume: Volume, seed: int) -> list[NDArray[Any]]:
+def sampled(volume: Volume, seed: int, *, is_any: bool = False) -> list[NDArray[Any]]:
     """Return samples [channel, z, y, x] of a volume, some of which hold something; NaN where they are no data.
+
+    Args:
+        volume: The volume.
+        seed: Of the places.
+        is_any: Whether a volume will do that holds nothing.
 
     Raises:
         BadVolume: When the whole volume holds nothing but missing values and one other.
         CorruptData: When it cannot be read.
     """
     samples = [volume.known(region)[0] for region in looks(volume, seed)]
-    if any(_varies(sample) for sample in samples):
+    if is_any or any(_varies(sample) for sample in samples):
         return samples
     # A scan that is nearly empty is read until something is found.
     frames = (frame for region, block in volume.stream() for frame in data_in(block, volume.valid(region, block)))

@@ -31,7 +31,7 @@ from ilcore.tiling.assemble import blend, cast
 from ilcore.tiling.grid import Tile, Unit
 from ilcore.volumes.destination import attributes_of, check_destination, estimated_bytes
 from ilcore.volumes.masks import MaskRung
-from ilcore.volumes.ome_zarr import Level, create_finest, write_root
+from ilcore.volumes.ome_zarr import Level, check_metadata, create_finest, write_root
 from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import Rung, mask_rungs, rungs
 from ilcore.volumes.stores import Place, remove
@@ -74,10 +74,13 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
     goes_on = _goes_on(plan, workspace, there, overwrite=overwrite)
     # A wish to overwrite survives a crash: it is remembered beside the plan.
     may_replace = overwrite or (there == plan.fingerprint and workspace.overwrite.exists())
-    needed = estimated_bytes(check_source(plan))
+    source = check_source(plan)
+    needed = estimated_bytes(source)
     check_destination(workspace.target, plan.source.uri, may_replace, 0 if goes_on else needed)
     if not goes_on:
         check_start_weights(plan)
+        levels = (Level("0", source.shape), *(rung.level for rung in rungs(str(workspace.staging), source)))
+        check_metadata(source, levels, workspace.target.name, plan.result_format)
         # Nothing is changed before this line: what is refused leaves no trace.
         workspace.clear()
         workspace.begin(plan)
@@ -187,7 +190,7 @@ def block_of(plan: RestorationPlan, workspace: Workspace, region: Region) -> tup
     volume = open_source(plan)
     source = volume.read(region)
     blended, kept = _blended(plan, workspace, region)
-    if plan.task == "denoise":
+    if plan.task != "inpaint":
         kept |= ~volume.valid(region, source)
     wanted = np.where(kept, 0, blended)
     values, clipped = cast(wanted, np.dtype(plan.source.dtype))

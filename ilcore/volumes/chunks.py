@@ -72,14 +72,21 @@ class ChunkMask(Reopened):
         """Tell how many chunks are not there."""
         absent, count = self._counts
         fill = self._array.metadata.fill_value
-        return f"{absent} of {count} chunks are not there: their voxels, read as {fill}, count as no data" if absent else None
+        return (
+            f"{absent} of {count} chunks are not there: their voxels, read as {fill}, count as no data"
+            if absent
+            else None
+        )
 
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         steps = self._steps
         ranges = [range(one.start // step, -(-one.stop // step)) for one, step in zip(index, steps, strict=True)]
         there = np.array(self._look(list(product(*ranges))), np.bool_).reshape([len(each) for each in ranges])
         # From a value for every chunk to one for every voxel.
-        places = [np.arange(one.start, one.stop) // step - each.start for one, step, each in zip(index, steps, ranges, strict=True)]
+        places = [
+            np.arange(one.start, one.stop) // step - each.start
+            for one, step, each in zip(index, steps, ranges, strict=True)
+        ]
         return there[np.ix_(*places)]
 
     def _look(self, places: list[tuple[int, ...]]) -> list[bool]:

@@ -27,7 +27,9 @@ class ShrunkMask:
 
     def read(self, region: Region) -> NDArray[np.bool_]:
         """Return one region of the level, [t, c, z, y, x]."""
-        return any_of_cells(self.volume.shown(clip(finer_region(region, self.factors), self.volume.shape)), self.factors)
+        return any_of_cells(
+            self.volume.shown(clip(finer_region(region, self.factors), self.volume.shape)), self.factors
+        )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from ilcore.volumes.volume import Volume
 
 #: Names of the least and the largest valid value in CF.
 ENDS = ("valid_min", "valid_max")
+#: Attributes that a result shares with what its source says beyond it.
+SHARED = ("ome", "zarr_conventions")
 #: Attributes of a scan that CF keeps at the array itself.
 OF_ARRAYS = ("units", "long_name", "standard_name")
 
@@ -43,7 +45,7 @@ def scan_attributes(about: About) -> dict[str, Any]:
     """Return the attributes of the group: those of the source, and when the scan was taken."""
     # NaN and infinities are no JSON: a viewer would refuse the whole file.
     said = json.loads(about.attributes, parse_constant=str) if about.attributes else {}
-    kept = {key: value for key, value in said.items() if key not in UNDERSTOOD}
+    kept = {key: value for key, value in said.items() if key not in UNDERSTOOD or key in SHARED}
     is_told = about.acquired in (None, acquired_of(kept))
     return kept if is_told else {**kept, OWN_TIME: about.acquired}
 

@@ -119,9 +119,7 @@ def with_mark(facts: Facts, missing: Mark | None) -> Facts:
     if missing is None or missing == facts.missing:
         return facts
     marks, remarks = marks_in(missing, facts.dtype, "the value for missing voxels")
-    return replace(
-        facts, missing=next(iter(marks), None), also_missing=marks[1:], remarks=(*facts.remarks, *remarks)
-    )
+    return replace(facts, missing=next(iter(marks), None), also_missing=marks[1:], remarks=(*facts.remarks, *remarks))
 
 
 #: How the images of a file or folder are listed, by kind; the other kinds hold one.

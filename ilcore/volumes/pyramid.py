@@ -80,7 +80,6 @@ class Rung:
         target = self.target
         target.write(target.block(number), self.wanted(number))
 
-
     def above(self, finer: Iterable[int]) -> Iterator[int]:
         """Yield the write units of this level that are made of some of the level below."""
         for number in finer:
@@ -102,7 +101,17 @@ def rungs(root: str, volume: Volume, first: str = "0") -> tuple[Rung, ...]:
     for number, factors in enumerate(level_factors(volume.shape, volume.scale), start=1):
         step = five([factor // before for factor, before in zip(factors, below.factors, strict=True)])
         level = Level(str(number), shrunk(below.shape, step), factors)
-        found.append(Rung(root=root.rstrip("/"), below=below.path, level=level, step=step, validity=volume.validity, mask=shrunk_mask(volume, below.factors), is_averaged=volume.kind == "image"))
+        found.append(
+            Rung(
+                root=root.rstrip("/"),
+                below=below.path,
+                level=level,
+                step=step,
+                validity=volume.validity,
+                mask=shrunk_mask(volume, below.factors),
+                is_averaged=volume.kind == "image",
+            )
+        )
         below = level
     return tuple(found)
 

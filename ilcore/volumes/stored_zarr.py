@@ -11,8 +11,8 @@ from ilcore.volumes.axes import find_axes
 from ilcore.volumes.chunks import chunk_mask
 from ilcore.volumes.masks import MASK, StoredMask
 from ilcore.volumes.ngff import Multiscale, ome_of, read_multiscale
-from ilcore.volumes.variable import Variable, image_about, meant, other_attributes, values_of, variable_facts
 from ilcore.volumes.validity import StackedMask, all_of
+from ilcore.volumes.variable import Variable, image_about, meant, other_attributes, values_of, variable_facts
 from ilcore.volumes.volume import Facts, Kind
 from ilcore.volumes.zarr_images import (
     ALL,
@@ -229,7 +229,15 @@ def _open_stack(group: zarr.Group, url: str, asked: Asked) -> Opened:
     told = replace(asked, axes=asked.axes.replace("c", "") if asked.axes else None)
     opened = [_open_variable(_variable(array, group, join(url, name)), told) for name, array in held.items()]
     facts = [each for _, each in opened]
-    if len({(one.missing, one.also_missing, one.valid_range, one.about.value_scale, one.about.value_offset) for one in facts}) > 1:
+    if (
+        len(
+            {
+                (one.missing, one.also_missing, one.valid_range, one.about.value_scale, one.about.value_offset)
+                for one in facts
+            }
+        )
+        > 1
+    ):
         raise BadVolume(
             f"variables of one scale factor, offset and missing value were wanted as channels of {url}, got several; "
             "open one of them by its name"

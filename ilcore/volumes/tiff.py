@@ -61,7 +61,11 @@ class TiffSource(Reopened):
         with tifffile.TiffFile(self.path) as file:
             image = file.series[self.series].levels[self.level]
             each = [0] * len(image.keyframe.databytecounts)
-            counts = [count for page in islice(image.pages, pages) for count in (each if page is None else page.databytecounts)]
+            counts = [
+                count
+                for page in islice(image.pages, pages)
+                for count in (each if page is None else page.databytecounts)
+            ]
         return sum(count == 0 for count in counts), len(counts)
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
@@ -84,10 +88,14 @@ def open_tiff(path: str, axes: str | None, level: int, image: str | None = None)
         else:
             source = TiffSource(path, level, series, facts.missing or 0)
             other = replace(source, fill=1 if not source.fill else 0)
-            facts = replace(facts, mask=WrittenMask(source, other, math.prod(facts.shape) // math.prod(held.keyframe.shape)))
+            facts = replace(
+                facts, mask=WrittenMask(source, other, math.prod(facts.shape) // math.prod(held.keyframe.shape))
+            )
         page, masks = held.keyframe, mask_beside(file, path, series, facts, TiffSource)
         opacity = opacity_of(page)
-        alpha = None if opacity is None or "c" not in facts.axes else OpacityMask(source, facts.axes.index("c"), opacity)
+        alpha = (
+            None if opacity is None or "c" not in facts.axes else OpacityMask(source, facts.axes.index("c"), opacity)
+        )
     return source, replace(facts, mask=all_of((facts.mask, alpha, masks)))
 
 
@@ -147,7 +155,7 @@ def _chosen(file: tifffile.TiffFile, path: str, image: str | None) -> int:
 def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> Facts:
     image = _image(file, path, part)
     kind = kind_of(image.keyframe)
-    dtype = np.dtype(np.uint8) if kind == "mask" and image.dtype == np.bool_ else np.dtype(image.dtype)
+    dtype = np.dtype(image.dtype)
     check_dtype(path, dtype)
     found = find_axes(axes, _letters(image.axes), image.shape, path)
     finest = file.series[part.series].levels[0].shape
@@ -247,7 +255,7 @@ def _format(file: tifffile.TiffFile) -> str:
 def _chunks(image: Any, axes: str) -> tuple[int, ...]:
     if _is_plain(image):
         return mapped_chunks(tuple(image.shape), axes, image.dtype.itemsize)
-    store = image.aszarr(level=0, multiscales=False)
+    store = image.aszarr(level=0, multiscales=False, fillvalue=0)
     try:
         return tuple(zarr.open_array(store, mode="r").chunks)
     finally:

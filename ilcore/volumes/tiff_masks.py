@@ -41,7 +41,10 @@ def _plane(file: tifffile.TiffFile, path: str, series: int, facts: Facts, opened
         own = held.axes.lower().replace("s", "c").replace("i", "c").replace("q", "c")
         lengths = dict(zip(own, held.shape, strict=True))
         bands = lengths.get("c", 1)
-        is_fitting = set(own) <= set("cyx") and bands in (1, dict(zip(facts.axes, facts.shape, strict=True)).get("c", 1))
+        is_fitting = set(own) <= set("cyx") and bands in (
+            1,
+            dict(zip(facts.axes, facts.shape, strict=True)).get("c", 1),
+        )
         if is_fitting and {axis: lengths[axis] for axis in wanted} == wanted:
             return PlaneMask(opened(path, level, series), own, facts.axes, bands)
     raise BadVolume(
@@ -50,9 +53,7 @@ def _plane(file: tifffile.TiffFile, path: str, series: int, facts: Facts, opened
     )
 
 
-def written_shape(
-    image: Any, file: tifffile.TiffFile, path: str, axes: str
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def written_shape(image: Any, file: tifffile.TiffFile, path: str, axes: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the shape of what is really there, without frames at the end that were announced and never written.
 
     Raises:

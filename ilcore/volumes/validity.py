@@ -85,7 +85,11 @@ def _beside(mark: Mark, step: int, dtype: np.dtype[Any], rule: Validity) -> Mark
     low, high = _ends(dtype, rule)
     value: Mark = mark
     while low <= value <= high and value in rule.marks:
-        value = int(value) + step if dtype.kind in "iu" else float(np.nextafter(dtype.type(value), dtype.type(step * np.inf)))
+        value = (
+            int(value) + step
+            if dtype.kind in "iu"
+            else float(np.nextafter(dtype.type(value), dtype.type(step * np.inf)))
+        )
     return value if low <= value <= high and np.isfinite(value) else None
 
 

@@ -68,7 +68,7 @@ def with_marks(found: Values, marks: Sequence[Mark], remarks: Sequence[str] = ()
 
 
 def _typed(said: Mapping[str, Any], stored: np.dtype[Any]) -> Values:
-    """netCDF 3 has no unsigned types: there `_Unsigned` says so."""
+    """NetCDF 3 has no unsigned types: there `_Unsigned` says so."""
     word = str(said.get("_Unsigned", "")).lower()
     other = {("i", "true"): "u", ("u", "false"): "i"}.get((stored.kind, word))
     if other is not None:
@@ -101,7 +101,9 @@ def _with_marks(found: Values, said: Mapping[str, Any], stored: np.dtype[Any]) -
     return found
 
 
-def _stored(said: Any, stored: np.dtype[Any], dtype: np.dtype[Any], name: str) -> tuple[tuple[Mark, ...], tuple[str, ...]]:
+def _stored(
+    said: Any, stored: np.dtype[Any], dtype: np.dtype[Any], name: str
+) -> tuple[tuple[Mark, ...], tuple[str, ...]]:
     """Return marks as the values are, however the type that they are stored in writes them."""
     marks, remarks = marks_in(said, stored, name)
     if dtype == stored:
@@ -161,7 +163,9 @@ def _scaled(found: Values, said: Mapping[str, Any], pair: tuple[str, str]) -> Va
     if any(len(set(held)) > 1 for held in numbers.values()):
         told = f"{' and '.join(numbers)} differ from band to band: kept as attributes, not applied"
         return replace(found, remarks=(*found.remarks, told))
-    scale, offset = (float(numbers[key][0]) if key in numbers else absent for key, absent in zip(pair, (1.0, 0.0), strict=True))
+    scale, offset = (
+        float(numbers[key][0]) if key in numbers else absent for key, absent in zip(pair, (1.0, 0.0), strict=True)
+    )
     return replace(found, scale=scale, offset=offset, used=found.used | set(said))
 
 

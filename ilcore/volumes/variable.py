@@ -22,6 +22,7 @@ from ilcore.volumes.georeference import (
     unit_of,
     wkt2_of,
 )  # fmt: skip
+from ilcore.volumes.geozarr import is_ours
 from ilcore.volumes.marks import marks_in
 from ilcore.volumes.times import acquired_of, cf_times, cf_unit, own_words
 from ilcore.volumes.units import full_unit
@@ -35,6 +36,8 @@ UNDERSTOOD = frozenset((
     "multiscales", "zarr_conventions", "spatial:transform", "spatial:dimensions", "spatial:shape", "spatial:bbox",
     "spatial:registration", "ome", "omero", "ilcore",
 ))  # fmt: skip
+#: What of the OME part of a group a result writes anew.
+OME_OWN = ("version", "multiscales", "omero", "plate", "well", "series", "bioformats2raw.layout")
 CRS_KEYS = ("proj:wkt2", "proj:projjson", "proj:code")
 GEOGRAPHIC = frozenset(("lat", "latitude", "northing", "lon", "longitude", "easting"))
 
@@ -151,6 +154,12 @@ def image_about(variable: Variable) -> About:
 def other_attributes(attributes: Mapping[str, Any], also: tuple[str, ...] = ()) -> str | None:
     """Return as JSON the attributes that are not understood, and `also` not these."""
     kept = {key: value for key, value in attributes.items() if key not in UNDERSTOOD and key not in also}
+    ome = attributes.get("ome")
+    if isinstance(ome, Mapping) and (beyond := {key: ome[key] for key in ome if key not in OME_OWN}):
+        kept["ome"] = beyond
+    said = attributes.get("zarr_conventions")
+    if foreign := [each for each in said if not is_ours(each)] if isinstance(said, list) else []:
+        kept["zarr_conventions"] = foreign
     return json.dumps(kept, sort_keys=True, default=str) if kept else None
 
 

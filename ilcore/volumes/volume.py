@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, ILError
 from ilcore.volumes.about import NOTHING, About
 from ilcore.volumes.axes import source_index, spread, to_five
-from ilcore.volumes.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
 from ilcore.volumes.marks import Mark
+from ilcore.volumes.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
 from ilcore.volumes.stores import trouble
 from ilcore.volumes.validity import Mask, Validity, data_in
 
@@ -282,6 +282,9 @@ def make_volume(uri: str, source: Source, facts: Facts, image: str | None = None
     Raises:
         BadVolume: The array is empty, of a type that is no number, or has a chunk too large to be read by tiles.
     """
+    if facts.dtype == np.bool_:
+        # Yes and no, one byte each; a copy of them is as good as they are.
+        facts = replace(facts, dtype=np.dtype(np.uint8), kind="mask")
     _check(uri, facts)
     shape = five(spread(facts.shape, facts.axes, 1))
     chunks = five(spread([min(pair) for pair in zip(facts.chunks, facts.shape, strict=True)], facts.axes, 1))
@@ -331,12 +334,11 @@ def check_dtype(uri: str, dtype: np.dtype[Any]) -> None:
     """Refuse what is no real number.
 
     Raises:
-        BadVolume: bool, complex, object, text, dates or records.
+        BadVolume: complex, object, text, dates or records.
     """
-    if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+    if dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize <= 8):
         return
     advice = {
-        "b": "convert it to uint8",
         "c": "store amplitude and phase, or real and imaginary part, as two channels",
         "f": "convert it to float64",
     }
