@@ -11,7 +11,7 @@ import torch
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
 from ilcore.degradations.estimate import Preflight, preflight
-from ilcore.grammar.errors import BadInput
+from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
 from ilcore.methods.catalogue import COPY, find

@@ -1,4 +1,4 @@
-"""Masks that lie beside the voxels of a source: a band of opacity, a plane for all bands, pages that were never written."""
+"""Masks that lie beside the voxels of a source: a band of opacity, a plane for all bands, pages never written."""
 
 from dataclasses import dataclass
 from functools import cached_property

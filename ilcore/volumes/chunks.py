@@ -1,8 +1,8 @@
 """Chunks that a Zarr array has, and those it lacks.
 
-Zarr reads a chunk that is not there as its fill value, whether it was never written, got lost, or lies under another key.
-The rule: what no chunk holds is no data. Its voxels keep the fill value, and no estimate sees them. Where chunks lie
-under keys that the metadata do not name, the array is refused.
+Zarr reads a chunk that is not there as its fill value, whether it was never written, got lost, or lies under another
+key. The rule: what no chunk holds is no data. Its voxels keep the fill value, and no estimate sees them. Where chunks
+lie under keys that the metadata do not name, the array is refused.
 """
 
 import asyncio
@@ -123,7 +123,7 @@ def check_keys(array: Array, url: str) -> None:
         raise BadVolume(
             f"chunks under keys such as {first!r} were wanted in {url}, as its metadata name them; there is "
             f"{sorted(stray)[0]!r} instead: correct dimension_separator or chunk_key_encoding, or all would be read as "
-            f"{array.metadata.fill_value}"
+            f"{array.metadata.fill_value!r}"
         )
 
 

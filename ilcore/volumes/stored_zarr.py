@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import zarr
 
@@ -13,7 +13,7 @@ from ilcore.volumes.masks import MASK, StoredMask
 from ilcore.volumes.ngff import Multiscale, ome_of, read_multiscale
 from ilcore.volumes.validity import StackedMask, all_of
 from ilcore.volumes.variable import Variable, image_about, meant, other_attributes, values_of, variable_facts
-from ilcore.volumes.volume import Facts, Kind
+from ilcore.volumes.volume import KINDS, Facts
 from ilcore.volumes.zarr_images import (
     ALL,
     SERIES,
@@ -140,8 +140,7 @@ def _with_ours(facts: Facts, group: zarr.Group, url: str, path: str, asked: Aske
     said = group.attrs.asdict().get("ilcore")
     if not isinstance(said, Mapping):
         return facts
-    kind = said.get("kind")
-    found = replace(facts, kind=kind) if kind in get_args(Kind) else facts
+    found = next((replace(facts, kind=kind) for kind in KINDS if kind == said.get("kind")), facts)
     if said.get("mask") != MASK:
         return found
     place = join(url, f"{MASK}/{path}")
@@ -246,6 +245,11 @@ def _open_stack(group: zarr.Group, url: str, asked: Asked) -> Opened:
     masks = tuple(one.mask for one in facts)
     mask = None if any(one is None for one in masks) else StackedMask(tuple(one for one in masks if one is not None))
     return StackedSource(sources), replace(_stacked(facts[0], tuple(held), group.attrs.asdict()), mask=mask)
+
+
+def _meaning(one: Facts) -> tuple[Any, ...]:
+    """Return what must be the same in all channels of an image."""
+    return (one.missing, one.also_missing, one.valid_range, one.kind, one.about.value_scale, one.about.value_offset)
 
 
 def _stacked(one: Facts, names: tuple[str, ...], attributes: dict[str, Any]) -> Facts:

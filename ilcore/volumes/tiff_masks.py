@@ -1,4 +1,4 @@
-"""Masks and missing pages of TIFF files: planes of yes and no inside, `.msk` files beside, pages that are announced only."""
+"""Masks and missing pages of TIFF files: planes of yes and no inside, `.msk` files beside, pages only announced."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,10 +36,11 @@ def mask_beside(file: tifffile.TiffFile, path: str, series: int, facts: Facts, o
 
 
 def _plane(file: tifffile.TiffFile, path: str, series: int, facts: Facts, opened: Opener) -> PlaneMask:
-    wanted = {axis: length for axis, length in zip(facts.axes, facts.shape, strict=True) if axis in "yx"}
-    for level, held in enumerate(file.series[series].levels):
-        own = held.axes.lower().replace("s", "c").replace("i", "c").replace("q", "c")
-        lengths = dict(zip(own, held.shape, strict=True))
+    image = dict(zip(facts.axes, facts.shape, strict=True))
+    wanted = {axis: image[axis] for axis in "yx"}
+    for level, one in enumerate(file.series[series].levels):
+        own = one.axes.lower().replace("s", "c").replace("i", "c").replace("q", "c")
+        lengths = dict(zip(own, one.shape, strict=True))
         bands = lengths.get("c", 1)
         is_fitting = set(own) <= set("cyx") and bands in (
             1,
@@ -47,8 +48,9 @@ def _plane(file: tifffile.TiffFile, path: str, series: int, facts: Facts, opened
         )
         if is_fitting and {axis: lengths[axis] for axis in wanted} == wanted:
             return PlaneMask(opened(path, level, series), own, facts.axes, bands)
+    held = [tuple(each.shape) for each in file.series[series].levels]
     raise BadVolume(
-        f"a mask of {wanted} was wanted in {path}, it has {[tuple(each.shape) for each in file.series[series].levels]}; "
+        f"a mask of {wanted} was wanted in {path}, it has {held}; "
         "write the mask again, for this level too, or remove it"
     )
 

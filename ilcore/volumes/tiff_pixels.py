@@ -50,9 +50,7 @@ def remarks_of(page: Any) -> tuple[str, ...]:
     """Return what the tags say of the meaning of numbers that a result has no word for."""
     told = []
     if page.photometric == WHITE_IS_ZERO:
-        told.append(
-            "white is 0 there (PhotometricInterpretation 0): values are kept, other programs show them inverted"
-        )
+        told.append("white is 0 there (PhotometricInterpretation 0): values are kept as they are, so black is white")
     # JPEG is turned into red, green, blue where it is unpacked.
     if page.photometric in OTHERS and not (page.photometric == 6 and page.compression in (6, 7)):
         told.append(f"its samples are {OTHERS[page.photometric]}, no light as it was measured: kept as they are")

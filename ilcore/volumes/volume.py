@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ Floats: TypeAlias = tuple[float, float, float, float, float]
 Range: TypeAlias = tuple[Mark | None, Mark | None]
 #: What voxels mean: measurements, numbers of objects, yes and no, places in a table of colours.
 Kind: TypeAlias = Literal["image", "labels", "mask", "palette"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Units: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | None]
 
 #: More than this in one chunk cannot be read by tiles: a tile would cost the whole of it.
@@ -42,7 +43,8 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 #: What a volume takes from its facts as it is.
 KEPT = (
-    "format", "missing", "also_missing", "valid_range", "mask", "display", "level", "levels", "about", "kind", "remarks",
+    "format", "missing", "also_missing", "valid_range", "mask", "display", "level", "levels", "about", "kind",
+    "remarks",
 )  # fmt: skip
 #: What of a volume says where it lies or how it is held in memory, not what it is.
 PLACE = ("uri", "image", "source", "mask", "dtype", "levels", "remarks")
@@ -195,7 +197,7 @@ class Volume:
         return found if self.mask is None else found & self.shown(region)
 
     def known(self, region: Region) -> NDArray[Any]:
-        """Read one region with NaN where it is no data; whole numbers become floating ones only where that is needed."""
+        """Read one region with NaN where it is no data; whole numbers become floating ones only where needed."""
         block = self.read(region)
         return data_in(block, self.valid(region, block))
 
