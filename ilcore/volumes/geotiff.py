@@ -48,7 +48,8 @@ def _with_beside(told: Georeference, path: str) -> Georeference:
     """Fill in what only files beside a picture say."""
     about = told.about
     affine = about.affine or sidecars.transform(path) or sidecars.world(path)
-    return replace(told, about=replace(about, affine=affine, crs=about.crs or sidecars.projection(path)))
+    placed = replace(about, affine=affine, crs=about.crs or sidecars.projection(path))
+    return replace(told, about=placed, nodata=told.nodata or sidecars.no_data(path))
 
 
 def _by_tags(page: Any, date: str | None) -> tuple[Georeference, tuple[str, ...]]:

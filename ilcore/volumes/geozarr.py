@@ -37,6 +37,12 @@ _MULTISCALES = {
 }
 
 
+def is_ours(convention: Any) -> bool:
+    """Tell whether a convention that a source names is one of those that results follow, so that it is read."""
+    ours = {each["uuid"] for each in (_SPATIAL, _PROJ, _MULTISCALES)}
+    return isinstance(convention, Mapping) and convention.get("uuid") in ours
+
+
 def is_placed(about: About) -> bool:
     """Tell whether anything is known of the place on the Earth."""
     return about.crs is not None or about.affine is not None

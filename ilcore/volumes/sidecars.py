@@ -1,8 +1,8 @@
 """Files beside a picture that say where it lies: world files, projections, GDAL's own; the others are named."""
 
-import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from xml.etree import ElementTree
 
@@ -46,17 +46,14 @@ def transform(path: str) -> Affine | None:
     return next((found for said in told if said and (found := affine_of_gdal(said))), None)
 
 
-def no_data(path: str) -> float | None:
-    """Return the mark for missing values that GDAL wrote beside a picture."""
+def no_data(path: str) -> tuple[float, ...]:
+    """Return the marks for missing values that GDAL wrote beside a picture."""
+    found: dict[float, None] = {}
     for each in _auxiliary(path):
-        said = each.findtext("PAMRasterBand/NoDataValue")
-        try:
-            value = float(said) if said else math.nan
-        except ValueError:
-            continue
-        if math.isfinite(value):
-            return value
-    return None
+        for said in each.iterfind("PAMRasterBand/NoDataValue"):
+            with suppress(ValueError):
+                found[float(said.text or "")] = None
+    return tuple(found)
 
 
 def is_placed(path: str) -> bool:
