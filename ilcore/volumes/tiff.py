@@ -301,7 +301,7 @@ def _plain(byteorder: str, image: Any) -> PlainArray:
 
 
 def _nodata(keyframe: Any, told: Georeference, dtype: np.dtype[Any]) -> tuple[tuple[Mark, ...], tuple[str, ...]]:
-    """Read GDAL's mark for missing values, in its tag, else beside the file; tifffile answers 0 to what it cannot read."""
+    """Read GDAL's mark for missing values, in its tag, else beside the file; to what it cannot read tifffile says 0."""
     said = keyframe.tags.valueof(NODATA_TAG)
     return marks_in(list(told.nodata) if said is None else said, dtype, "GDAL_NODATA")
 

@@ -110,7 +110,7 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
     affine = _affine(attributes, mapping, along, is_geographic=crs is not None or _is_geographic(variable))
     placed = along if affine is None else {**along, **_by_affine(affine, along, crs)}
     values = values_of(variable)
-    told = meant(values)
+    said = meant(values)
     about, lost = _with_surroundings(variable, axes, about_of(variable, crs, affine, _first_time(variable, axes)))
     return Facts(
         shape=array.shape,
@@ -123,7 +123,7 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
         units=tuple(placed.get(axis, Along()).unit for axis in axes),
         channels=_channels(variable, axes),
         about=about,
-        **{**told, "remarks": (*told["remarks"], *lost)},
+        **{**said, "remarks": (*said["remarks"], *lost)},
     )
 
 
