@@ -227,6 +227,8 @@ class Volume:
 
         Of those that are an OSError only gzip's is about damage.
         """
+        if isinstance(error, ILError):
+            return None
         if (told := trouble(error)) is not None:
             return told
         if isinstance(error, MemoryError | OSError) and not isinstance(error, gzip.BadGzipFile):
