@@ -36,7 +36,10 @@ class _Frozen(BaseModel):
 
 
 class SourcePlan(_Frozen):
-    """The volume that is read, with the digest of its content; `remarks` is what of it no result says."""
+    """The volume that is read, with the digest of its content.
+
+    `roots` are the folders it may lead to, none for its own; `remarks` is what of it no result says.
+    """
 
     uri: str
     digest: str
@@ -48,6 +51,7 @@ class SourcePlan(_Frozen):
     image: str | None = None
     roi: str | None = None
     has_mask: bool = False
+    roots: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -149,7 +153,7 @@ class RestorationPlan(_Frozen):
     @property
     def fingerprint(self) -> str:
         """Name everything that decides the pixels: not where source and result lie, why it was chosen, who may pass."""
-        exclude: Any = {"source": {"uri", "image", "remarks"}, "weights": {"path", "uri"}}
+        exclude: Any = {"source": {"uri", "image", "roots", "remarks"}, "weights": {"path", "uri"}}
         content = self.model_dump(mode="json", exclude=exclude | dict.fromkeys(("target", "why", "gate"), True))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

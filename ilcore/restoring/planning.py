@@ -72,6 +72,7 @@ class Wishes:
         per_plane: Axis, t or z, along which each plane is divided by its own brightness; None for one normalisation.
         result_format: What the result is written as.
         gate: Check of the QA gate -> range outside of which a result is refused, where it is not to be the usual one.
+        roots: Folders that links and names in the metadata of the source may lead to; none for its own.
     """
 
     method: str | None = None
@@ -93,6 +94,7 @@ class Wishes:
     per_plane: Literal["t", "z"] | None = None
     result_format: ResultFormat = "ome-zarr 0.5"
     gate: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    roots: tuple[str, ...] = ()
 
     def open(self, source: str) -> Volume:
         """Open what of a source is wanted.
@@ -101,8 +103,9 @@ class Wishes:
             BadInput: When there is no such volume, level, image or region.
         """
         volume = open_part(
-            source, axes=self.axes, level=self.level, missing=self.missing, image=self.image, roi=self.roi
-        )
+            source, axes=self.axes, level=self.level, missing=self.missing, image=self.image, roi=self.roi,
+            roots=self.roots,
+        )  # fmt: skip
         check_kind(volume, self.task)
         return volume
 
@@ -266,7 +269,7 @@ def _source(uri: str, volume: Volume, wishes: Wishes) -> SourcePlan:
     return SourcePlan(
         uri=place, digest=volume.digest(), axes=volume.axes, level=wishes.level, shape=volume.shape,
         dtype=volume.dtype.name, missing=volume.missing, image=wishes.image, roi=plain_roi(wishes.roi),
-        has_mask=volume.mask is not None, remarks=volume.remarks,
+        has_mask=volume.mask is not None, roots=wishes.roots, remarks=volume.remarks,
     )  # fmt: skip
 
 

@@ -65,7 +65,15 @@ def make_repeatable(threads: int) -> None:
 def open_source(plan: RestorationPlan) -> Volume:
     """Open the source of a plan."""
     said = plan.source
-    volume = open_part(said.uri, axes=said.axes, level=said.level, missing=said.missing, image=said.image, roi=said.roi)
+    volume = open_part(
+        said.uri,
+        axes=said.axes,
+        level=said.level,
+        missing=said.missing,
+        image=said.image,
+        roi=said.roi,
+        roots=said.roots,
+    )
     # Planning found out whether the mask hides anything: nobody need ask again.
     return volume if said.has_mask else replace(volume, mask=None)
 

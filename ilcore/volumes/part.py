@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,22 +45,23 @@ def open_part(
     missing: Mark | None = None,
     image: str | None = None,
     roi: str | None = None,
+    roots: Sequence[str] = (),
 ) -> Volume:
     """Open a region of one level as a volume of its own: voxel size, place and georeference are those of the part.
 
     Args:
-        uri: As in `open_volume`, like `axes`, `level`, `missing` and `image`.
+        uri: As in `open_volume`, like `axes`, `level`, `missing`, `image` and `roots`.
         roi: Region in voxels of that level, such as "y=0:512,x=256:768"; axes that are not named are kept whole.
 
     Raises:
         BadVolume: As `open_volume`.
         BadInput: The region cannot be understood, is empty, or reaches out of the volume.
     """
-    volume = open_volume(uri, axes=axes, level=level, missing=missing, image=image)
+    volume = open_volume(uri, axes=axes, level=level, missing=missing, image=image, roots=roots)
     if roi is None and level == 0:
         return volume
     region = whole(volume.shape) if roi is None else read_roi(roi, volume)
-    finest = open_volume(uri, axes=axes, image=image).scale if level else volume.scale
+    finest = open_volume(uri, axes=axes, image=image, roots=roots).scale if level else volume.scale
     return part_of(volume, region, finest)
 
 

@@ -1,4 +1,4 @@
-"""A file leads nowhere else: names, links and descriptions are held to its folder or to roots; no terminal is steered."""
+"""A file leads nowhere else: names, links, descriptions are held to its folder or to roots; no terminal is steered."""
 
 import json
 import os
@@ -160,7 +160,9 @@ DESCRIPTIONS = {
         f'<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:{port}/${{x}}</ServerUrl></Service>'
         "<DataWindow><SizeX>32</SizeX><SizeY>32</SizeY></DataWindow><BandsCount>1</BandsCount></GDAL_WMS>"
     ),
-    "tile index": lambda port, path: f"<GDALTileIndexDataset><IndexDataset>{path}</IndexDataset></GDALTileIndexDataset>",
+    "tile index": lambda port, path: (
+        f"<GDALTileIndexDataset><IndexDataset>{path}</IndexDataset></GDALTileIndexDataset>"
+    ),
     "STAC list": lambda port, path: json.dumps(
         {"type": "FeatureCollection", "features": [{"assets": {"a": {"href": f"http://127.0.0.1:{port}/a.tif"}}}]}
     ),

@@ -1,4 +1,4 @@
-"""A unit is known by all its usual names, at every door; a number whose unit nobody knows keeps it, and never a pixel."""
+"""A unit is known by all its usual names, at every door; a number whose unit nobody knows keeps it, never a pixel."""
 
 import numpy as np
 import pytest
