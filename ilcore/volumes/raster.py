@@ -20,7 +20,7 @@ from ilcore.volumes.ground_control import kept_of
 from ilcore.volumes.marks import marks_in
 from ilcore.volumes.tiff_pixels import is_ramp
 from ilcore.volumes.times import acquired_of, own_words
-from ilcore.volumes.volume import Facts, Kind, Reopened
+from ilcore.volumes.volume import LARGEST_CHUNK_BYTES, Facts, Kind, Reopened
 
 JP2_MARKS = (b"\x00\x00\x00\x0cjP", b"\xff\x4f\xff\x51")
 #: So many bytes of notes beside a file are looked at.
@@ -195,6 +195,7 @@ def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
     shape = (dataset.height, dataset.width) if bands == 1 else (bands, dataset.height, dataset.width)
     found = find_axes(axes, ("y", "x") if bands == 1 else ("c", "y", "x"), shape, path)
     block = dataset.block_shapes[0]
+    _check_block(dataset, path)
     height, width = told.sides or (1.0, 1.0)
     steps = {"y": height, "x": width}
     return Facts(
@@ -225,6 +226,17 @@ def _coarser(facts: Facts, dataset: Any, level: int) -> Facts:
 
 def _with_levels(facts: Facts, levels: int, level: int) -> Facts:
     return replace(facts, levels=levels, level=level)
+
+
+def _check_block(dataset: Any, path: str) -> None:
+    """Refuse tiles of JPEG 2000 whose decoding takes too much: it keeps 32 bits of every sample of all bands."""
+    height, width = dataset.block_shapes[0]
+    needed = height * width * dataset.count * 4
+    if str(dataset.driver).startswith("JP2") and needed > LARGEST_CHUNK_BYTES:
+        raise BadVolume(
+            f"tiles that unpack to at most {LARGEST_CHUNK_BYTES / 2**30:.0f} GiB were wanted, those of {path}, "
+            f"{height} x {width} of {dataset.count} bands, take {needed / 2**30:.1f} GiB; write smaller tiles"
+        )
 
 
 def _told_all(dataset: Any) -> Georeference:
