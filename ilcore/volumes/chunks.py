@@ -123,7 +123,7 @@ def check_keys(array: Array, url: str) -> None:
         raise BadVolume(
             f"chunks under keys such as {first!r} were wanted in {url}, as its metadata name them; there is "
             f"{sorted(stray)[0]!r} instead: correct dimension_separator or chunk_key_encoding, or all would be read as "
-            f"{array.metadata.fill_value!r}"
+            f"{np.asarray(array.metadata.fill_value).item()}"
         )
 
 

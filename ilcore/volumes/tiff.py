@@ -272,7 +272,7 @@ def _mapped(path: str, byteorder: str, image: Any) -> NDArray[Any]:
 
 
 def _nodata(keyframe: Any, told: Georeference, dtype: np.dtype[Any]) -> tuple[tuple[Mark, ...], tuple[str, ...]]:
-    """Read GDAL's mark for missing values, in its tag, else beside the file; tifffile answers 0 to what it cannot read."""
+    """Read GDAL's mark for missing values, in its tag, else beside the file; tifffile answers 0 where it cannot."""
     said = keyframe.tags.valueof(NODATA_TAG)
     return marks_in(list(told.nodata) if said is None else said, dtype, "GDAL_NODATA")
 
