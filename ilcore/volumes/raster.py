@@ -134,13 +134,12 @@ def open_raster(path: str, axes: str | None, level: int, image: str | None) -> t
         levels = 1 + len(dataset.overviews(1))
         if not 0 <= level < levels:
             raise BadVolume(f"a level from 0 to {levels - 1} was wanted of {path}, got {level}")
-        facts = _facts(dataset, path, axes)
+        facts, is_masked = _facts(dataset, path, axes), _is_masked(dataset)
         name = str(dataset.name)
     if level:
         with _dataset(name, level) as coarse:
             facts = _coarser(facts, coarse, level)
-        masked = _is_masked(dataset)
-    mask = RasterMask(name, level, len(facts.shape) == 2) if masked else None
+    mask = RasterMask(name, level, len(facts.shape) == 2) if is_masked else None
     return RasterSource(name, level, len(facts.shape) == 2), replace(_with_levels(facts, levels, level), mask=mask)
 
 

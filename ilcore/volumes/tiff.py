@@ -178,7 +178,7 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
         missing=next(iter(marks), None),
         also_missing=marks[1:],
         kind="labels" if kind == "image" and has_categories(path) else kind,
-        remarks=(*unread, *absent, *meant.remarks, *remarks_of(image.keyframe)),
+        remarks=(*told.remarks, *unread, *absent, *meant.remarks, *remarks_of(image.keyframe)),
         display=beyond.get("display") or ome_xml.display(file, part.series) or _lookup_tables(file),
         level=part.level,
         levels=len(file.series[part.series].levels),

@@ -13,6 +13,7 @@ from ilcore.grammar.errors import BadVolume
 from ilcore.restoring.planning import plan_restoration
 from ilcore.volumes import open_volume
 from ilcore.volumes.masks import with_holes_told
+from ilcore.volumes.raster import not_georeferenced
 from ilcore.volumes.region import whole
 from tests.restored import level, noisy_scene, restored
 
@@ -22,10 +23,10 @@ NS = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 def ome(path, frames, announced, data="<TiffData/>", **more):
     text = (
         f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{NS}" UUID="urn:uuid:me"><Image ID="Image:0">'
-        f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="64" SizeY="64" SizeZ="2" SizeC="1" '
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="96" SizeY="96" SizeZ="2" SizeC="1" '
         f'SizeT="{announced // 2}"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>{data}</Pixels></Image></OME>'
     )
-    values = np.stack([noisy_scene(64) for _ in range(frames)]).astype("u2")
+    values = np.stack([noisy_scene() for _ in range(frames)]).astype("u2")
     tifffile.imwrite(path, values, description=text, metadata=None, photometric="minisblack", **more)
     return path
 
@@ -64,7 +65,7 @@ def test_files_of_a_set_are_asked_for_by_name(tmp_path):
 
 @pytest.mark.parametrize("mark", [None, 7])
 def test_tiles_of_a_sparse_raster_are_no_data(tmp_path, mark):
-    with rasterio.open(
+    with not_georeferenced(), rasterio.open(
         tmp_path / "a.tif", "w", driver="GTiff", count=1, height=512, width=512, dtype="uint16", tiled=True,
         blockxsize=128, blockysize=128, sparse_ok=True, compress="deflate", nodata=mark,
     ) as to:  # fmt: skip

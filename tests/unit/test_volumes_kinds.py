@@ -11,6 +11,7 @@ from flows.cli import app
 from ilcore.grammar.errors import BadVolume
 from ilcore.restoring.planning import plan_restoration
 from ilcore.volumes import open_volume
+from ilcore.volumes.raster import not_georeferenced
 from tests.restored import level, noisy_scene, restored
 
 SIDE = 600
@@ -29,7 +30,7 @@ def as_bits(path):
 
 def as_palette(path):
     colours = {n: (37 * n % 256, 91 * n % 256, 53 * n % 256, 255) for n in range(256)}
-    with rasterio.open(
+    with not_georeferenced(), rasterio.open(
         path / "a.tif", "w", driver="GTiff", count=1, height=SIDE, width=SIDE, dtype="uint8", photometric="palette"
     ) as to:
         to.write(CLASSES, 1)
@@ -38,7 +39,7 @@ def as_palette(path):
 
 
 def as_palette_of_png(path):
-    with rasterio.open(path / "a.png", "w", driver="PNG", count=1, height=SIDE, width=SIDE, dtype="uint8") as to:
+    with not_georeferenced(), rasterio.open(path / "a.png", "w", driver="PNG", count=1, height=SIDE, width=SIDE, dtype="uint8") as to:
         to.write(CLASSES, 1)
         to.write_colormap(1, {n: (37 * n % 256, 91 * n % 256, 53 * n % 256, 255) for n in range(7)})
     return path / "a.png"

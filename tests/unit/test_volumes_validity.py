@@ -15,6 +15,7 @@ from ilcore.restoring.verifying import verify
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes import open_volume
 from ilcore.volumes.pyramid import mean_of_cells
+from ilcore.volumes.raster import not_georeferenced
 from ilcore.volumes.region import whole
 from ilcore.volumes.validity import Validity
 from tests.restored import level, noisy_scene, restored
@@ -93,7 +94,7 @@ def test_a_band_of_opacity_is_kept_and_says_what_is_data(tmp_path):
 
 def test_a_mask_of_another_format(tmp_path):
     values, shown = junk()
-    with rasterio.open(
+    with not_georeferenced(), rasterio.open(
         tmp_path / "a.png", "w", driver="PNG", count=4, height=96, width=96, dtype="uint8", photometric="RGB"
     ) as to:
         to.write(np.stack([(values // 300).astype("u1")] * 3 + [shown * np.uint8(255)]))
