@@ -71,12 +71,10 @@ class ChunkMask(Reopened):
     def remark(self) -> str | None:
         """Tell how many chunks are not there."""
         absent, count = self._counts
-        fill = self._array.metadata.fill_value
-        return (
-            f"{absent} of {count} chunks are not there: their voxels, read as {fill}, count as no data"
-            if absent
-            else None
-        )
+        if not absent:
+            return None
+        fill = np.asarray(self._array.metadata.fill_value).item()
+        return f"{absent} of {count} chunks are not there: their voxels, read as {fill}, count as no data"
 
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         steps = self._steps

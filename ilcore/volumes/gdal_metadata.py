@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
-from ilcore.volumes.about import About
+from ilcore.volumes.about import NOTHING, About
 from ilcore.volumes.marks import Mark, number_of
 
 #: GDAL's own tag.
@@ -15,7 +15,7 @@ TAG = 42112
 class GdalWords:
     """What the tag says."""
 
-    about: About = About()
+    about: About = NOTHING
     names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -33,7 +33,8 @@ def gdal_words(text: str, bands: int) -> GdalWords:
     units = set(by_role["unittype"].values())
     if len(units) == 1:
         others.setdefault("units", units.pop())
-    about, remarks = About(), ()
+    about = NOTHING
+    remarks: tuple[str, ...] = ()
     if None in scales or None in offsets or len(set(scales)) > 1 or len(set(offsets)) > 1:
         others |= {"scales": json.dumps(scales), "offsets": json.dumps(offsets)}
         remarks = ("scales and offsets differ from band to band, or are no numbers: kept as attributes, not applied",)
@@ -45,7 +46,9 @@ def gdal_words(text: str, bands: int) -> GdalWords:
 
 def _by_band(items: list[ElementTree.Element], role: str) -> dict[int, str]:
     held = [each for each in items if each.get("role") == role]
-    return {int(str(each.get("sample", "0"))): each.text or "" for each in held if str(each.get("sample", "0")).isdigit()}
+    return {
+        int(str(each.get("sample", "0"))): each.text or "" for each in held if str(each.get("sample", "0")).isdigit()
+    }
 
 
 def _numbers(said: dict[int, str], bands: int, absent: float) -> list[Mark | None]:

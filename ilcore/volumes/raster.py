@@ -225,7 +225,7 @@ def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
         missing=next(iter(marks), None),
         also_missing=marks[1:],
         kind=_kind(dataset, path),
-        remarks=(*told.remarks, *unread),
+        remarks=(*told.remarks, *unread, *_opacity(dataset)),
         about=told.about,
     )
 
@@ -281,6 +281,13 @@ def _is_masked(dataset: Any) -> bool:
     from rasterio.enums import MaskFlags
 
     return any(MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags for flags in dataset.mask_flag_enums)
+
+
+def _opacity(dataset: Any) -> tuple[str, ...]:
+    from rasterio.enums import ColorInterp
+
+    held = [at for at, each in enumerate(dataset.colorinterp) if each == ColorInterp.alpha]
+    return tuple(f"sample {at} is opacity: kept as it is, and where it is 0 there is no data" for at in held)
 
 
 def _kind(dataset: Any, path: str) -> Kind:

@@ -112,7 +112,10 @@ def test_unsigned_numbers_of_netcdf(tmp_path, word):
 
 
 def test_bands_of_a_raster_that_mean_different_things(tmp_path):
-    with not_georeferenced(), rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", count=2, height=9, width=9, dtype="uint8") as to:
+    with (
+        not_georeferenced(),
+        rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", count=2, height=9, width=9, dtype="uint8") as to,
+    ):
         to.scales, to.offsets, to.units = (0.1, 0.2), (0, 1), ("K", "K")
         to.write(np.ones((2, 9, 9), "u1"))
     volume = open_volume(tmp_path / "a.tif")
@@ -122,7 +125,10 @@ def test_bands_of_a_raster_that_mean_different_things(tmp_path):
 
 
 def test_gdal_s_scale_without_rasterio(tmp_path, without):
-    with not_georeferenced(), rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", count=2, height=9, width=9, dtype="uint8") as to:
+    with (
+        not_georeferenced(),
+        rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", count=2, height=9, width=9, dtype="uint8") as to,
+    ):
         to.scales, to.offsets, to.descriptions = (0.1, 0.1), (-1, -1), ("red", "nir")
         to.update_tags(mission="S2")
         to.write(np.ones((2, 9, 9), "u1"))

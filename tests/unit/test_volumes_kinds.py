@@ -30,16 +30,22 @@ def as_bits(path):
 
 def as_palette(path):
     colours = {n: (37 * n % 256, 91 * n % 256, 53 * n % 256, 255) for n in range(256)}
-    with not_georeferenced(), rasterio.open(
-        path / "a.tif", "w", driver="GTiff", count=1, height=SIDE, width=SIDE, dtype="uint8", photometric="palette"
-    ) as to:
+    with (
+        not_georeferenced(),
+        rasterio.open(
+            path / "a.tif", "w", driver="GTiff", count=1, height=SIDE, width=SIDE, dtype="uint8", photometric="palette"
+        ) as to,
+    ):
         to.write(CLASSES, 1)
         to.write_colormap(1, colours)
     return path / "a.tif"
 
 
 def as_palette_of_png(path):
-    with not_georeferenced(), rasterio.open(path / "a.png", "w", driver="PNG", count=1, height=SIDE, width=SIDE, dtype="uint8") as to:
+    with (
+        not_georeferenced(),
+        rasterio.open(path / "a.png", "w", driver="PNG", count=1, height=SIDE, width=SIDE, dtype="uint8") as to,
+    ):
         to.write(CLASSES, 1)
         to.write_colormap(1, {n: (37 * n % 256, 91 * n % 256, 53 * n % 256, 255) for n in range(7)})
     return path / "a.png"
@@ -72,7 +78,9 @@ def as_image_label(path):
 
 def as_categories(path):
     tifffile.imwrite(path / "a.tif", CLASSES)
-    notes = "<PAMDataset><PAMRasterBand band='1'><CategoryNames><Category>sea</Category></CategoryNames></PAMRasterBand>"
+    notes = (
+        "<PAMDataset><PAMRasterBand band='1'><CategoryNames><Category>sea</Category></CategoryNames></PAMRasterBand>"
+    )
     (path / "a.tif.aux.xml").write_text(f"{notes}</PAMDataset>")
     return path / "a.tif"
 

@@ -94,9 +94,12 @@ def test_a_band_of_opacity_is_kept_and_says_what_is_data(tmp_path):
 
 def test_a_mask_of_another_format(tmp_path):
     values, shown = junk()
-    with not_georeferenced(), rasterio.open(
-        tmp_path / "a.png", "w", driver="PNG", count=4, height=96, width=96, dtype="uint8", photometric="RGB"
-    ) as to:
+    with (
+        not_georeferenced(),
+        rasterio.open(
+            tmp_path / "a.png", "w", driver="PNG", count=4, height=96, width=96, dtype="uint8", photometric="RGB"
+        ) as to,
+    ):
         to.write(np.stack([(values // 300).astype("u1")] * 3 + [shown * np.uint8(255)]))
     found = shown_in(open_volume(tmp_path / "a.png"))[0, :, 0]
     assert (found[:3] == shown).all()
