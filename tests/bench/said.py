@@ -1,4 +1,4 @@
-"""What becomes of what a source may say beyond a plain image: used, kept, told or refused, as it is found here and now."""
+"""What becomes of what a source may say beyond a plain image: used, kept, told or refused, as it is found now."""
 
 import json
 import tempfile

@@ -76,14 +76,6 @@ def test_what_cannot_be_written_is_refused_before_the_first_tile(tmp_path, monke
     assert not workspace.staging.exists()
 
 
-def test_text_that_is_no_unicode_is_refused_before_the_first_tile(tmp_path):
-    held = image(tmp_path / "a", beside={"note": "x"})
-    text = (held / "zarr.json").read_text().replace('"note": "x"', '"note": "\\ud800"')
-    (held / "zarr.json").write_text(text)
-    with pytest.raises(BadVolume, match="can be written"):
-        restored(held, tmp_path / "out")
-
-
 FOREIGN = {
     "microscope": {"name": "A1", "gain": None},
     "_FillValue_history": [1, 2],
