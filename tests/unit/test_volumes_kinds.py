@@ -110,6 +110,16 @@ def test_it_is_passed_through_unchanged_by_wish(tmp_path, write):
     assert open_volume(tmp_path / "out.ome.zarr").kind == open_volume(path).kind
 
 
+@pytest.mark.parametrize(("low", "high", "dtype"), [(0, 255, "u1"), (0, 1, "u2"), (0.0, 1.0, "f4")])
+def test_two_values_in_areas_are_a_mask_and_photons_are_none(tmp_path, low, high, dtype):
+    np.save(tmp_path / "mask.npy", np.where(CLASSES > 3, high, low).astype(dtype))
+    with pytest.raises(BadVolume, match=f"holds 0 and {high:g} only, in areas"):
+        plan_restoration(str(tmp_path / "mask.npy"), str(tmp_path / "out"), method="wavelet")
+    photons = np.random.default_rng(0).random((96, 96)) < 0.1
+    np.save(tmp_path / "photons.npy", np.where(photons, high, low).astype(dtype))
+    plan_restoration(str(tmp_path / "photons.npy"), str(tmp_path / "out"), method="wavelet")
+
+
 def test_the_command_ends_with_2(tmp_path):
     told = CliRunner().invoke(app, ["plan", str(as_flags(tmp_path)), str(tmp_path / "out.ome.zarr")])
     assert told.exit_code == 2
