@@ -14,6 +14,7 @@ from ilcore.restoring.planning import plan_restoration
 from ilcore.restoring.verifying import verify
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes import open_volume
+from ilcore.volumes.export import export_volume
 from ilcore.volumes.pyramid import mean_of_cells
 from ilcore.volumes.raster import not_georeferenced
 from ilcore.volumes.region import whole
@@ -180,6 +181,16 @@ def test_a_user_s_mark_takes_the_place_of_those_of_the_source(tmp_path):
     zarr.create_array(str(tmp_path / "a"), data=np.ones((9, 9), "i2"), attributes={"missing_value": [-9, -8]})
     volume = open_volume(tmp_path / "a", missing=-7)
     assert (volume.missing, volume.also_missing) == (-7, ())
+
+
+def test_a_mask_is_exported_or_its_loss_is_told(tmp_path):
+    values, shown = junk()
+    path = raster(tmp_path / "a.tif", values, shown * np.uint8(255))
+    restored(path, tmp_path / "out.ome.zarr")
+    found = open_volume(export_volume(str(tmp_path / "out.ome.zarr"), tmp_path / "b.tif"))
+    assert (shown_in(found)[0, 0, 0] == shown).all()
+    plain = open_volume(export_volume(str(tmp_path / "out.ome.zarr"), tmp_path / "b.ome.tif"))
+    assert "OME-TIFF has no place for it" in plain.remarks[0]
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path):
