@@ -32,6 +32,7 @@ from ilcore.restoring.plan import (
 from ilcore.restoring.planes import plane_brightness, words_of
 from ilcore.restoring.probing import estimated_risks
 from ilcore.restoring.sampling import looks, sampled
+from ilcore.restoring.two_values import check_is_no_mask
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import Along, balanced_core
 from ilcore.volumes.destination import check_destination
@@ -150,6 +151,8 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     # Whether an earlier result may be replaced is asked when the plan is carried out.
     check_destination(target, source, overwrite=True)
     samples = sampled(volume, wishes.seed, is_any=wishes.task == "copy")
+    if wishes.task == "denoise":
+        check_is_no_mask(samples, volume)
     found = believed(preflight(samples, volume.dtype), wishes.noise_std)
     channels = channel_plans(samples, found, volume)
     live = live_channels(found, channels)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from zarr.core.sync import sync
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.stores import opened_by, patiently
+from ilcore.volumes.stores import answered, opened_by, patiently
 from ilcore.volumes.volume import Reopened
 from ilcore.volumes.zarr_node import Array, Options
 
@@ -71,12 +71,10 @@ class ChunkMask(Reopened):
     def remark(self) -> str | None:
         """Tell how many chunks are not there."""
         absent, count = self._counts
-        fill = self._array.metadata.fill_value
-        return (
-            f"{absent} of {count} chunks are not there: their voxels, read as {fill}, count as no data"
-            if absent
-            else None
-        )
+        if not absent:
+            return None
+        fill = np.asarray(self._array.metadata.fill_value).item()
+        return f"{absent} of {count} chunks are not there: their voxels, read as {fill}, count as no data"
 
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         steps = self._steps
@@ -92,7 +90,8 @@ class ChunkMask(Reopened):
     def _look(self, places: list[tuple[int, ...]]) -> list[bool]:
         unknown = [place for place in places if place not in self._there]
         keys = [self._array.metadata.encode_chunk_key(place) for place in unknown]
-        found = patiently(lambda: sync(_exist(self._array, keys)))
+        with answered():
+            found = patiently(lambda: sync(_exist(self._array, keys)))
         self._there.update(zip(unknown, found, strict=True))
         return [self._there[place] for place in places]
 
@@ -113,22 +112,24 @@ def check_keys(array: Array, url: str) -> None:
     Raises:
         BadVolume: Naming what lies there, and the key that was looked for.
     """
-    first = array.metadata.encode_chunk_key((0,) * array.ndim)
-    store = array.store_path.store
-    if not array.ndim or not store.supports_listing or sync(_exist(array, [first]))[0]:
+    # A web server need not list anything.
+    if not array.ndim or url.startswith("http") or not array.store_path.store.supports_listing:
         return
-    named = _pattern(first)
-    stray = [name for name in sync(_names(array)) if _KEYS.fullmatch(name) and not named.fullmatch(name)]
+    first, named = array.metadata.encode_chunk_key((0,) * array.ndim), _pattern(array)
+    with answered():
+        names = [] if sync(_exist(array, [first]))[0] else sync(_names(array))
+    stray = [name for name in names if _KEYS.fullmatch(name) and not named.fullmatch(name)]
     if stray:
         raise BadVolume(
             f"chunks under keys such as {first!r} were wanted in {url}, as its metadata name them; there is "
             f"{sorted(stray)[0]!r} instead: correct dimension_separator or chunk_key_encoding, or all would be read as "
-            f"{array.metadata.fill_value!r}"
+            f"{np.asarray(array.metadata.fill_value).item()}"
         )
 
 
-def _pattern(first: str) -> re.Pattern[str]:
+def _pattern(array: Array) -> re.Pattern[str]:
     """Return what the first parts of the paths of chunks look like."""
+    first = array.metadata.encode_chunk_key((0,) * array.ndim)
     return re.compile(re.sub(r"0", r"\\d+", re.escape(first.split("/")[0])))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from ilcore.volumes import sidecars
 from ilcore.volumes.about import About, Affine, with_more
 from ilcore.volumes.gdal import check_beside
+from ilcore.volumes.gdal_metadata import TAG, gdal_words
 from ilcore.volumes.georeference import affine_of, wkt2_of
 from ilcore.volumes.ground_control import points_of
 from ilcore.volumes.raster import Georeference, georeference
@@ -59,16 +60,12 @@ def _by_tags(page: Any, date: str | None) -> tuple[Georeference, tuple[str, ...]
     is_lost = crs is None and any(key.endswith("GeoKey") for key in said)
     keys = {key: value for key, value in said.items() if key.endswith("GeoKey")}
     points = points_of(page.tags.valueof(TIE_POINTS, ()), crs)
-    kept = with_more(with_more(None, {"geotiff_keys": keys} if is_lost else {}), points)
-    remarks: tuple[str, ...] = ()
-    if is_lost:
-        remarks += ("the system of the GeoTIFF has no code: its keys are kept as attributes; ilcore[geo] reads it",)
-    if 42112 in page.tags:
-        remarks += ("GDAL_METADATA of the GeoTIFF is read by ilcore[geo] only",)
-    crs = None if points else crs
-    return Georeference(
-        About(affine=None if points else _affine(said), crs=crs, acquired=date, attributes=kept), ()
-    ), remarks
+    words = gdal_words(str(page.tags.valueof(TAG, "")), page.samplesperpixel)
+    kept = with_more(with_more(words.about.attributes, {"geotiff_keys": keys} if is_lost else {}), points)
+    lost = ("the system of the GeoTIFF has no code: its keys are kept as attributes; ilcore[geo] reads it",)
+    place = None if points else _affine(said)
+    about = replace(words.about, affine=place, crs=None if points else crs, acquired=date, attributes=kept)
+    return Georeference(about, words.names, remarks=words.remarks), lost if is_lost else ()
 
 
 def _crs(said: dict[str, Any]) -> str | None:

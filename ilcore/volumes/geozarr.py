@@ -39,8 +39,8 @@ _MULTISCALES = {
 
 def is_ours(convention: Any) -> bool:
     """Tell whether a convention that a source names is one of those that results follow, so that it is read."""
-    ours = {each["uuid"] for each in (_SPATIAL, _PROJ, _MULTISCALES)}
-    return isinstance(convention, Mapping) and convention.get("uuid") in ours
+    ours = {each[key] for each in (_SPATIAL, _PROJ, _MULTISCALES) for key in ("uuid", "name")}
+    return isinstance(convention, Mapping) and bool({convention.get("uuid"), convention.get("name")} & ours)
 
 
 def is_placed(about: About) -> bool:

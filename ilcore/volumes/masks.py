@@ -34,12 +34,19 @@ class ShrunkMask:
 
 @dataclass(frozen=True)
 class MaskRung:
-    """The mask of one level, made of the source alone; the same face as a coarser level."""
+    """The mask of one level, made of the source alone; the same face as a coarser level.
+
+    Args:
+        root: The group.
+        level: The mask of the level.
+        mask: What it holds.
+        finest: The finest level of the image, whose format it follows.
+    """
 
     root: str
     level: Level
     mask: ShrunkMask
-    zarr_format: int
+    finest: str
 
     @property
     def target(self) -> WriteTarget:
@@ -48,9 +55,10 @@ class MaskRung:
 
     def create(self) -> int:
         """Make the array anew, and return how many write units it has."""
+        zarr_format = open_target(self.finest).zarr_format
         made = create_array(
             f"{self.root}/{self.level.path}", shape=self.level.shape, dtype="uint8", axes=self.mask.volume.axes,
-            overwrite=True, zarr_format=2 if self.zarr_format == 2 else 3,
+            overwrite=True, zarr_format=2 if zarr_format == 2 else 3,
         )  # fmt: skip
         return made.count
 
@@ -102,11 +110,11 @@ def shrunk_mask(volume: Volume, factors: Five) -> ShrunkMask | None:
     return None if volume.mask is None else ShrunkMask(volume, factors)
 
 
-def mask_rung(root: str, volume: Volume, level: Level) -> MaskRung:
+def mask_rung(root: str, volume: Volume, level: Level, first: str) -> MaskRung:
     """Return the mask of a level of an image."""
     place = root.rstrip("/")
     held = Level(f"{MASK}/{level.path}", level.shape, level.factors)
-    return MaskRung(place, held, ShrunkMask(volume, level.factors), open_target(f"{place}/{level.path}").zarr_format)
+    return MaskRung(place, held, ShrunkMask(volume, level.factors), f"{place}/{first}")
 
 
 def finer_region(region: Region, step: Five) -> Region:

@@ -126,6 +126,8 @@ def _rest(volume: Volume) -> dict[str, str]:
     sizes = {"scale": volume.scale, "units": volume.units}
     said = {**asdict(volume.about), **sizes, "origin": volume.origin, "display": volume.display}
     del said["acquired"]
+    if volume.mask is not None:
+        said["not_carried_over"] = ["a mask says which voxels are data: OME-TIFF has no place for it"]
     return {key: json.dumps(value) for key, value in said.items() if value is not None}
 
 

@@ -125,7 +125,8 @@ def _root_attributes(
     ome = _ome(_image(volume, levels, name), zarr_format, {"omero": shown})
     said = scan_attributes(volume.about)
     # What a source says there beyond what a result has words for stays beside it.
-    beyond = said.pop("ome", {})
+    held = said.pop("ome", None)
+    beyond = held if isinstance(held, Mapping) else {}
     ome = {"ome": {**beyond, **ome["ome"]}} if zarr_format == 3 else {**beyond, **ome}
     conventions = _conventions(said.get("zarr_conventions"), placed.get("zarr_conventions"))
     return {**said, **placed, **conventions, **given, **_ours(volume, given), **ome}

@@ -121,7 +121,7 @@ def mask_rungs(root: str, volume: Volume, first: str = "0") -> tuple[MaskRung, .
     if volume.mask is None:
         return ()
     levels = (Level(first, volume.shape), *(rung.level for rung in rungs(root, volume, first)))
-    return tuple(mask_rung(root, volume, level) for level in levels)
+    return tuple(mask_rung(root, volume, level, first) for level in levels)
 
 
 def write_pyramid(root: str, volume: Volume, first: str = "0") -> tuple[Level, ...]:

@@ -135,13 +135,12 @@ def open_raster(path: str, axes: str | None, level: int, image: str | None) -> t
         levels = 1 + len(dataset.overviews(1))
         if not 0 <= level < levels:
             raise BadVolume(f"a level from 0 to {levels - 1} was wanted of {path}, got {level}")
-        facts = _facts(dataset, path, axes)
+        facts, is_masked = _facts(dataset, path, axes), _is_masked(dataset)
         name = str(dataset.name)
     if level:
         with opened(name, level) as coarse:
             facts = _coarser(facts, coarse, level)
-        masked = _is_masked(dataset)
-    mask = RasterMask(name, level, len(facts.shape) == 2) if masked else None
+    mask = RasterMask(name, level, len(facts.shape) == 2) if is_masked else None
     return RasterSource(name, level, len(facts.shape) == 2), replace(_with_levels(facts, levels, level), mask=mask)
 
 
@@ -211,7 +210,7 @@ def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
         missing=next(iter(marks), None),
         also_missing=marks[1:],
         kind=_kind(dataset, path),
-        remarks=(*told.remarks, *unread),
+        remarks=(*told.remarks, *unread, *_opacity(dataset)),
         about=told.about,
     )
 
@@ -285,6 +284,13 @@ def _is_masked(dataset: Any) -> bool:
     from rasterio.enums import MaskFlags
 
     return any(MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags for flags in dataset.mask_flag_enums)
+
+
+def _opacity(dataset: Any) -> tuple[str, ...]:
+    from rasterio.enums import ColorInterp
+
+    held = [at for at, each in enumerate(dataset.colorinterp) if each == ColorInterp.alpha]
+    return tuple(f"sample {at} is opacity: kept as it is, and where it is 0 there is no data" for at in held)
 
 
 def _kind(dataset: Any, path: str) -> Kind:

@@ -138,6 +138,8 @@ def _open_level(group: zarr.Group, image: Multiscale, url: str, asked: Asked) ->
 def _with_ours(facts: Facts, group: zarr.Group, url: str, path: str, asked: Asked) -> Facts:
     """Add what results of ours say beyond OME: kind and mask."""
     said = group.attrs.asdict().get("ilcore")
+    if "image-label" in ome_of(group.attrs.asdict()):
+        facts = replace(facts, kind="labels")
     if not isinstance(said, Mapping):
         return facts
     found = next((replace(facts, kind=kind) for kind in KINDS if kind == said.get("kind")), facts)

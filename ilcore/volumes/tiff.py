@@ -187,7 +187,16 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
         missing=next(iter(marks), None),
         also_missing=marks[1:],
         kind="labels" if kind == "image" and has_categories(path) else kind,
-        remarks=(*unread, *absent, *meant.remarks, *remarks_of(image.keyframe), *lost, *_unused(file, part.series)),
+        remarks=(
+            *beyond.get("not_carried_over", ()),
+            *told.remarks,
+            *unread,
+            *absent,
+            *meant.remarks,
+            *remarks_of(image.keyframe),
+            *lost,
+            *_unused(file, part.series),
+        ),
         display=beyond.get("display") or ome_xml.display(file, part.series) or _lookup_tables(file),
         level=part.level,
         levels=len(file.series[part.series].levels),
@@ -301,7 +310,7 @@ def _plain(byteorder: str, image: Any) -> PlainArray:
 
 
 def _nodata(keyframe: Any, told: Georeference, dtype: np.dtype[Any]) -> tuple[tuple[Mark, ...], tuple[str, ...]]:
-    """Read GDAL's mark for missing values, in its tag, else beside the file; to what it cannot read tifffile says 0."""
+    """Read GDAL's mark for missing values, in its tag, else beside the file; tifffile answers 0 where it cannot."""
     said = keyframe.tags.valueof(NODATA_TAG)
     return marks_in(list(told.nodata) if said is None else said, dtype, "GDAL_NODATA")
 
