@@ -115,14 +115,17 @@ def test_a_tile_that_announces_more_than_it_holds_is_refused(tmp_path, compressi
     name = {7: "jpeg", 34712: "jpeg2000", 34933: "png", 50002: "jpegxl", 22610: "jpegxr", 34887: "lerc"}[compression]
     tifffile.imwrite(path, PICTURE, tile=(16, 16), compression=name, photometric="minisblack", metadata=None)
     assert read(path).shape[3:] == PICTURE.shape
-    bomb = ENCODERS[compression](np.zeros((3000, 3000) if compression == 7 else (4096, 4096), "u1"))
+    bomb = ENCODERS[compression](np.zeros((16, 16) if compression == 7 else (4096, 4096), "u1"))
+    if compression == 7:  # no JPEG is that short: the head of a small one says more
+        at = bomb.index(b"\xff\xc0")
+        bomb = bomb[: at + 5] + struct.pack(">HH", 4096, 4096) + bomb[at + 9 :]
     made = {"shape": (64, 48), "dtype": "u1", "tile": (16, 16), "photometric": "minisblack", "metadata": None}
     tifffile.imwrite(path, iter([bomb] * 12), compression=name, **made)
     with pytest.raises(BadVolume, match="it announces"):
         read(path)
 
 
-def test_tiles_of_jpeg_2000_that_take_gigabytes_are_refused(tmp_path):
+def test_a_jpeg_2000_that_announces_gigabytes_is_read_by_windows(tmp_path):
     path = tmp_path / "a.jp2"
     said = {"driver": "JP2OpenJPEG", "count": 1, "height": 64, "width": 48, "dtype": "uint8"}
     with not_georeferenced(), rasterio.open(path, "w", **said) as to:
