@@ -43,7 +43,7 @@ def open_volume(
 
     Understood are OME-Zarr 0.4 to 0.6, plates among it, Zarr v2 and v3 arrays, xarray datasets and GeoZarr (local or
     by URL, `s3://bucket/scan.zarr`), TIFF, ImageJ, OME-TIFF and GeoTIFF, .npy and .npz files, folders of eo-learn;
-    with rasterio JPEG 2000 and whatever GDAL reads; with bioio the formats of microscopes. The content decides, not
+    with rasterio JPEG 2000 and other rasters that hold their own pixels; with bioio the formats of microscopes. The content decides, not
     the name, except for microscopes.
 
     Args:
@@ -212,6 +212,10 @@ def _open_raster(place: str, asked: Asked, image: str | None, mark: bytes) -> tu
         raise BadVolume(f"rasterio was wanted to read {place}, it is not installed; pip install 'ilcore[geo]'")
     raise BadVolume(
         f"OME-Zarr, Zarr, TIFF, .npy or .npz was wanted, {place} is none of them"
-        + (", nor a raster that GDAL knows; " if raster.is_installed() else "; for other rasters install ilcore[geo], ")
+        + (
+            ", nor a raster that holds its own pixels; "
+            if raster.is_installed()
+            else "; for other rasters install ilcore[geo], "
+        )
         + "convert it to one of these formats"
     )

@@ -16,8 +16,8 @@ import zarr
 from ilcore.grammar.errors import BadInput
 from ilcore.restoring.planning import check_kind
 from ilcore.volumes import Volume, open_volume
+from ilcore.volumes.gdal import not_georeferenced
 from ilcore.volumes.masks import with_holes_told
-from ilcore.volumes.raster import not_georeferenced
 
 Used: TypeAlias = Callable[[Volume], bool]
 NODATA = 42113
