@@ -43,8 +43,8 @@ def open_volume(
 
     Understood are OME-Zarr 0.4 to 0.6, plates among it, Zarr v2 and v3 arrays, xarray datasets and GeoZarr (local or
     by URL, `s3://bucket/scan.zarr`), TIFF, ImageJ, OME-TIFF and GeoTIFF, .npy and .npz files, folders of eo-learn;
-    with rasterio JPEG 2000 and other rasters that hold their own pixels; with bioio the formats of microscopes. The content decides, not
-    the name, except for microscopes.
+    with rasterio JPEG 2000 and other rasters that hold their own pixels; with bioio the formats of microscopes. The
+    content decides, not the name, except for microscopes.
 
     Args:
         uri: Path or URL; a chain such as zip://scan.ome.zarr::s3://bucket/scans.zip is one too.
