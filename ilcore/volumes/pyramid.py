@@ -192,12 +192,14 @@ def mean_of_cells(
         count[place] += valid[at]
     mean = total / np.maximum(count, 1)
     means = validity.kept_valid(_to_type(mean, block.dtype), mean)
-    return np.where(count > 0, means, _empty(validity, block.dtype))
+    return np.where(count > 0, means, _empty(block, step, validity))
 
 
-def _empty(validity: Validity, dtype: np.dtype[Any]) -> Any:
-    """Return what stands where nothing was data; only a mask hides whole numbers without a mark."""
-    return dtype.type(next(iter(validity.marks), np.nan if dtype.kind == "f" else 0))
+def _empty(block: NDArray[Any], step: Five, validity: Validity) -> Any:
+    """Return what stands where nothing was data: the mark, NaN, or what stood there, hidden or out of range."""
+    if validity.marks or block.dtype.kind == "f":
+        return block.dtype.type(next(iter(validity.marks), np.nan))
+    return block[tuple(slice(None, None, by) for by in step)]
 
 
 def _to_type(mean: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:

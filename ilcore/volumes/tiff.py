@@ -344,6 +344,15 @@ def _errors_raised() -> Iterator[None]:
         raise tifffile.TiffFileError(heard.messages[0])
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a message of tifffile's says what we do not find out ourselves: marks we read on our own."""
+    return "GDAL_NODATA" not in record.getMessage()
+
+
+# Every worker would write them, for each file that it opens.
+logging.getLogger("tifffile").addFilter(_is_news)
+
+
 class _Heard(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)

@@ -177,6 +177,11 @@ def test_a_mean_that_meets_the_mark_moves_to_its_own_side():
     assert mean_of_cells(cells, (1, 1, 1, 1, 2), Validity((0, 5))).ravel().tolist() == [1, -1, 0]
 
 
+def test_a_cell_out_of_range_stays_out_of_range():
+    cells = np.array([[-5, -6, 3, 4, -7, 2]], "i2").reshape(1, 1, 1, 1, 6)
+    assert mean_of_cells(cells, (1, 1, 1, 1, 2), Validity(low=0)).ravel().tolist() == [-5, 4, 2]
+
+
 def test_a_user_s_mark_takes_the_place_of_those_of_the_source(tmp_path):
     zarr.create_array(str(tmp_path / "a"), data=np.ones((9, 9), "i2"), attributes={"missing_value": [-9, -8]})
     volume = open_volume(tmp_path / "a", missing=-7)
