@@ -12,8 +12,8 @@ import zarr
 from ilcore.grammar.errors import BadVolume
 from ilcore.restoring.planning import plan_restoration
 from ilcore.volumes import open_volume
+from ilcore.volumes.gdal import not_georeferenced
 from ilcore.volumes.masks import with_holes_told
-from ilcore.volumes.raster import not_georeferenced
 from ilcore.volumes.region import whole
 from tests.restored import level, noisy_scene, restored
 

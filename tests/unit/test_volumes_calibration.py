@@ -10,7 +10,7 @@ import xarray as xr
 import zarr
 
 from ilcore.volumes import open_volume
-from ilcore.volumes.raster import not_georeferenced
+from ilcore.volumes.gdal import not_georeferenced
 from ilcore.volumes.region import whole
 from tests.restored import noisy_scene, restored
 

@@ -11,7 +11,7 @@ from flows.cli import app
 from ilcore.grammar.errors import BadVolume
 from ilcore.restoring.planning import plan_restoration
 from ilcore.volumes import open_volume
-from ilcore.volumes.raster import not_georeferenced
+from ilcore.volumes.gdal import not_georeferenced
 from tests.restored import level, noisy_scene, restored
 
 SIDE = 600

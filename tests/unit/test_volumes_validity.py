@@ -15,8 +15,8 @@ from ilcore.restoring.verifying import verify
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes import open_volume
 from ilcore.volumes.export import export_volume
+from ilcore.volumes.gdal import not_georeferenced
 from ilcore.volumes.pyramid import mean_of_cells
-from ilcore.volumes.raster import not_georeferenced
 from ilcore.volumes.region import whole
 from ilcore.volumes.validity import Validity
 from tests.restored import level, noisy_scene, restored
