@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import zarr
@@ -39,8 +39,6 @@ _SLACK, _SLACK_BYTES = 1.25, 64 * 2**10
 _MOST_TEXT: Final = 128 * 2**20
 #: Bytes of a voxel while filters are at work.
 _WIDEST = 8
-
-Limit: TypeAlias = Callable[[tuple[int, ...], int], int]
 
 
 def guarded(array: "zarr.Array[Any]", most: int = LARGEST_CHUNK_BYTES) -> "zarr.Array[Any]":
