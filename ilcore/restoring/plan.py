@@ -16,10 +16,13 @@ from ilcore.qa.verdict import gate_complaints
 from ilcore.restoring.depth import Depth, length_of
 from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.layout import ResultFormat
+from ilcore.volumes.marks import Mark
 from ilcore.volumes.stores import Place
 
 Three = tuple[int, int, int]
 Five = tuple[int, int, int, int, int]
+#: What is done; copy passes everything through unchanged.
+Task = Literal["denoise", "inpaint", "copy"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -41,9 +44,10 @@ class SourcePlan(_Frozen):
     level: NotNegative = 0
     shape: Five
     dtype: str
-    missing: float | None = None
+    missing: Mark | None = None
     image: str | None = None
     roi: str | None = None
+    has_mask: bool = False
     remarks: tuple[str, ...] = ()
 
 
@@ -120,7 +124,7 @@ class RestorationPlan(_Frozen):
     source: SourcePlan
     target: str
     result_format: ResultFormat = "ome-zarr 0.5"
-    task: Literal["denoise", "inpaint"] = "denoise"
+    task: Task = "denoise"
     method: str
     scope: Literal["tile", "volume"]
     overrides: dict[str, Scalar] = {}

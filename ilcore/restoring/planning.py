@@ -11,10 +11,10 @@ import torch
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
 from ilcore.degradations.estimate import Preflight, preflight
-from ilcore.grammar.errors import BadInput
+from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
-from ilcore.methods.catalogue import find
+from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.restoring.channels import believed, channel_plans, live_channels
 from ilcore.restoring.choose import Choice, asked_for, choose, is_worth_trying
@@ -25,16 +25,20 @@ from ilcore.restoring.plan import (
     RestorationPlan,
     SamplesPlan,
     SourcePlan,
+    Task,
     Three,
     WeightsPlan,
 )  # fmt: skip
 from ilcore.restoring.planes import plane_brightness, words_of
 from ilcore.restoring.probing import estimated_risks
 from ilcore.restoring.sampling import looks, sampled
+from ilcore.restoring.two_values import check_is_no_mask
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import Along, balanced_core
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.layout import ResultFormat
+from ilcore.volumes.marks import Mark
+from ilcore.volumes.masks import with_holes_told
 from ilcore.volumes.part import open_part, plain_roi
 from ilcore.volumes.volume import Volume
 
@@ -51,7 +55,7 @@ class Wishes:
     Args:
         method: Name in the catalogue; None chooses.
         scope: tile or volume; None takes what suits the method.
-        task: denoise or inpaint.
+        task: denoise, inpaint, or copy: pass it through unchanged.
         noise_std: Noise that the user knows, in the units of the source; None estimates it.
         seed: Seed of every draw.
         overrides: Knobs of the method.
@@ -73,7 +77,7 @@ class Wishes:
 
     method: str | None = None
     scope: Literal["tile", "volume"] | None = None
-    task: Literal["denoise", "inpaint"] = "denoise"
+    task: Task = "denoise"
     noise_std: float | None = None
     seed: int = 0
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
@@ -81,7 +85,7 @@ class Wishes:
     tile_steps: int | None = None
     weights: str | None = None
     weights_uri: str | None = None
-    missing: float | None = None
+    missing: Mark | None = None
     axes: str | None = None
     level: int = 0
     image: str | None = None
@@ -97,7 +101,28 @@ class Wishes:
         Raises:
             BadInput: When there is no such volume, level, image or region.
         """
-        return open_part(source, axes=self.axes, level=self.level, missing=self.missing, image=self.image, roi=self.roi)
+        volume = open_part(
+            source, axes=self.axes, level=self.level, missing=self.missing, image=self.image, roi=self.roi
+        )
+        check_kind(volume, self.task)
+        return volume
+
+
+def check_kind(volume: Volume, task: Task) -> None:
+    """Refuse what measures nothing: there is no noise in it, and means of it have no meaning.
+
+    Raises:
+        BadVolume: For labels, masks and pictures of a palette, unless they are to be copied.
+    """
+    words = {
+        "labels": "labels (numbers of classes or objects)", "mask": "a mask (yes or no)",
+        "palette": "places in a table of colours",
+    }  # fmt: skip
+    if volume.kind != "image" and task != "copy":
+        raise BadVolume(
+            f"an image whose values measure something was wanted, {volume.name} holds {words[volume.kind]}; leave it "
+            "out, or have it copied unchanged with task copy (--task copy)"
+        )
 
 
 def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan:
@@ -119,11 +144,13 @@ def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan
 def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     """Return a plan for one volume; see `plan_restoration`."""
     _check(wishes)
-    volume = wishes.open(source)
+    volume = with_holes_told(wishes.open(source))
     # Whether an earlier result may be replaced is asked when the plan is carried out.
     check_destination(target, source, overwrite=True)
-    samples = sampled(volume, wishes.seed)
-    found = believed(preflight(samples, volume.dtype, missing=volume.missing), wishes.noise_std)
+    samples = sampled(volume, wishes.seed, is_any=wishes.task == "copy")
+    if wishes.task == "denoise":
+        check_is_no_mask(samples, volume)
+    found = believed(preflight(samples, volume.dtype), wishes.noise_std)
     channels = channel_plans(samples, found, volume)
     live = live_channels(found, channels)
     depth = depth_wanted(wishes.depth, volume.shape, needs_stack="stack" in _needs(wishes))
@@ -131,7 +158,7 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     risks: Mapping[str, float] = {}
     if wishes.method is None and wishes.task == "denoise" and is_worth_trying(live):
         space = 3 if depth == "z" else 2
-        risks = estimated_risks(samples, channels, volume.missing, space=space, seed=wishes.seed)
+        risks = estimated_risks(samples, channels, space=space, seed=wishes.seed)
     choice = _choice(live, risks, wishes)
     weights = _weights(choice, wishes)
     entry = _entry(choice, weights)
@@ -176,7 +203,7 @@ def _check(wishes: Wishes) -> None:
     wrong += [
         f"{name} must be {' or '.join(words)}, got {value!r}"
         for name, value, words in (
-            ("task", wishes.task, ("denoise", "inpaint")), ("scope", wishes.scope or "tile", ("tile", "volume")),
+            ("task", wishes.task, get_args(Task)), ("scope", wishes.scope or "tile", ("tile", "volume")),
             ("depth", wishes.depth or "z", get_args(Depth)), ("per_plane", wishes.per_plane or "z", ("t", "z")),
             ("result_format", wishes.result_format, get_args(ResultFormat)),
         )
@@ -201,6 +228,8 @@ def _needs(wishes: Wishes) -> frozenset[str]:
 
 
 def _choice(found: Preflight, risks: Mapping[str, float], wishes: Wishes) -> Choice:
+    if wishes.task == "copy":
+        return Choice(method=COPY, scope="tile", why="copied unchanged, as was asked for")
     choice = choose(found, task=wishes.task, risks=risks)
     if wishes.method is not None and wishes.method != choice.method:
         entry = find(wishes.method)
@@ -240,7 +269,7 @@ def _source(uri: str, volume: Volume, wishes: Wishes) -> SourcePlan:
     return SourcePlan(
         uri=place, digest=volume.digest(), axes=volume.axes, level=wishes.level, shape=volume.shape,
         dtype=volume.dtype.name, missing=volume.missing, image=wishes.image, roi=plain_roi(wishes.roi),
-        remarks=volume.remarks,
+        has_mask=volume.mask is not None, remarks=volume.remarks,
     )  # fmt: skip
 
 

@@ -25,18 +25,17 @@ _SAMPLES, _SIDE = 6, 96
 
 
 def estimated_risks(
-    samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], missing: float | None, *, space: int, seed: int
+    samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], *, space: int, seed: int
 ) -> Mapping[str, float]:
     """Return Stein's estimate of the mean squared error of each candidate, in squared normalised units.
 
     Args:
-        samples: [channel, z, y, x] each, as stored.
+        samples: [channel, z, y, x] each, as stored; NaN where they are no data.
         channels: Their normalisation and noise.
-        missing: Value that means "no data".
         space: 2 or 3 axes of space.
         seed: Of the probes.
     """
-    problems = list(_problems(samples, channels, missing, space))
+    problems = list(_problems(samples, channels, space))
     if not problems:
         return {}
     able = {name: candidate for name, candidate in CANDIDATES.items() if _is_worth_it(candidate, problems[0])}
@@ -49,13 +48,11 @@ def _is_worth_it(candidate: Candidate, problem: Problem) -> bool:
     return depends or not candidate.overrides.get("stabilise", False)
 
 
-def _problems(
-    samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], missing: float | None, space: int
-) -> Iterator[Problem]:
+def _problems(samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], space: int) -> Iterator[Problem]:
     """Yield the middles of samples that are data throughout and hold something, the most varied first."""
     live = [number for number, channel in enumerate(channels) if not channel.is_flat]
     parts = [_middle(sample)[live].astype(np.float64) for sample in samples]
-    whole = [part for part in parts if np.isfinite(part).all() and (missing is None or (part != missing).all())]
+    whole = [part for part in parts if np.isfinite(part).all()]
     noise = tuple(channels[number].noise for number in live)
     for part in sorted(whole, key=lambda part: -part.std())[:_SAMPLES]:
         low = np.array([channels[n].low for n in live])[:, None, None, None]

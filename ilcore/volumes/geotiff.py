@@ -1,10 +1,12 @@
 """What the tags of a GeoTIFF say, with rasterio or without."""
 
+from dataclasses import replace
 from typing import Any
 
 import tifffile
 
 from ilcore.volumes.about import About, Affine
+from ilcore.volumes.gdal_metadata import TAG, gdal_words
 from ilcore.volumes.georeference import affine_of
 from ilcore.volumes.raster import Georeference, georeference
 from ilcore.volumes.times import iso
@@ -21,7 +23,12 @@ def geotiff_told(file: tifffile.TiffFile, path: str) -> Georeference:
     date = iso(tags.valueof(DATE_TAG, ""))
     if not any(tag in tags for tag in GEO_TAGS):
         return Georeference(About(acquired=date), ())
-    return georeference(path) or Georeference(About(affine=_affine(file.geotiff_metadata or {}), acquired=date), ())
+    found = georeference(path)
+    if found is not None:
+        return found
+    words = gdal_words(str(tags.valueof(TAG, "")), file.pages.first.samplesperpixel)
+    about = replace(words.about, affine=_affine(file.geotiff_metadata or {}), acquired=date)
+    return Georeference(about, words.names, remarks=words.remarks)
 
 
 def _affine(said: dict[str, Any]) -> Affine | None:

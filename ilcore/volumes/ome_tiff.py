@@ -123,6 +123,8 @@ def _colours(volume: Volume) -> dict[str, list[int]]:
 def _rest(volume: Volume) -> dict[str, str]:
     said = {**asdict(volume.about), "origin": volume.origin, "display": volume.display}
     del said["acquired"]
+    if volume.mask is not None:
+        said["not_carried_over"] = ["a mask says which voxels are data: OME-TIFF has no place for it"]
     return {key: json.dumps(value) for key, value in said.items() if value is not None}
 
 

@@ -14,6 +14,7 @@ from ilcore.volumes import raster
 from ilcore.volumes.addresses import is_remote, normalised
 from ilcore.volumes.fitting import fitted
 from ilcore.volumes.in_memory import ArraySource, array_facts, open_npy
+from ilcore.volumes.marks import Mark, marks_in
 from ilcore.volumes.microscope import is_microscope, microscope_images, open_microscope
 from ilcore.volumes.npz import ZIP_MARK, npz_images, open_npz
 from ilcore.volumes.patch import is_patch, open_patch, patch_images
@@ -30,7 +31,7 @@ def open_volume(
     *,
     axes: str | None = None,
     level: int = 0,
-    missing: float | None = None,
+    missing: Mark | None = None,
     storage_options: Mapping[str, Any] | None = None,
     image: str | None = None,
 ) -> Volume:
@@ -46,7 +47,7 @@ def open_volume(
         axes: Names of the axes in the order of the source, for example "zyx"; only needed where the source does not
             say. Unnamed axes are taken as x, yx, zyx, czyx, tczyx; axes of length 1 may be left out.
         level: Level of the pyramid, 0 the finest.
-        missing: The value that means "no data here"; overrides what the source says.
+        missing: The value that means "no data here"; overrides the marks that the source names.
         storage_options: Options of a remote store (fsspec).
         image: Which image, where the place holds several; `images_in` names them.
 
@@ -57,9 +58,7 @@ def open_volume(
     """
     place = normalised(uri)
     source, facts = _open(place, Asked(axes, level, storage_options), image)
-    if missing is not None:
-        facts = replace(facts, missing=float(missing))
-    return make_volume(place, *fitted(source, facts), image)
+    return make_volume(place, *fitted(source, with_mark(facts, missing)), image)
 
 
 def images_in(uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
@@ -90,7 +89,7 @@ def from_array(
     scale: Sequence[float] | None = None,
     units: Sequence[str | None] | None = None,
     channels: Sequence[str] = (),
-    missing: float | None = None,
+    missing: Mark | None = None,
 ) -> Volume:
     """Give an array in memory the face of a volume.
 
@@ -111,9 +110,16 @@ def from_array(
         scale=tuple(map(float, scale)) if scale is not None else None,
         units=tuple(units) if units is not None else None,
         channels=tuple(channels),
-        missing=missing,
     )
-    return make_volume("memory", *fitted(ArraySource(held), facts))
+    return make_volume("memory", *fitted(ArraySource(held), with_mark(facts, missing)))
+
+
+def with_mark(facts: Facts, missing: Mark | None) -> Facts:
+    """Return facts with another mark for missing values than the source names; None keeps those."""
+    if missing is None or missing == facts.missing:
+        return facts
+    marks, remarks = marks_in(missing, facts.dtype, "the value for missing voxels")
+    return replace(facts, missing=next(iter(marks), None), also_missing=marks[1:], remarks=(*facts.remarks, *remarks))
 
 
 #: How the images of a file or folder are listed, by kind; the other kinds hold one.

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput
 from ilcore.volumes.about import About
+from ilcore.volumes.marks import Mark
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.region import AXES, Region, five, inside, region_of, size, whole, words
+from ilcore.volumes.validity import MovedMask
 from ilcore.volumes.volume import Floats, Source, Volume
 
 _SPAN = re.compile(r"([tczyx])=(\d*):(\d*)")
@@ -37,7 +39,7 @@ def open_part(
     *,
     axes: str | None = None,
     level: int = 0,
-    missing: float | None = None,
+    missing: Mark | None = None,
     image: str | None = None,
     roi: str | None = None,
 ) -> Volume:
@@ -70,6 +72,7 @@ def part_of(volume: Volume, region: Region, finest: Floats) -> Volume:
     starts = five([start for start, _ in region])
     origin = [first + start * step for first, start, step in zip(volume.origin, starts, volume.scale, strict=True)]
     channels = slice(*region[1])
+    inner = tuple(starts[AXES.index(axis)] for axis in volume.axes)
     return replace(
         volume,
         shape=size(region),
@@ -78,7 +81,8 @@ def part_of(volume: Volume, region: Region, finest: Floats) -> Volume:
         channels=volume.channels[channels],
         display=_display_of(volume.display, channels, volume.shape[1]),
         about=_about(volume, starts[3:], volume.scale[4] / finest[4]),
-        source=PartSource(volume.source, tuple(starts[AXES.index(axis)] for axis in volume.axes)),
+        source=PartSource(volume.source, inner),
+        mask=None if volume.mask is None else MovedMask(volume.mask, inner),
     )
 
 

@@ -1,10 +1,7 @@
 """A Zarr array as a variable of a dataset: what xarray, CF and GeoZarr say of it, beside it and above it."""
 
-import base64
-import binascii
 import json
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,17 +22,22 @@ from ilcore.volumes.georeference import (
     unit_of,
     wkt2_of,
 )  # fmt: skip
+from ilcore.volumes.geozarr import is_ours
+from ilcore.volumes.marks import marks_in
 from ilcore.volumes.times import acquired_of, cf_times, cf_unit, own_words
 from ilcore.volumes.units import full_unit
+from ilcore.volumes.values import Values, read_values, with_marks
 from ilcore.volumes.volume import Facts
 from ilcore.volumes.zarr_node import Array, dimension_names
 
-#: Attributes that are understood, and not carried on as they are.
+#: Attributes of the form of a store, which a result writes anew.
 UNDERSTOOD = frozenset((
-    "_FillValue", "missing_value", "scale_factor", "add_offset", "grid_mapping", "coordinates", "_ARRAY_DIMENSIONS",
+    "grid_mapping", "coordinates", "_ARRAY_DIMENSIONS",
     "multiscales", "zarr_conventions", "spatial:transform", "spatial:dimensions", "spatial:shape", "spatial:bbox",
     "spatial:registration", "ome", "omero", "ilcore",
 ))  # fmt: skip
+#: What of the OME part of a group a result writes anew.
+OME_OWN = ("version", "multiscales", "omero", "plate", "well", "series", "bioformats2raw.layout")
 CRS_KEYS = ("proj:wkt2", "proj:projjson", "proj:code")
 GEOGRAPHIC = frozenset(("lat", "latitude", "northing", "lon", "longitude", "easting"))
 
@@ -101,9 +103,10 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
     crs, mapping = crs_of(variable)
     affine = _affine(attributes, mapping, along, is_geographic=crs is not None or _is_geographic(variable))
     placed = along if affine is None else {**along, **_by_affine(affine, along, crs)}
+    values = values_of(variable)
     return Facts(
         shape=array.shape,
-        dtype=array.dtype,
+        dtype=values.dtype,
         chunks=array.chunks,
         axes=axes,
         format=f"zarr v{array.metadata.zarr_format}",
@@ -111,9 +114,14 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
         origin=tuple(_origin(placed.get(axis, Along())) for axis in axes),
         units=tuple(placed.get(axis, Along()).unit for axis in axes),
         channels=_channels(variable, axes),
-        missing=missing_of(variable),
         about=about_of(variable, crs, affine, _first_time(variable, axes)),
+        **meant(values),
     )
+
+
+def meant(values: Values) -> dict[str, Any]:
+    """Return what is said of values as fields of facts."""
+    return {name: getattr(values, name) for name in ("missing", "also_missing", "valid_range", "kind", "remarks")}
 
 
 def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: str | None = None) -> About:
@@ -125,14 +133,15 @@ def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: 
         affine: Transform found.
         first: First point in time, where no attribute says when the scan was taken.
     """
-    attributes = variable.attributes
+    attributes, values = variable.attributes, values_of(variable)
+    used = (*(() if crs is None else CRS_KEYS), *own_words(attributes), *values.used)
     return About(
         crs=crs,
         affine=affine,
-        value_scale=_number(attributes.get("scale_factor"), 1.0),
-        value_offset=_number(attributes.get("add_offset"), 0.0),
+        value_scale=values.scale,
+        value_offset=values.offset,
         acquired=acquired_of(attributes) or first,
-        attributes=other_attributes(attributes, (*(() if crs is None else CRS_KEYS), *own_words(attributes))),
+        attributes=other_attributes(attributes, used),
     )
 
 
@@ -145,41 +154,29 @@ def image_about(variable: Variable) -> About:
 def other_attributes(attributes: Mapping[str, Any], also: tuple[str, ...] = ()) -> str | None:
     """Return as JSON the attributes that are not understood, and `also` not these."""
     kept = {key: value for key, value in attributes.items() if key not in UNDERSTOOD and key not in also}
+    ome = attributes.get("ome")
+    if isinstance(ome, Mapping) and (beyond := {key: ome[key] for key in ome if key not in OME_OWN}):
+        kept["ome"] = beyond
+    said = attributes.get("zarr_conventions")
+    if foreign := [each for each in said if not is_ours(each)] if isinstance(said, list) else []:
+        kept["zarr_conventions"] = foreign
     return json.dumps(kept, sort_keys=True, default=str) if kept else None
 
 
-def missing_of(variable: Variable) -> float | None:
-    """Return the mark for missing values that CF or xarray know.
+def values_of(variable: Variable) -> Values:
+    """Return what the attributes of a variable, and of its group, say of its values.
 
     Zarr's own fill value only says what an absent chunk holds, except where xarray wrote Zarr v2: it keeps the mark
     there. A fill value of 0 is what Zarr takes by itself, so it counts only among other variables.
     """
     attributes = variable.array.attrs.asdict()
-    said = attributes.get("_FillValue", attributes.get("missing_value"))
-    if said is None and variable.array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes:
-        fill = variable.array.metadata.fill_value
-        said = fill if fill or len(variable.neighbours) > 1 else None
-    value = _number(_decoded(said), math.nan)
-    return value if math.isfinite(value) else None
-
-
-def _decoded(said: Any) -> Any:
-    """Xarray writes a fill value into Zarr v3 as the eight bytes of a float."""
-    if isinstance(said, list | tuple) and len(said) == 1:
-        return said[0]
-    if not isinstance(said, str):
-        return said
-    try:
-        return struct.unpack("<d", base64.b64decode(said, validate=True))[0]
-    except (binascii.Error, struct.error):
-        return said
-
-
-def _number(said: Any, absent: float) -> float:
-    try:
-        return absent if said is None or isinstance(said, bool) else float(said)
-    except (TypeError, ValueError):
-        return absent
+    found = read_values(variable.attributes, variable.array.dtype)
+    if variable.array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes:
+        fill: Any = variable.array.metadata.fill_value
+        if found.missing is None and (fill or len(variable.neighbours) > 1):
+            marks, _ = marks_in(fill, found.dtype, "fill_value")
+            found = with_marks(found, marks)
+    return found
 
 
 def _along(variable: Variable, place: int) -> Along:

@@ -36,7 +36,7 @@ def trial(noisy, truth):
         samples = sampled(volume, 0)
         found = preflight(samples, volume.dtype)
         channels = channel_plans(samples, found, volume)
-        estimated = estimated_risks(samples, channels, None, space=2, seed=0)
+        estimated = estimated_risks(samples, channels, space=2, seed=0)
     low, span = channels[0].low, channels[0].high - channels[0].low
     observed = torch.from_numpy((noisy - low) / span)[None, None].float()
     room = (float(observed.min()) - 0.05, float(observed.max()) + 0.05)
