@@ -27,8 +27,8 @@ check: .venv/ready ## style, types and who may import whom, in under a minute
 test: .venv/ready ## all tests but the slow ones
 	$(TESTS) -m "not slow" tests ilcore --doctest-modules
 
-e2e: .venv/ready ## the stories, real servers, every fault, fifty crashes at random, a week of forty scans
-	IL_CRASHES=50 IL_SOAK=1 $(TESTS) tests/integration tests/e2e
+e2e: .venv/ready ## the stories, real servers, every fault, fifty crashes at random, a week of forty scans, 500 damaged files
+	IL_CRASHES=50 IL_SOAK=1 IL_MUTANTS=500 $(TESTS) tests/integration tests/e2e
 
 bench: .venv/ready ## measurements, with timing
 	$(PY) -m pytest tests/bench -s

@@ -148,6 +148,7 @@ def restore(
     il restore scan.ome.zarr corner.ome.zarr --roi y=0:512,x=0:512
     il restore movie.tif clean.ome.zarr --method frame_pairs --depth t --per-plane t
     il restore holes.tif filled.ome.zarr --task inpaint --missing 0
+    il restore labels.tif labels.ome.zarr --task copy
     il restore --plan plan.yaml --device cuda
     """
     with answering(f"il resume {target}" if target else "the same command again"):

@@ -16,7 +16,8 @@ LEARN, DATA, RUN = "What to do", "The volume", "How to run"
 Method = Annotated[str | None, typer.Option("--method", "-m", help="see `il methods`; chosen from the noise if left out", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
 Scope = Annotated[Literal["tile", "volume"] | None, typer.Option(help="tile: learn on each tile; volume: one model per scan, then applied", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
 Task = Annotated[
-    Literal["denoise", "inpaint"], typer.Option(help="denoise, or inpaint (fill missing values)", rich_help_panel=LEARN)
+    Literal["denoise", "inpaint", "copy"],
+    typer.Option(help="denoise, inpaint (fill missing values), copy (labels, masks: unchanged)", rich_help_panel=LEARN),
 ]
 Knobs = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KNOB=VALUE", help="turn a knob of the method, such as stop.steps=200; repeatable", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
 Steps = Annotated[int | None, typer.Option(min=0, help="short for --set stop.steps=N", rich_help_panel=LEARN)]

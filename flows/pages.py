@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from flows.answers import err, out
+from ilcore.grammar.plain_text import plain
 
 if TYPE_CHECKING:
     from ilcore.benchmark.score import Score
@@ -151,10 +153,12 @@ def _grid(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     return table
 
 
-def _told(value: object) -> str:
+def _told(value: object) -> Text:
+    """Return what a cell shows: words out of a scan are neither markup nor commands to the terminal."""
     if isinstance(value, list | tuple):
-        return " x ".join(str(part) for part in value) if all(isinstance(v, int) for v in value) else ", ".join(value)
-    return str(value)
+        between = " x " if all(isinstance(each, int) for each in value) else ", "
+        return Text(between.join(plain(each) for each in value))
+    return Text(plain(value))
 
 
 def _short(value: object) -> str:

@@ -58,7 +58,7 @@ def restore_volume(
     plan: str | None = None,
     method: str | None = None,
     scope: Literal["tile", "volume"] | None = None,
-    task: Literal["denoise", "inpaint"] = "denoise",
+    task: Literal["denoise", "inpaint", "copy"] = "denoise",
     overrides: dict[str, bool | int | float | str] | None = None,
     weights: str | None = None,
     noise_std: float | None = None,
@@ -90,7 +90,7 @@ def restore_volume(
         plan: A plan file, instead of source, target and everything that decides voxels.
         method: Name in the catalogue; chosen from the noise if left out.
         scope: tile (learn on each tile) or volume (one model per scan).
-        task: denoise or inpaint.
+        task: denoise, inpaint, or copy: pass labels and masks through unchanged.
         overrides: Knobs of the method, such as {"stop.steps": 200}.
         weights: A weight file, or models:/NAME@ALIAS.
         noise_std: Noise standard deviation in the volume's units, where it is known.

@@ -8,6 +8,7 @@ from ilcore.degradations.estimate import preflight
 from ilcore.grammar.errors import BadVolume
 from ilcore.restoring.planning import looks
 from ilcore.volumes.georeference import bounds, short_name
+from ilcore.volumes.masks import with_holes_told
 from ilcore.volumes.open import images_in, open_volume
 from ilcore.volumes.volume import Volume
 
@@ -23,8 +24,9 @@ def describe(
     if len(names) > 1:
         return {"volume": source, "images": [_row(source, name, at < OPENED) for at, name in enumerate(names)]}
     volume = open_volume(source, axes=axes, level=level, missing=missing, image=image)
-    samples = [volume.read(region)[0] for region in looks(volume, seed=0)]
-    found = preflight(samples, volume.dtype, missing=volume.missing)
+    volume = with_holes_told(volume)
+    samples = [volume.known(region)[0] for region in looks(volume, seed=0)]
+    found = preflight(samples, volume.dtype)
     channels = [_channel(name, report) for name, report in zip(_names(volume), found.channels, strict=True)]
     return {**_facts(volume), **_about(volume), "noise": channels}
 
@@ -59,7 +61,9 @@ def _facts(volume: Volume) -> dict[str, Any]:
         "channels": list(_coloured(volume)),
         "chunks": [volume.chunks[place] for place in here],
         "levels": volume.levels,
-        "missing": volume.missing,
+        "missing": _missing(volume),
+        "kind": None if volume.kind == "image" else volume.kind,
+        "not carried over": list(volume.remarks) or None,
     }
 
 
@@ -84,12 +88,21 @@ def _is_measured(volume: Volume, place: int) -> bool:
 
 
 def _voxel(volume: Volume, place: int) -> str:
-    return f"{'tczyx'[place]} {volume.scale[place]:.6g} {volume.units[place] or 'pixel'}"
+    return f"{'tczyx'[place]} {volume.scale[place]:.6g} {volume.units[place] or '(unit unknown)'}"
 
 
 def _origin(volume: Volume, here: list[int]) -> list[str] | None:
     told = [f"{'tczyx'[place]} {volume.origin[place]:.10g}" for place in here if "tczyx"[place] != "c"]
     return told if any(volume.origin) else None
+
+
+def _missing(volume: Volume) -> Any:
+    """Tell all that means "no data": one value as it is, else in words."""
+    low, high = volume.valid_range
+    told = [f"{mark:.10g}" for mark in volume.validity.marks]
+    told += [] if low is None and high is None else [f"outside {low} to {high}"]
+    told += [] if volume.mask is None else ["a mask"]
+    return volume.missing if len(told) == 1 and volume.missing is not None else told or None
 
 
 def _coloured(volume: Volume) -> Iterator[str]:

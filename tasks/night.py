@@ -111,7 +111,8 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
     if item.todo in (RESUME, RETRY) and (begun := _plan_begun(item)) is not None:
         return begun, Rung(0.0, 0.0, words=left_out(begun))
     left = night.seconds_left
-    wishes = _within(item.policy.wishes, _share(night, item, later, workers))
+    wishes = replace(item.policy.wishes, roots=night.archive.roots)
+    wishes = _within(wishes, _share(night, item, later, workers))
     plan = make_plan(item.scan.source, item.scan.target, wishes, night.archive.night.tracking_uri)
     if left is None or made_by(Workspace.of(plan.target).target) == plan.fingerprint:
         return plan, Rung(0.0, 0.0)

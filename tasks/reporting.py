@@ -76,6 +76,7 @@ def report_input(
         verdict=report.verdict,
         findings=report.findings,
         why=plan.why,
+        remarks=plan.source.remarks,
         plan_yaml=plan.to_yaml(),
         preflight_rows=[_preflight(number, channel) for number, channel in enumerate(plan.channels)],
         planes=planes,
@@ -111,9 +112,7 @@ class _Pair:
 
     def plane(self, region: Region, name: str) -> Plane:
         """Return one plane of one channel as it was and as it is."""
-        before, after = (_values(store.read(region)) for store in (self.source, self.result))
-        if self.plan.source.missing is not None:
-            before = np.where(before == self.plan.source.missing, np.nan, before)
+        before, after = _values(self.source.known(region)), _values(self.result.read(region))
         level = self.plan.channels[region[1][0]].level
         return Plane(name=name, before=before, after=after, noise_std=level or None)
 

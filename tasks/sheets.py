@@ -47,6 +47,7 @@ def opening_sheet(plan: RestorationPlan, tags: Mapping[str, str]) -> Sheet:
         "il.weights": plan.weights.uri if plan.weights else "none",
         "il.weights_sha256": plan.weights.sha256 if plan.weights else "none",
         "il.output": plan.target,
+        "il.not_carried_over": "; ".join(plan.source.remarks) or "nothing",
         "mlflow.source.name": "ilcore",
     }
     commit = git_commit()

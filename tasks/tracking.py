@@ -36,8 +36,8 @@ from ilcore.volumes.stores import Place, at_hand
 EXPERIMENT = "ilcore"
 #: The registered model that `adapt` starts from, and the alias of its version in use.
 DENOISER, CHAMPION = "il-blind-denoiser", "champion"
-#: MLflow refuses larger batches, longer parameter values and longer digests.
-BATCH, LONGEST_PARAM, LONGEST_DIGEST = 1000, 6000, 36
+#: MLflow refuses larger batches, longer values and longer digests.
+BATCH, LONGEST_PARAM, LONGEST_DIGEST, LONGEST_TAG = 1000, 6000, 36, 5000
 FINGERPRINT, TARGET = "il.fingerprint", "il.target"
 #: Of runs that belong to a night over an archive: which night, and what was left out for want of time.
 NIGHT, DEGRADED = "il.night", "il.degraded"
@@ -167,7 +167,7 @@ class Tracker:
             if _finite(value)
         ]
         params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in sheet.params.items()]
-        tags = [RunTag(name, value) for name, value in sheet.tags.items()]
+        tags = [RunTag(name, value[:LONGEST_TAG]) for name, value in sheet.tags.items()]
         with _understood(self.uri):
             self.client.log_batch(run_id, metrics[:BATCH], params[:100], tags[:100])
             for start in range(BATCH, len(metrics), BATCH):

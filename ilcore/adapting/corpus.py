@@ -65,8 +65,8 @@ def _cut(volume: Volume, side: int, rng: np.random.Generator) -> Image | None:
         int(rng.integers(length - extent + 1)) for length, extent in zip(volume.shape, _extent(side), strict=True)
     ]
     region: Region = tuple((a, a + n) for a, n in zip(starts, _extent(side), strict=True))  # type: ignore[assignment]
-    values = volume.read(region)[0, 0, 0].astype(np.float32)
-    if not np.isfinite(values).all() or (volume.missing is not None and (values == volume.missing).any()):
+    values = volume.known(region)[0, 0, 0].astype(np.float32)
+    if not np.isfinite(values).all():
         return None
     low, high = np.percentile(values, (0.1, 99.9))
     return None if high <= low else np.clip((values - low) / (high - low), 0, 1)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import ILError
 from ilcore.grammar.region import region_of
-from ilcore.restoring.frames import trusted_in
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.volume_model import open_source
 from ilcore.restoring.workspace import Workspace
@@ -88,7 +87,7 @@ def _thumbnails(target: str) -> tuple[str, str]:
         before, after = _middles(plan)
     except (ILError, OSError):
         return "", ""
-    known = before[trusted_in(before, plan.source.missing)]
+    known = before[np.isfinite(before)]
     if not known.size:
         return "", ""
     low, high = (float(value) for value in np.percentile(known, (0.5, 99.7)))
@@ -100,7 +99,7 @@ def _middles(plan: RestorationPlan) -> tuple[NDArray[Any], NDArray[Any]]:
     t, _, z, y, x = source.shape
     spans = [(max(0, (n - _SIDE) // 2), min(n, max(0, (n - _SIDE) // 2) + _SIDE)) for n in (y, x)]
     region = region_of([(t // 2, t // 2 + 1), (0, 1), (z // 2, z // 2 + 1), *spans])
-    return source.read(region)[0, 0, 0], result.read(region)[0, 0, 0]
+    return source.known(region)[0, 0, 0], result.known(region)[0, 0, 0]
 
 
 def _png(image: NDArray[Any], low: float, high: float) -> str:

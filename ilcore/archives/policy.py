@@ -29,7 +29,8 @@ from ilcore.qa.verdict import gate_complaints
 from ilcore.restoring.planning import Wishes
 from ilcore.volumes.addresses import is_remote
 
-_WISHES = tuple(field.name for field in fields(Wishes))
+#: The roots are those of the archive.
+_WISHES = tuple(field.name for field in fields(Wishes) if field.name != "roots")
 
 
 class _Frozen(BaseModel):

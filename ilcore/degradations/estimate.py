@@ -22,6 +22,7 @@ from ilcore.degradations.planes import (
     limits_of,
     planes_of,
     trusted_plane,
+    without_padding,
 )
 from ilcore.degradations.signal_dependent import Details, fit_line, noise_through
 from ilcore.degradations.wavelets import diagonal_detail
@@ -145,18 +146,35 @@ def _channel(
 
 def _look(planes: Sequence[Values], dtype: np.dtype[Any], missing: float | None) -> _Look:
     """Mask what is no measurement and count it."""
-    pooled = np.concatenate([plane.ravel() for plane in planes]) if planes else np.zeros(0)
+    pooled = _pooled(planes)
     measured = pooled[is_measured(pooled, missing)]
-    limits = _believable(limits_of(measured, dtype), measured)
-    inside = measured[limits.inside(measured)]
+    scan = _without_padding(planes, measured, dtype)
+    seen = _pooled(scan)
+    seen = seen[is_measured(seen, missing)]
+    limits = _believable(limits_of(seen, dtype), seen)
+    inside = seen[limits.inside(seen)]
     return _Look(
-        planes=tuple(trusted_plane(plane, missing, limits) for plane in planes),
+        planes=tuple(trusted_plane(plane, missing, limits) for plane in scan),
         limits=limits,
         median=float(np.median(inside)) if inside.size else 0.0,
         saturated_share=0.0 if limits.ceiling is None else float((measured >= limits.ceiling).mean()),
         empty_share=_empty_share(planes),
         missing_share=1 - measured.size / pooled.size if pooled.size else 1.0,
     )
+
+
+def _pooled(planes: Sequence[Values]) -> Values:
+    return np.concatenate([plane.ravel() for plane in planes]) if planes else np.zeros(0)
+
+
+def _without_padding(planes: Sequence[Values], measured: Values, dtype: np.dtype[Any]) -> Sequence[Values]:
+    """Mask the padding of a mosaic, where most of it is that: whole areas at the floor are no measurements."""
+    if not measured.size or limits_of(measured, dtype).inside(measured).mean() >= _FEWEST_INSIDE:
+        return planes
+    scan = [without_padding(plane, float(measured.min())) for plane in planes]
+    left = _pooled(scan)
+    left = left[np.isfinite(left)]
+    return scan if left.size and left.min() < left.max() else planes
 
 
 def _believable(limits: Limits, measured: Values) -> Limits:

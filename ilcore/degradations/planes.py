@@ -19,6 +19,8 @@ Trust: TypeAlias = NDArray[np.bool_]
 
 #: A value that holds this many times the pixels of its neighbours in the histogram is a pile-up.
 _PILE = 3.0
+#: Side of the least area that is padding when nothing but the floor is in it.
+_AREA = 17
 #: A pile-up of fewer pixels than this is chance.
 _FEWEST = 8
 
@@ -104,6 +106,15 @@ def _pile(levels: Values, counts: NDArray[np.intp], dtype: np.dtype[Any], *, top
     if dtype.kind in "ui" and extreme == (np.iinfo(dtype).max if top else np.iinfo(dtype).min):
         return extreme
     return None
+
+
+def without_padding(values: Values, floor: float) -> Values:
+    """Return a plane with NaN in every area of `_AREA` x `_AREA` pixels that holds nothing but the floor.
+
+    Photons that are counted seldom leave such an area empty, unless there are next to none.
+    """
+    blank = ~ndimage.maximum_filter(values != floor, _AREA, mode="nearest")
+    return np.where(ndimage.maximum_filter(blank, _AREA, mode="nearest"), np.nan, values)
 
 
 def _slices(volume: NDArray[Any]) -> Iterator[NDArray[Any]]:

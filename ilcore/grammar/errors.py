@@ -19,11 +19,17 @@
 A message says what was wanted; what was got; what to do.
 """
 
+from ilcore.grammar.plain_text import plain
+
 
 class ILError(Exception):
     """Anything the library refuses or fails at, with the exit code of the command line."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        # A sentence repeats names out of files, and is read on terminals and in logs.
+        return plain(super().__str__())
 
 
 class BadInput(ILError):

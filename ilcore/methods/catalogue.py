@@ -7,6 +7,7 @@ from ilcore.methods import (
     blind_spots,
     calibrated,
     classical,
+    copying,
     image_prior,
     non_local,
     pairs,
@@ -22,6 +23,10 @@ _FAMILIES = (blind_spots, pairs, scores, non_local, stein, zero_shot, image_prio
 METHODS: dict[str, Entry] = {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 
 
+#: The name of what changes nothing: not in the catalogue, as nobody would choose it to restore.
+COPY = "copy"
+
+
 def find(name: str) -> Entry:
     """Return a method of the catalogue.
 
@@ -30,5 +35,7 @@ def find(name: str) -> Entry:
     """
     if name in METHODS:
         return METHODS[name]
+    if name == COPY:
+        return copying.ENTRY
     near = difflib.get_close_matches(name, METHODS, 1, 0.0)
     raise UnknownMethod(f"method must be one of {', '.join(METHODS)}; got {name!r}; did you mean {near[0]!r}?")

@@ -21,7 +21,7 @@ def channel_plans(samples: Sequence[NDArray[Any]], found: Preflight, volume: Vol
         BadVolume: When values lie too far apart.
     """
     # A channel of which no sample holds data is dark; the others are restored all the same.
-    values = [np.concatenate([data_of(sample[n], volume) for sample in samples]) for n in range(len(found.channels))]
+    values = [np.concatenate([data_of(sample[n]) for sample in samples]) for n in range(len(found.channels))]
     return tuple(_channel(one, report, volume.uri) for one, report in zip(values, found.channels, strict=True))
 
 

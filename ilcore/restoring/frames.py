@@ -50,16 +50,11 @@ class Frame:
         return Frame(self.raw[place], self.trusted[place], self.seen[place], self.brightness[place[:2]])
 
 
-def trusted_in(raw: NDArray[Any], missing: float | None) -> NDArray[np.bool_]:
-    """Return where stored values are data."""
-    finite = np.isfinite(raw) if raw.dtype.kind == "f" else np.ones(raw.shape, bool)
-    return finite if missing is None else finite & (raw != missing)
-
-
 def frame_of(volume: Volume, region: Region, plan: RestorationPlan) -> Frame:
     """Read and normalise a region; values that are not data are filled with the mean of the data near them."""
-    raw = stacked(volume.read(region), plan.depth)
-    trusted, brightness = trusted_in(raw, plan.source.missing), _brightness(region, plan, raw.shape[1])
+    block = volume.read(region)
+    raw, trusted = stacked(block, plan.depth), stacked(volume.valid(region, block), plan.depth)
+    brightness = _brightness(region, plan, raw.shape[1])
     seen = np.empty(raw.shape, np.float32)
     for number, channel in enumerate(plan.channels):
         # Differences are taken in float64: 16 bits of signal on a large offset must survive.

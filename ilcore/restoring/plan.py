@@ -16,10 +16,13 @@ from ilcore.qa.verdict import gate_complaints
 from ilcore.restoring.depth import Depth, length_of
 from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.layout import ResultFormat
+from ilcore.volumes.marks import Mark
 from ilcore.volumes.stores import Place
 
 Three = tuple[int, int, int]
 Five = tuple[int, int, int, int, int]
+#: What is done; copy passes everything through unchanged.
+Task = Literal["denoise", "inpaint", "copy"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -33,7 +36,10 @@ class _Frozen(BaseModel):
 
 
 class SourcePlan(_Frozen):
-    """The volume that is read, with the digest of its content."""
+    """The volume that is read, with the digest of its content.
+
+    `roots` are the folders it may lead to, none for its own; `remarks` is what of it no result says.
+    """
 
     uri: str
     digest: str
@@ -41,9 +47,12 @@ class SourcePlan(_Frozen):
     level: NotNegative = 0
     shape: Five
     dtype: str
-    missing: float | None = None
+    missing: Mark | None = None
     image: str | None = None
     roi: str | None = None
+    has_mask: bool = False
+    roots: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class ChannelPlan(_Frozen):
@@ -127,7 +136,7 @@ class RestorationPlan(_Frozen):
     source: SourcePlan
     target: str
     result_format: ResultFormat = "ome-zarr 0.5"
-    task: Literal["denoise", "inpaint"] = "denoise"
+    task: Task = "denoise"
     method: str
     scope: Literal["tile", "volume"]
     overrides: dict[str, Scalar] = {}
@@ -153,7 +162,7 @@ class RestorationPlan(_Frozen):
     @property
     def fingerprint(self) -> str:
         """Name everything that decides the pixels: not where source and result lie, why it was chosen, who may pass."""
-        exclude: Any = {"source": {"uri", "image"}, "weights": {"path", "uri"}}
+        exclude: Any = {"source": {"uri", "image", "roots", "remarks"}, "weights": {"path", "uri"}}
         content = self.model_dump(
             mode="json", exclude=exclude | dict.fromkeys(("target", "why", "gate", "expected"), True)
         )

@@ -43,8 +43,8 @@ def plane_brightness(volume: Volume, channels: Sequence[ChannelPlan], axis: Lite
 
 
 def _brightness(volume: Volume, channels: Sequence[ChannelPlan], along: int, plane: int) -> list[float]:
-    blocks = [volume.read(region) for region in _places(volume, along, plane)]
-    values = [np.concatenate([data_of(block[:, n], volume) for block in blocks]) for n in range(len(channels))]
+    blocks = [volume.known(region) for region in _places(volume, along, plane)]
+    values = [np.concatenate([data_of(block[:, n]) for block in blocks]) for n in range(len(channels))]
     return [
         float(one.mean()) - channel.low if one.size else np.nan for one, channel in zip(values, channels, strict=True)
     ]

@@ -12,22 +12,25 @@ from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
 from ilcore.degradations.estimate import Preflight, preflight
-from ilcore.grammar.errors import BadInput
+from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
-from ilcore.methods.catalogue import find
+from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.restoring.channels import believed, channel_plans, live_channels
 from ilcore.restoring.choose import Choice, Expected, Prefer, able, asked_for, choose, expected_of
 from ilcore.restoring.cutting import Cut, grid_for, samples_for
 from ilcore.restoring.depth import Depth, depth_wanted, stacked
-from ilcore.restoring.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, Three, WeightsPlan
+from ilcore.restoring.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, Task, Three, WeightsPlan
 from ilcore.restoring.planes import plane_brightness, words_of
 from ilcore.restoring.probing import expected_gains
 from ilcore.restoring.sampling import looks, sampled
+from ilcore.restoring.two_values import check_is_no_mask
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.layout import ResultFormat
+from ilcore.volumes.marks import Mark
+from ilcore.volumes.masks import with_holes_told
 from ilcore.volumes.part import open_part, plain_roi
 from ilcore.volumes.volume import Volume
 
@@ -41,7 +44,7 @@ class Wishes:
     Args:
         method: Name in the catalogue; None chooses.
         scope: tile or volume; None takes what suits the method.
-        task: denoise or inpaint.
+        task: denoise, inpaint, or copy: pass it through unchanged.
         noise_std: Noise that the user knows, in the units of the source; None estimates it.
         seed: Seed of every draw.
         overrides: Knobs of the method.
@@ -61,11 +64,12 @@ class Wishes:
         gate: Check of the QA gate -> range outside of which a result is refused, where it is not to be the usual one.
         prefer: How time is weighed against quality where the method is chosen.
         hours: Of one core that there are for the volume; a method that takes longer is not chosen. None for no limit.
+        roots: Folders that links and names in the metadata of the source may lead to; none for its own.
     """
 
     method: str | None = None
     scope: Literal["tile", "volume"] | None = None
-    task: Literal["denoise", "inpaint"] = "denoise"
+    task: Task = "denoise"
     noise_std: float | None = None
     seed: int = 0
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
@@ -73,7 +77,7 @@ class Wishes:
     tile_steps: int | None = None
     weights: str | None = None
     weights_uri: str | None = None
-    missing: float | None = None
+    missing: Mark | None = None
     axes: str | None = None
     level: int = 0
     image: str | None = None
@@ -84,6 +88,7 @@ class Wishes:
     gate: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     prefer: Prefer = "balance"
     hours: float | None = None
+    roots: tuple[str, ...] = ()
 
     def open(self, source: str) -> Volume:
         """Open what of a source is wanted.
@@ -91,7 +96,29 @@ class Wishes:
         Raises:
             BadInput: When there is no such volume, level, image or region.
         """
-        return open_part(source, axes=self.axes, level=self.level, missing=self.missing, image=self.image, roi=self.roi)
+        volume = open_part(
+            source, axes=self.axes, level=self.level, missing=self.missing, image=self.image, roi=self.roi,
+            roots=self.roots,
+        )  # fmt: skip
+        check_kind(volume, self.task)
+        return volume
+
+
+def check_kind(volume: Volume, task: Task) -> None:
+    """Refuse what measures nothing: there is no noise in it, and means of it have no meaning.
+
+    Raises:
+        BadVolume: For labels, masks and pictures of a palette, unless they are to be copied.
+    """
+    words = {
+        "labels": "labels (numbers of classes or objects)", "mask": "a mask (yes or no)",
+        "palette": "places in a table of colours",
+    }  # fmt: skip
+    if volume.kind != "image" and task != "copy":
+        raise BadVolume(
+            f"an image whose values measure something was wanted, {volume.name} holds {words[volume.kind]}; leave it "
+            "out, or have it copied unchanged with task copy (--task copy)"
+        )
 
 
 def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan:
@@ -113,17 +140,19 @@ def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan
 def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     """Return a plan for one volume; see `plan_restoration`."""
     _check(wishes)
-    volume = wishes.open(source)
+    volume = with_holes_told(wishes.open(source))
     # Whether an earlier result may be replaced is asked when the plan is carried out.
     check_destination(target, source, overwrite=True)
-    samples = sampled(volume, wishes.seed)
-    found = believed(preflight(samples, volume.dtype, missing=volume.missing), wishes.noise_std)
+    samples = sampled(volume, wishes.seed, is_any=wishes.task == "copy")
+    if wishes.task == "denoise":
+        check_is_no_mask(samples, volume)
+    found = believed(preflight(samples, volume.dtype), wishes.noise_std)
     channels = channel_plans(samples, found, volume)
     live = live_channels(found, channels)
     depth = depth_wanted(wishes.depth, volume.shape, needs_stack="stack" in _needs(wishes))
     planes = None if wishes.per_plane is None else plane_brightness(volume, channels, wishes.per_plane)
     cut = Cut(volume.shape, depth)
-    expected = _expected(_Seen(samples, channels, live, volume.missing), cut, wishes)
+    expected = _expected(_Seen(samples, channels, live), cut, wishes)
     choice = _choice(live, expected, wishes)
     weights = _weights(choice, wishes)
     entry = _entry(choice, weights)
@@ -171,7 +200,7 @@ def _check(wishes: Wishes) -> None:
     wrong += [
         f"{name} must be {' or '.join(words)}, got {value!r}"
         for name, value, words in (
-            ("task", wishes.task, ("denoise", "inpaint")), ("scope", wishes.scope or "tile", ("tile", "volume")),
+            ("task", wishes.task, get_args(Task)), ("scope", wishes.scope or "tile", ("tile", "volume")),
             ("depth", wishes.depth or "z", get_args(Depth)), ("per_plane", wishes.per_plane or "z", ("t", "z")),
             ("result_format", wishes.result_format, get_args(ResultFormat)),
             ("prefer", wishes.prefer, get_args(Prefer)),
@@ -203,7 +232,6 @@ class _Seen:
     samples: Sequence[NDArray[Any]]
     channels: Sequence[ChannelPlan]
     live: Preflight
-    missing: float | None
 
 
 def _expected(seen: _Seen, cut: Cut, wishes: Wishes) -> list[Expected]:
@@ -214,7 +242,7 @@ def _expected(seen: _Seen, cut: Cut, wishes: Wishes) -> list[Expected]:
         return []
     space = 3 if cut.depth == "z" else 2
     gains = expected_gains(
-        seen.samples, seen.channels, seen.missing, candidates, space=space, seed=wishes.seed,
+        seen.samples, seen.channels, candidates, space=space, seed=wishes.seed,
         weights=Path(wishes.weights) if wishes.weights else SHIPPED,
     )  # fmt: skip
     return expected_of(gains, seen.live, math.prod(cut.shape) / 1e6, space=space)
@@ -226,6 +254,8 @@ def _told(one: Expected) -> ExpectedPlan:
 
 
 def _choice(found: Preflight, expected: Sequence[Expected], wishes: Wishes) -> Choice:
+    if wishes.task == "copy":
+        return Choice(method=COPY, scope="tile", why="copied unchanged, as was asked for")
     choice = choose(found, task=wishes.task, expected=expected, prefer=wishes.prefer, hours=wishes.hours)
     if wishes.method is not None and wishes.method != choice.method:
         entry = find(wishes.method)
@@ -265,6 +295,7 @@ def _source(uri: str, volume: Volume, wishes: Wishes) -> SourcePlan:
     return SourcePlan(
         uri=place, digest=volume.digest(), axes=volume.axes, level=wishes.level, shape=volume.shape,
         dtype=volume.dtype.name, missing=volume.missing, image=wishes.image, roi=plain_roi(wishes.roi),
+        has_mask=volume.mask is not None, roots=wishes.roots, remarks=volume.remarks,
     )  # fmt: skip
 
 

@@ -32,7 +32,6 @@ _LEAST = 0.01
 def expected_gains(
     samples: Sequence[NDArray[Any]],
     channels: Sequence[ChannelPlan],
-    missing: float | None,
     candidates: Mapping[str, Candidate],
     *,
     space: int,
@@ -42,20 +41,19 @@ def expected_gains(
     """Return by how many dB each candidate lowers the mean squared error, by Stein's estimate; the median of samples.
 
     Args:
-        samples: [channel, z, y, x] each, as stored.
+        samples: [channel, z, y, x] each, as stored; NaN where they are no data.
         channels: Their normalisation and noise.
-        missing: Value that means "no data".
         candidates: By name.
         space: 2 or 3 axes of space.
         seed: Of the probes.
         weights: Of the pretrained model.
     """
-    problems = list(_problems(samples, channels, missing, space))
+    problems = list(_problems(samples, channels, space))
     if not problems:
         return {}
     tried = {name: one for name, one in candidates.items() if _is_worth_it(one, problems[0])}
     noise = np.array([float(problem.unbiased_variance().mean()) for problem in problems])
-    trials = [_Trial(one, weights, seed) for one in tried.values()]
+    trials = [Trial(one, weights, seed) for one in tried.values()]
     shares = np.array([[trial.risk(problem) for problem in problems] for trial in trials]) / np.maximum(noise, 1e-12)
     # Where the noise is taken for too strong, all risks are too low by the same: differences stay true.
     shares += np.maximum(0, _LEAST - shares.min(0))
@@ -68,13 +66,11 @@ def _is_worth_it(candidate: Candidate, problem: Problem) -> bool:
     return depends or not candidate.overrides.get("stabilise", False)
 
 
-def _problems(
-    samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], missing: float | None, space: int
-) -> Iterator[Problem]:
+def _problems(samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], space: int) -> Iterator[Problem]:
     """Yield the middles of samples that are data throughout and hold something, the most varied first."""
     live = [number for number, channel in enumerate(channels) if not channel.is_flat]
     parts = [_middle(sample, space)[live].astype(np.float64) for sample in samples]
-    whole = [part for part in parts if np.isfinite(part).all() and (missing is None or (part != missing).all())]
+    whole = [part for part in parts if np.isfinite(part).all()]
     noise = tuple(channels[number].noise for number in live)
     for part in sorted(whole, key=lambda part: -part.std())[:_SAMPLES]:
         low = np.array([channels[n].low for n in live])[:, None, None, None]
@@ -96,7 +92,7 @@ def _middle(sample: NDArray[Any], space: int) -> NDArray[Any]:
     return sample[:, *spans]
 
 
-class _Trial:
+class Trial:
     """One candidate, to be carried out on sample after sample."""
 
     def __init__(self, candidate: Candidate, weights: Path, seed: int) -> None:

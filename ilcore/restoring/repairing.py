@@ -7,6 +7,7 @@ first: what cannot be made again to the same bits is left as it is, and said.
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from ilcore.restoring.tile import restore_unit
 from ilcore.restoring.verifying import Spread, is_over, verify
 from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.grid import Index
-from ilcore.volumes.pyramid import Rung
+from ilcore.volumes.masks import MaskRung
 from ilcore.volumes.stores import remove
 from ilcore.volumes.write import open_target
 
@@ -87,7 +88,7 @@ def _repair_result(
         _restore_again(plan, workspace, redone, spread, restore)
         _all(spread(partial(_write_again, plan, workspace), redone))
     for rung in coarser_levels(plan, result_levels(workspace)):
-        above = {*numbers_in(damages, rung.level.path), *_above(rung, redone)}
+        above = {*numbers_in(damages, rung.level.path), *rung.above(redone)}
         redone = list(range(rung.target.count)) if rung.level.path in without else sorted(above)
         _all(spread(rung.write, redone))
     if without:
@@ -157,22 +158,18 @@ def _write_again(plan: RestorationPlan, workspace: Workspace, number: int) -> No
     target.write(region, values)
 
 
-def _above(rung: Rung, finer: Sequence[int]) -> Iterable[int]:
-    """Return the write units of a level that are made of some of the level below."""
-    for number in finer:
-        spans = zip(rung.finer.block(number), rung.step, strict=True)
-        t, c, z, y, x = ((start // by, -(-stop // by)) for (start, stop), by in spans)
-        yield from rung.target.blocks_of((t, c, z, y, x))
-
-
 def _remake_arrays(plan: RestorationPlan, workspace: Workspace, levels: Sequence[str]) -> None:
     """Put the metadata of arrays back, which follow from the plan; their chunks are not touched."""
     root = result_levels(workspace)
-    shapes = {"0": plan.source.shape, **{rung.level.path: rung.level.shape for rung in coarser_levels(plan, root)}}
+    held = {rung.level.path: rung for rung in coarser_levels(plan, root)}
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
         for path in levels:
-            made = result_array(plan, f"{folder}/{path}", shapes[path])
-            for file in Path(made.path).iterdir():
+            rung = held.get(path)
+            if isinstance(rung, MaskRung):
+                replace(rung, root=folder).create()
+            else:
+                result_array(plan, f"{folder}/{path}", rung.level.shape if rung else plan.source.shape)
+            for file in Path(folder, path).iterdir():
                 write_text(root / path / file.name, file.read_text())
 
 

@@ -7,28 +7,34 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import Region, region_of
+from ilcore.volumes.validity import data_in
 from ilcore.volumes.volume import Volume
 
 #: Places that preflight looks at, and their largest side.
 _LOOKS, _SIDE, _DEPTH = 24, 256, 4
 
 
-def sampled(volume: Volume, seed: int) -> list[NDArray[Any]]:
-    """Return samples [channel, z, y, x] of a volume, some of which hold something.
+def sampled(volume: Volume, seed: int, *, is_any: bool = False) -> list[NDArray[Any]]:
+    """Return samples [channel, z, y, x] of a volume, some of which hold something; NaN where they are no data.
+
+    Args:
+        volume: The volume.
+        seed: Of the places.
+        is_any: Whether a volume will do that holds nothing.
 
     Raises:
         BadVolume: When the whole volume holds nothing but missing values and one other.
         CorruptData: When it cannot be read.
     """
-    samples = [volume.read(region)[0] for region in looks(volume, seed)]
-    if any(_varies(sample, volume) for sample in samples):
+    samples = [volume.known(region)[0] for region in looks(volume, seed)]
+    if is_any or any(_varies(sample) for sample in samples):
         return samples
     # A scan that is nearly empty is read until something is found.
-    frames = (frame for _, block in volume.stream() for frame in block)
-    found = next((frame for frame in frames if _varies(frame, volume)), None)
+    frames = (frame for region, block in volume.stream() for frame in data_in(block, volume.valid(region, block)))
+    found = next((frame for frame in frames if _varies(frame)), None)
     if found is not None:
         return [*samples, found]
-    values = np.concatenate([data_of(sample, volume) for sample in samples])
+    values = np.concatenate([data_of(sample) for sample in samples])
     held = _words(values)
     raise BadVolume(f"a volume with something in it was wanted, {volume.uri} holds {held}; there is nothing to restore")
 
@@ -51,11 +57,10 @@ def looks(volume: Volume, seed: int, count: int = _LOOKS) -> list[Region]:
     return regions
 
 
-def data_of(values: NDArray[Any], volume: Volume) -> NDArray[np.float64]:
-    """Return the values that are data, one after the other."""
+def data_of(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the values that are data, one after the other; the others are NaN."""
     flat = values.astype(np.float64).ravel()
-    kept = flat[np.isfinite(flat)]
-    return kept if volume.missing is None else kept[kept != volume.missing]
+    return flat[np.isfinite(flat)]
 
 
 def _words(values: NDArray[np.float64]) -> str:
@@ -65,6 +70,6 @@ def _words(values: NDArray[np.float64]) -> str:
     return f"only the value {values[0]:g}" if is_one else "only one value in each channel of each frame"
 
 
-def _varies(sample: NDArray[Any], volume: Volume) -> bool:
-    channels = (data_of(channel, volume) for channel in sample)
+def _varies(sample: NDArray[Any]) -> bool:
+    channels = (data_of(channel) for channel in sample)
     return any(data.size and data.min() < data.max() for data in channels)

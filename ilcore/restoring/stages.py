@@ -21,7 +21,6 @@ from ilcore.grammar.region import Five, Region, intersect, size, slices
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import Finding, QAReport, judge, measures
 from ilcore.restoring.abreast import abreast
-from ilcore.restoring.frames import trusted_in
 from ilcore.restoring.ledger import STATUS, BlockReport, Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.record import versions
@@ -31,10 +30,12 @@ from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.assemble import blend, cast
 from ilcore.tiling.grid import Tile, Unit
 from ilcore.volumes.destination import attributes_of, check_destination, estimated_bytes
-from ilcore.volumes.ome_zarr import Level, create_finest, write_root
+from ilcore.volumes.masks import MaskRung
+from ilcore.volumes.ome_zarr import Level, check_metadata, create_finest, write_root
 from ilcore.volumes.publish import finish_publishing, publish
-from ilcore.volumes.pyramid import Rung, rungs
+from ilcore.volumes.pyramid import Rung, mask_rungs, rungs
 from ilcore.volumes.stores import Place, remove
+from ilcore.volumes.validity import data_in
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, has_array, open_target
 
@@ -73,10 +74,13 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
     goes_on = _goes_on(plan, workspace, there, overwrite=overwrite)
     # A wish to overwrite survives a crash: it is remembered beside the plan.
     may_replace = overwrite or (there == plan.fingerprint and workspace.overwrite.exists())
-    needed = estimated_bytes(check_source(plan))
+    source = check_source(plan)
+    needed = estimated_bytes(source)
     check_destination(workspace.target, plan.source.uri, may_replace, 0 if goes_on else needed)
     if not goes_on:
         check_start_weights(plan)
+        levels = (Level("0", source.shape), *(rung.level for rung in rungs(str(workspace.staging), source)))
+        check_metadata(source, levels, workspace.target.name, plan.result_format)
         # Nothing is changed before this line: what is refused leaves no trace.
         workspace.clear()
         workspace.begin(plan)
@@ -183,12 +187,15 @@ def block_of(plan: RestorationPlan, workspace: Workspace, region: Region) -> tup
     Raises:
         CorruptData: When a tile is not what its worker wrote.
     """
-    source = open_source(plan).read(region)
+    volume = open_source(plan)
+    source = volume.read(region)
     blended, kept = _blended(plan, workspace, region)
-    if plan.task == "denoise":
-        kept |= ~trusted_in(source, plan.source.missing)
-    values, clipped = cast(np.where(kept, 0, blended), np.dtype(plan.source.dtype))
-    return np.where(kept, source, values), clipped
+    if plan.task != "inpaint":
+        kept |= ~volume.valid(region, source)
+    wanted = np.where(kept, 0, blended)
+    values, clipped = cast(wanted, np.dtype(plan.source.dtype))
+    # What is data stays data: no new value may be one that means "no data".
+    return np.where(kept, source, volume.validity.kept_valid(values, wanted)), clipped
 
 
 def _blended(
@@ -226,19 +233,19 @@ def _piece(scratch: Scratch, ledger: Ledger, tile: Tile, digest: int) -> NDArray
 
 def measure_seams(plan: RestorationPlan, workspace: Workspace, unit: Unit) -> None:
     """Measure the seams of one unit on the assembled result and store them in the ledger."""
-    result = _known(open_target(str(workspace.staging / "0")).read, plan)
-    source = _known(open_source(plan).read, plan)
+    volume = open_source(plan)
+    result = _known(open_target(str(workspace.staging / "0")).read, volume)
+    source = volume.known
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     ledger.set_seams(unit, [seam_score(result, tile, plan.tile_grid, source) for tile in unit.tiles])
 
 
-def _known(read: Read, plan: RestorationPlan) -> Read:
-    """Return a reader that gives NaN where there is no data."""
+def _known(read: Read, volume: Volume) -> Read:
+    """Return a reader of a result that gives NaN where there is no data."""
 
     def known(region: Region) -> NDArray[Any]:
         values = read(region)
-        trusted = trusted_in(values, plan.source.missing)
-        return values if trusted.all() else np.where(trusted, values, np.nan)
+        return data_in(values, volume.valid(region, values))
 
     return known
 
@@ -251,9 +258,10 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
     return judge(measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence), plan.gate)
 
 
-def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung, ...]:
-    """Return the coarser levels of a result, each to be written once the one before it is complete."""
-    return rungs(str(root), open_source(plan))
+def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung | MaskRung, ...]:
+    """Return the coarser levels of a result, then its masks, each to be written once the one before it is complete."""
+    volume = open_source(plan)
+    return (*rungs(str(root), volume), *mask_rungs(str(root), volume))
 
 
 def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
@@ -269,11 +277,12 @@ def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> N
 def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Place, report: QAReport) -> None:
     """Write the metadata of the image whose levels lie in a folder."""
     volume = open_source(plan)
-    levels = (Level("0", volume.shape), *(rung.level for rung in coarser_levels(plan, root)))
+    levels = (Level("0", volume.shape), *(rung.level for rung in rungs(str(root), volume)))
     about = {
         "ilcore": {
             "fingerprint": plan.fingerprint, "method": plan.method, "scope": plan.scope, "verdict": report.verdict,
             "source": plan.source.uri, "source_digest": plan.source.digest,
+            **({"not_carried_over": plan.source.remarks} if plan.source.remarks else {}),
         }
     }  # fmt: skip
     name = workspace.target.name.removesuffix(".zarr").removesuffix(".ome")

@@ -118,7 +118,8 @@ def _rows(bench: Bench, unit: Unit) -> tuple[list[dict[str, Any]], float]:
     make_repeatable(threads=1)
     views = list(abreast(partial(_View.of, bench), unit.tiles, bench.volume.uri))
     moving = time.perf_counter() - began
-    busy = [view for view in views if not view.kept.is_empty]
+    # What is copied is left as it is.
+    busy = [view for view in views if not view.kept.is_empty and bench.plan.task != "copy"]
     attempts = first_attempts(bench, [view.tile for view in busy], [view.frame for view in busy])
     firsts = {view.tile.index: attempt for view, attempt in zip(busy, attempts, strict=True)}
     share = time.perf_counter() - began

@@ -22,6 +22,7 @@ from ilcore.restoring.scratch import Scratch, digest_of
 from ilcore.restoring.stages import coarser_levels, made_by, result_levels
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import attributes_of
+from ilcore.volumes.masks import MaskRung
 from ilcore.volumes.pyramid import Rung
 from ilcore.volumes.stores import trouble
 from ilcore.volumes.write import WriteTarget, open_target
@@ -98,10 +99,12 @@ def _places(plan: RestorationPlan, workspace: Workspace, found: list[Damage]) ->
         yield "0", [int(n) for n in np.flatnonzero(ledger.read("assembled"))]
         return
     root = result_levels(workspace)
-    shapes = {"0": plan.source.shape, **{rung.level.path: rung.level.shape for rung in coarser_levels(plan, root)}}
-    for path, shape in shapes.items():
+    kinds = {"0": (plan.source.shape, plan.source.dtype)}
+    for rung in coarser_levels(plan, root):
+        kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskRung) else plan.source.dtype)
+    for path, kind in kinds.items():
         target = _opened(f"{root}/{path}")
-        if target is None or (target.shape, target.dtype) != (shape, plan.source.dtype):
+        if target is None or (target.shape, target.dtype) != kind:
             found.append(Damage(path, None, "the metadata of the level are missing, or are not what was written"))
         else:
             yield path, list(range(target.count))
@@ -151,7 +154,7 @@ def _block_damage(
             yield Damage("0", number, why, words(target.block(number)))
 
 
-def _level_damage(rung: Rung, numbers: Iterable[int]) -> Iterator[Damage]:
+def _level_damage(rung: Rung | MaskRung, numbers: Iterable[int]) -> Iterator[Damage]:
     target = rung.target
     for number in numbers:
         held, why = _held(target, number)
@@ -161,7 +164,7 @@ def _level_damage(rung: Rung, numbers: Iterable[int]) -> Iterator[Damage]:
             yield Damage(rung.level.path, number, why, words(target.block(number)))
 
 
-def level_trouble(rung: Rung, number: int, held: Any) -> str:
+def level_trouble(rung: Rung | MaskRung, number: int, held: Any) -> str:
     """Return what is wrong with a write unit of a coarser level; nothing where it is the mean of the level below."""
     try:
         wanted = rung.wanted(number)

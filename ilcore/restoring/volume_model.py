@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -66,7 +66,17 @@ def make_repeatable(threads: int) -> None:
 def open_source(plan: RestorationPlan) -> Volume:
     """Open the source of a plan."""
     said = plan.source
-    return open_part(said.uri, axes=said.axes, level=said.level, missing=said.missing, image=said.image, roi=said.roi)
+    volume = open_part(
+        said.uri,
+        axes=said.axes,
+        level=said.level,
+        missing=said.missing,
+        image=said.image,
+        roi=said.roi,
+        roots=said.roots,
+    )
+    # Planning found out whether the mask hides anything: nobody need ask again.
+    return volume if said.has_mask else replace(volume, mask=None)
 
 
 def check_start_weights(plan: RestorationPlan) -> None:

@@ -1,7 +1,9 @@
 """What a scan says of itself beyond its voxels; carried from source to result."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Affine: TypeAlias = tuple[float, float, float, float, float, float]
 
@@ -41,6 +43,14 @@ class About:
         place = (a * column + b * row + c, d * column + e * row + f)
         moved = (a * factor, b * factor, place[0], d * factor, e * factor, place[1])
         return About(**{**self.__dict__, "affine": moved})
+
+
+def with_more(attributes: str | None, more: Mapping[str, Any]) -> str | None:
+    """Return attributes as JSON with more of them; those that are there already win."""
+    if not more:
+        return attributes
+    held = json.loads(attributes) if attributes else {}
+    return json.dumps({**more, **held}, sort_keys=True, default=str)
 
 
 #: A source that says nothing.

@@ -5,6 +5,7 @@ import re
 from urllib.parse import parse_qsl, urlsplit
 
 from ilcore.grammar.errors import BadInput
+from ilcore.grammar.plain_text import has_controls, plain
 
 #: Parts of names by which queries carry secrets: presigned S3, Azure and Google URLs, and tokens of all kinds.
 SECRET_WORDS = ("signature", "credential", "token", "secret", "password", "passwd", "accesskey", "apikey", "api_key")
@@ -22,10 +23,12 @@ def normalised(uri: str | os.PathLike[str]) -> str:
     """Return a URL without the slashes at its end, or an absolute local path.
 
     Raises:
-        BadInput: The URL carries credentials.
+        BadInput: The URL carries credentials, or the address holds control characters.
     """
     text = _text(uri)
     refuse_secrets(text)
+    if has_controls(text):
+        raise BadInput(f"a path or URL without control characters was wanted, got {plain(text)}; rename it")
     if not is_remote(text):
         return os.path.abspath(text.removeprefix("file://"))
     return text if "::" in text or text.endswith("://") else text.rstrip("/")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ilcore.grammar.errors import BadInput
+from ilcore.volumes.gdal import not_georeferenced
 from ilcore.volumes.meaning import mark_of, scan_attributes
-from ilcore.volumes.raster import is_installed, not_georeferenced
+from ilcore.volumes.raster import is_installed
 from ilcore.volumes.region import Region, blocks, five
 from ilcore.volumes.volume import STREAM_BYTES, Volume
 
@@ -46,7 +47,7 @@ def write_cog(path: Path, volume: Volume) -> None:
     from rasterio.shutil import copy
 
     plain = path.with_name(f"{path.name}.plain.tif")
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), not_georeferenced():
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True), not_georeferenced():
         _write_plain(plain, volume)
         # GDAL makes a COG only out of a file that is complete.
         copy(
@@ -63,7 +64,11 @@ def _write_plain(path: Path, volume: Volume) -> None:
     with rasterio.open(path, "w", **_profile(volume)) as to:
         for region in _strips(volume):
             _, _, _, (top, bottom), (left, right) = region
-            to.write(volume.read(region)[0, :, 0], window=Window(left, top, right - left, bottom - top))
+            window = Window(left, top, right - left, bottom - top)
+            to.write(volume.read(region)[0, :, 0], window=window)
+            if volume.mask is not None:
+                # One mask for all bands: what none of them shows.
+                to.write_mask(volume.shown(region)[0, :, 0].any(axis=0), window=window)
         about = volume.about
         to.descriptions = volume.channels
         to.scales, to.offsets = (about.value_scale,) * to.count, (about.value_offset,) * to.count

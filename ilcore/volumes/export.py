@@ -9,6 +9,7 @@ from ilcore.grammar.errors import BadInput, DestinationError
 from ilcore.volumes import cog, ome_tiff
 from ilcore.volumes.addresses import is_remote
 from ilcore.volumes.geozarr import is_placed
+from ilcore.volumes.masks import with_holes_told
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.part import open_part
 from ilcore.volumes.volume import Volume
@@ -49,7 +50,7 @@ def export_volume(
         DestinationError: The disk refuses.
     """
     place = _checked(uri, path, overwrite=overwrite)
-    volume = open_part(uri, level=level, image=image, roi=roi)
+    volume = with_holes_told(open_part(uri, level=level, image=image, roi=roi))
     is_cog = as_cog or (is_placed(volume.about) and not _is_ome(place))
     (cog if is_cog else ome_tiff).check(volume, place)
     coarser = (

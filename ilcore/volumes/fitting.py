@@ -3,9 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.volumes.axes import LEFT_OUT
+from ilcore.volumes.validity import Mask
 from ilcore.volumes.volume import Facts, Source
 
 
@@ -22,10 +24,37 @@ class Fitted:
     axes: str
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        asked = dict(zip(shown(self.axes), index, strict=True))
-        inner = tuple(slice(0, 1) if axis == LEFT_OUT else asked[axis] for axis in self.axes)
-        block = self.source.read(inner)
-        return block.reshape([part.stop - part.start for part in index])
+        return _shaped(self.source.read(_inner(self.axes, index)), index)
+
+
+@dataclass(frozen=True)
+class FittedMask:
+    """The same for the mask of a source."""
+
+    mask: Mask
+    axes: str
+
+    @property
+    def has_holes(self) -> bool:
+        """Tell whether the mask has holes."""
+        return self.mask.has_holes
+
+    @property
+    def remark(self) -> str | None:
+        """Tell of what is not there."""
+        return self.mask.remark
+
+    def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
+        return _shaped(self.mask.read(_inner(self.axes, index)), index)
+
+
+def _inner(axes: str, index: tuple[slice, ...]) -> tuple[slice, ...]:
+    asked = dict(zip(shown(axes), index, strict=True))
+    return tuple(slice(0, 1) if axis == LEFT_OUT else asked[axis] for axis in axes)
+
+
+def _shaped(block: NDArray[Any], index: tuple[slice, ...]) -> NDArray[Any]:
+    return block.reshape([part.stop - part.start for part in index])
 
 
 def shown(axes: str) -> str:
@@ -41,7 +70,8 @@ def fitted(source: Source, facts: Facts) -> tuple[Source, Facts]:
         return source, facts
     own = ("shape", "chunks", "scale", "origin", "units")
     said = {name: _spread(getattr(facts, name), facts.axes, absent) for name, absent in zip(own, _ABSENT, strict=True)}
-    return Fitted(source, facts.axes), replace(facts, axes=axes, **said)
+    mask = None if facts.mask is None else FittedMask(facts.mask, facts.axes)
+    return Fitted(source, facts.axes), replace(facts, axes=axes, mask=mask, **said)
 
 
 _ABSENT = (1, 1, 1.0, 0.0, None)

@@ -1,21 +1,25 @@
 """Where a picture lies on the Earth: coordinate reference systems and affine transforms out of metadata."""
 
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from ilcore.volumes.about import Affine
+from ilcore.volumes.units import full_unit
 
 #: Steps between coordinates may differ by so much of a step, for they are often stored as float32.
 EVEN = 1e-3
 _WKT = re.compile(r"^\s*[A-Z][A-Z_0-9]+\s*\[")
 _WKT2 = re.compile(r"^\s*[A-Z]+CRS\s*\[")
 _CODE = re.compile(r'(?:ID|AUTHORITY)\["([A-Za-z]+)",\s*"?(\d+)"?\]\s*\]\s*$')
+_OLD_CODE = re.compile(r"^\+init=epsg:\d+( |$)", re.IGNORECASE)
 _METRE = re.compile(r'UNIT\["met(?:re|er)",\s*1(?:\.0*)?[,\]]', re.IGNORECASE)
 
 
@@ -23,24 +27,32 @@ def wkt2_of(said: Any) -> str | None:
     """Return a coordinate reference system as WKT 2.
 
     Args:
-        said: WKT of any version, a code such as "EPSG:32633" or "urn:ogc:def:crs:EPSG::32633", or PROJJSON.
+        said: WKT of any version, a code such as "EPSG:32633", 32633 or "urn:ogc:def:crs:EPSG::32633", PROJJSON, a text
+            of PROJ, or the attributes of a grid mapping of CF.
 
-    Without rasterio a WKT comes back as it is, and anything else cannot be understood: None.
+    A WKT that nobody understands comes back as it is, and anything else is none: None.
     """
-    text = json.dumps(said) if isinstance(said, Mapping) else str(said or "")
-    if not text:
-        return None
-    try:
-        from rasterio.crs import CRS
-        from rasterio.errors import CRSError
-    except ImportError:
-        return text if _WKT.match(text) else None
-    try:
-        found = str(CRS.from_user_input(_plain(text)).to_wkt(version="WKT2_2019"))
-    except CRSError:
-        return text if _WKT.match(text) else None
+    text = "" if isinstance(said, Mapping) else str(said or "").strip()
     # PROJ words some systems anew each time: what is WKT 2 already stays as it is.
-    return text if _WKT2.match(text) else found
+    if _WKT2.match(text):
+        return text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # codes written in PROJ's old way are codes all the same
+        try:
+            return str(_system(said, text).to_wkt("WKT2_2019"))
+        except (CRSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+            return text if _WKT.match(text) else None
+
+
+def _system(said: Any, text: str) -> CRS:
+    if isinstance(said, Mapping):
+        return CRS.from_json_dict(dict(said)) if "type" in said else CRS.from_cf(dict(said))
+    if text.isdecimal():
+        return CRS.from_epsg(int(text))
+    # A file of definitions might be named, which lies elsewhere.
+    if "+init=" in text and not _OLD_CODE.match(text):
+        raise ValueError(text)
+    return CRS.from_user_input(_plain(text))
 
 
 def short_name(wkt: str) -> str:
@@ -52,24 +64,31 @@ def short_name(wkt: str) -> str:
 
 
 def unit_of(wkt: str | None) -> str | None:
-    """Return "meter" where a projected system counts in metres, else None: a degree is no length."""
-    return "meter" if wkt and wkt.lstrip().startswith("PROJ") and _METRE.search(wkt) else None
+    """Return the unit in which a projected system counts, else None: a degree is no length."""
+    if not wkt or not wkt.lstrip().startswith("PROJ"):
+        return None
+    try:
+        return full_unit(CRS.from_wkt(wkt).axis_info[0].unit_name)
+    except (CRSError, IndexError):
+        return "meter" if _METRE.search(wkt) else None
 
 
-def affine_of(numbers: Sequence[Any]) -> Affine | None:
-    """Return six numbers in the order of rasterio as an affine transform; None where they are none."""
+def affine_of(numbers: Any) -> Affine | None:
+    """Return six numbers, or nine of a matrix, in the order of rasterio as a transform; None where they are none."""
     try:
         a, b, c, d, e, f = (float(number) for number in list(numbers)[:6])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     found = (a, b, c, d, e, f)
     return found if all(map(math.isfinite, found)) and a * e != b * d else None
 
 
-def affine_of_gdal(numbers: Sequence[Any]) -> Affine | None:
-    """Return six numbers in the order of GDAL's GeoTransform as an affine transform."""
-    held = list(numbers)
-    return affine_of([held[1], held[2], held[0], held[4], held[5], held[3]]) if len(held) == 6 else None
+def affine_of_gdal(said: Any) -> Affine | None:
+    """Return GDAL's GeoTransform, six numbers or a text of them, as an affine transform."""
+    held = re.split(r"[\s,;]+", said.strip(" []()")) if isinstance(said, str) else said
+    if not isinstance(held, list | tuple) or len(held) != 6:
+        return None
+    return affine_of([held[1], held[2], held[0], held[4], held[5], held[3]])
 
 
 def affine_of_steps(y: tuple[float, float], x: tuple[float, float]) -> Affine:

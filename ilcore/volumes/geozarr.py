@@ -37,6 +37,12 @@ _MULTISCALES = {
 }
 
 
+def is_ours(convention: Any) -> bool:
+    """Tell whether a convention that a source names is one of those that results follow, so that it is read."""
+    ours = {each[key] for each in (_SPATIAL, _PROJ, _MULTISCALES) for key in ("uuid", "name")}
+    return isinstance(convention, Mapping) and bool({convention.get("uuid"), convention.get("name")} & ours)
+
+
 def is_placed(about: About) -> bool:
     """Tell whether anything is known of the place on the Earth."""
     return about.crs is not None or about.affine is not None

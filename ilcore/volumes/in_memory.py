@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
+from ilcore.volumes.npy_header import DAMAGE, read_header
+from ilcore.volumes.plain_file import PlainArray
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
 
 
@@ -24,17 +26,19 @@ class ArraySource:
 
 @dataclass(frozen=True)
 class NpySource(Reopened):
-    """A .npy file, mapped into memory: the operating system reads what is touched."""
+    """A .npy file, of which only what is touched is read."""
 
     path: str
 
     @cached_property
-    def array(self) -> NDArray[Any]:
-        """The mapped array."""
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+    def array(self) -> PlainArray:
+        """The array in the file."""
+        with Path(self.path).open("rb") as file:
+            shape, is_fortran, dtype, offset = read_header(file)
+        return PlainArray(self.path, dtype, offset, shape, is_fortran)
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        return self.array[index]
+        return self.array.read(index)
 
 
 def open_npy(path: str, axes: str | None) -> tuple[NpySource, Facts]:
@@ -46,24 +50,26 @@ def open_npy(path: str, axes: str | None) -> tuple[NpySource, Facts]:
     source = NpySource(path)
     try:
         array = source.array
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
+    except DAMAGE as error:
         raise BadVolume(
             f"a .npy file of numbers was wanted at {path}; it is truncated, damaged or holds objects ({error})"
         ) from error
-    return source, array_facts(array, axes, "npy", path)
+    facts = array_facts(array, axes, "npy", path)
+    array.check_length()
+    return source, facts
 
 
-def array_facts(array: NDArray[Any], axes: str | None, format_name: str, uri: str) -> Facts:
+def array_facts(array: NDArray[Any] | PlainArray, axes: str | None, format_name: str, uri: str) -> Facts:
     """Describe an array that says nothing about itself but shape and type.
 
     Raises:
         BadVolume: 0-d, no numbers, or axes that do not fit.
     """
-    if array.ndim == 0:
+    if not array.shape:
         raise BadVolume(f"a volume with at least y and x was wanted, {uri} is a single number (0-d)")
     check_dtype(uri, array.dtype)
     found = find_axes(axes, (), array.shape, uri)
-    chunks = mapped_chunks(array.shape, found, array.itemsize)
+    chunks = mapped_chunks(array.shape, found, array.dtype.itemsize)
     return Facts(shape=array.shape, dtype=array.dtype, axes=found, format=format_name, chunks=chunks)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ilcore.grammar.errors import BadVolume
+from ilcore.volumes.display import usable_display
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ def read_multiscale(attributes: Mapping[str, Any], uri: str) -> Multiscale | Non
 
 
 def _parse(ome: Mapping[str, Any], image: Mapping[str, Any], fallback: str, uri: str) -> Multiscale:
-    axes = _axes(image)
+    axes, shown = _axes(image), usable_display(ome.get("omero"))
     levels = image["datasets"]
     # Since 0.6 what follows the levels leads on to other coordinate systems; before, it is part of where voxels lie.
-    after = () if "coordinateSystems" in image else image.get("coordinateTransformations", ())
+    after = () if image.get("coordinateSystems") else image.get("coordinateTransformations") or ()
     whole = _transform(after, len(axes), uri)
-    own = [_transform(level.get("coordinateTransformations", ()), len(axes), uri) for level in levels]
+    own = [_transform(level.get("coordinateTransformations") or (), len(axes), uri) for level in levels]
     return Multiscale(
         version=str(ome.get("version") or image.get("version") or fallback),
         axes=tuple(str(axis["name"]) for axis in axes),
@@ -68,8 +69,8 @@ def _parse(ome: Mapping[str, Any], image: Mapping[str, Any], fallback: str, uri:
         origins=tuple(
             tuple(a * s + b for a, s, b in zip(origin, whole[0], whole[1], strict=True)) for _, origin in own
         ),
-        channels=_channels(ome.get("omero")),
-        display=json.dumps(ome["omero"], sort_keys=True) if isinstance(ome.get("omero"), Mapping) else None,
+        channels=_channels(shown),
+        display=json.dumps(shown, sort_keys=True) if shown else None,
     )
 
 
@@ -78,7 +79,7 @@ def _axes(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     systems = image.get("coordinateSystems")
     if not systems:
         # Versions before 0.4 name axes without a type, or not at all.
-        return [{"name": axis} if isinstance(axis, str) else axis for axis in image.get("axes", "tczyx")]
+        return [{"name": axis} if isinstance(axis, str) else axis for axis in image.get("axes") or "tczyx"]
     steps = image["datasets"][0].get("coordinateTransformations") or [{}]
     output = steps[-1].get("output", systems[0]["name"])
     name = output["name"] if isinstance(output, Mapping) else output
@@ -119,7 +120,6 @@ def _product(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(a) * float(b) for a, b in zip(one, other, strict=True))
 
 
-def _channels(omero: Any) -> tuple[str, ...]:
-    if not isinstance(omero, Mapping):
-        return ()
-    return tuple(str(each.get("label") or f"channel {at}") for at, each in enumerate(omero.get("channels", ())))
+def _channels(omero: Mapping[str, Any] | None) -> tuple[str, ...]:
+    said = (omero or {}).get("channels", ())
+    return tuple(str(each.get("label") or f"channel {at}") for at, each in enumerate(said))

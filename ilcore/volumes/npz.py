@@ -1,34 +1,47 @@
-"""Arrays in .npz files as images: mapped where they lie there plain, else unpacked whole on the first read."""
+"""Arrays in .npz files as images: read where they lie there plain, else unpacked whole on the first read."""
 
+import math
+import os
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.in_memory import mapped_chunks
+from ilcore.volumes.npy_header import DAMAGE, read_header
+from ilcore.volumes.plain_file import PlainArray
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
 
 ZIP_MARK = b"PK\x03\x04"
 SUFFIX = ".npy"
+#: How NumPy packs, whose unpacking takes no more memory than is asked for: nothing, and deflate.
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: So much is unpacked at once.
+STEP = 2**20
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, *DAMAGE)
 #: Bytes of a local header before the name, and where in them the lengths of name and extra field stand.
 _LOCAL_BYTES, _LENGTHS = 30, 26
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of an array say, and where it begins in the archive; None where it is packed."""
+    """What the first bytes of an array say, and where it begins.
+
+    That is a place in the archive where the array lies there plain, else one in its own unpacked bytes.
+    """
 
     shape: tuple[int, ...]
     is_fortran: bool
     dtype: np.dtype[Any]
-    offset: int | None
+    offset: int
+    is_plain: bool
 
 
 @dataclass(frozen=True)
@@ -39,18 +52,17 @@ class NpzSource(Reopened):
     image: str
 
     @cached_property
-    def array(self) -> NDArray[Any]:
-        """The array, mapped where it can be."""
+    def array(self) -> NDArray[Any] | PlainArray:
+        """The array in the file where it lies there plain, else unpacked."""
         with zipfile.ZipFile(self.path) as archive:
             header = _header(archive, self.image + SUFFIX)
-            if header.offset is None:
-                with archive.open(self.image + SUFFIX) as member:
-                    return np.asarray(npy.read_array(member, allow_pickle=False))
-        order: Any = "F" if header.is_fortran else "C"
-        return np.memmap(self.path, header.dtype, "r", header.offset, header.shape, order)
+            if not header.is_plain:
+                return _unpacked(archive, self.image + SUFFIX, header)
+        return PlainArray(self.path, header.dtype, header.offset, header.shape, header.is_fortran)
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        return self.array[index]
+        array = self.array
+        return array.read(index) if isinstance(array, PlainArray) else array[index]
 
 
 def npz_images(path: str) -> tuple[str, ...]:
@@ -62,7 +74,7 @@ def npz_images(path: str) -> tuple[str, ...]:
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(name.removesuffix(SUFFIX) for name in archive.namelist() if name.endswith(SUFFIX))
-    except (zipfile.BadZipFile, OSError) as error:
+    except _DAMAGE as error:
         raise BadVolume(_damaged(path, error)) from error
 
 
@@ -76,7 +88,7 @@ def open_npz(path: str, axes: str | None, image: str | None) -> tuple[NpzSource,
     try:
         with zipfile.ZipFile(path) as archive:
             header = _header(archive, name + SUFFIX)
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, struct.error, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise BadVolume(_damaged(path, error)) from error
     place = f"{path} [{name}]"
     if not header.shape:
@@ -84,7 +96,7 @@ def open_npz(path: str, axes: str | None, image: str | None) -> tuple[NpzSource,
     check_dtype(place, header.dtype)
     found = find_axes(axes, (), header.shape, place)
     # What is packed is unpacked whole, so it counts as one chunk.
-    chunks = header.shape if header.offset is None else mapped_chunks(header.shape, found, header.dtype.itemsize)
+    chunks = header.shape if not header.is_plain else mapped_chunks(header.shape, found, header.dtype.itemsize)
     return NpzSource(path, name), Facts(shape=header.shape, dtype=header.dtype, axes=found, format="npz", chunks=chunks)
 
 
@@ -105,15 +117,33 @@ def _chosen(path: str, image: str | None) -> str:
 
 def _header(archive: zipfile.ZipFile, member: str) -> Header:
     info = archive.getinfo(member)
+    if info.compress_type not in PACKED:
+        raise NotImplementedError(f"packed by method {info.compress_type} of zip, not by deflate")
     with archive.open(info) as file:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, is_fortran, dtype = read(file)
-        length = file.tell()
-    if dtype.hasobject:
-        raise ValueError("an array of objects, which only unpickling could read")
+        shape, is_fortran, dtype, begin = read_header(file)
+    # What a member unpacks to is believed nowhere below: more than the array is never read.
+    wanted = begin + math.prod(shape) * dtype.itemsize
+    if info.file_size != wanted:
+        raise ValueError(f"{member} has {info.file_size} bytes, its header wants {wanted}")
     is_plain = info.compress_type == zipfile.ZIP_STORED and 0 not in shape
-    return Header(shape, is_fortran, dtype, _begin(archive, info) + length if is_plain else None)
+    offset = _begin(archive, info) + begin if is_plain else begin
+    if is_plain and offset + wanted - begin > os.stat(str(archive.filename)).st_size:
+        raise ValueError(f"{member} reaches beyond the end of the file")
+    return Header(shape, is_fortran, dtype, offset, is_plain)
+
+
+def _unpacked(archive: zipfile.ZipFile, member: str, header: Header) -> NDArray[Any]:
+    held = np.empty(header.shape[:: -1 if header.is_fortran else 1], header.dtype)
+    rest = held.view(np.uint8).reshape(-1).data if held.size else memoryview(b"")
+    with archive.open(member) as file:
+        file.read(header.offset)
+        while rest:
+            piece = file.read(min(len(rest), STEP))
+            if not piece:
+                raise EOFError(f"{member} ends {len(rest)} bytes too early")
+            rest[: len(piece)] = piece
+            rest = rest[len(piece) :]
+    return held.transpose() if header.is_fortran else held
 
 
 def _begin(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
@@ -124,5 +154,5 @@ def _begin(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
     return int(info.header_offset) + _LOCAL_BYTES + name + extra
 
 
-def _damaged(path: str, error: Exception) -> str:
+def _damaged(path: str, error: BaseException) -> str:
     return f"a .npz file of numbers was wanted at {path}; it is truncated, damaged or holds objects ({error})"

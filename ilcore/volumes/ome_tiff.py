@@ -105,8 +105,10 @@ def _metadata(volume: Volume) -> dict[str, Any]:
 def _sizes(volume: Volume) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for at, axis in ((4, "X"), (3, "Y"), (2, "Z")):
-        symbol = symbol_of(volume.units[at])
-        found |= {f"PhysicalSize{axis}": volume.scale[at], f"PhysicalSize{axis}Unit": symbol or "pixel"}
+        # Without a unit OME means micrometres: where nothing is known, nothing is said.
+        if (volume.scale[at], volume.units[at]) != (1.0, None):
+            unit = symbol_of(volume.units[at]) or "reference frame"
+            found |= {f"PhysicalSize{axis}": volume.scale[at], f"PhysicalSize{axis}Unit": unit}
     symbol = symbol_of(volume.units[0])
     return found if symbol is None else {**found, "TimeIncrement": volume.scale[0], "TimeIncrementUnit": symbol}
 
@@ -121,8 +123,11 @@ def _colours(volume: Volume) -> dict[str, list[int]]:
 
 
 def _rest(volume: Volume) -> dict[str, str]:
-    said = {**asdict(volume.about), "origin": volume.origin, "display": volume.display}
+    sizes = {"scale": volume.scale, "units": volume.units}
+    said = {**asdict(volume.about), **sizes, "origin": volume.origin, "display": volume.display}
     del said["acquired"]
+    if volume.mask is not None:
+        said["not_carried_over"] = ["a mask says which voxels are data: OME-TIFF has no place for it"]
     return {key: json.dumps(value) for key, value in said.items() if value is not None}
 
 

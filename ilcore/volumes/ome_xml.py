@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import tifffile
 
+from ilcore.volumes.ome_files import image_of, images_of, is_element
 from ilcore.volumes.times import iso
 
 #: Marks what a result says beyond OME.
@@ -14,11 +15,13 @@ NAMESPACE = "ilcore"
 
 def beyond_ome(file: tifffile.TiffFile) -> dict[str, Any]:
     """Return what a file of ours says that OME has no place for; empty for the files of others."""
-    if not file.is_ome or not file.ome_metadata or len(_images(file.ome_metadata)) != 1:
+    if len(images_of(file)) != 1:
         return {}
-    for each in ElementTree.fromstring(file.ome_metadata).iter():
-        if _is(each, "MapAnnotation") and each.get("Namespace") == NAMESPACE:
-            return {str(pair.get("K")): json.loads(pair.text or "null") for pair in each.iter() if _is(pair, "M")}
+    for each in ElementTree.fromstring(str(file.ome_metadata)).iter():
+        if is_element(each, "MapAnnotation") and each.get("Namespace") == NAMESPACE:
+            return {
+                str(pair.get("K")): json.loads(pair.text or "null") for pair in each.iter() if is_element(pair, "M")
+            }
     return {}
 
 
@@ -42,6 +45,14 @@ def display(file: tifffile.TiffFile, series: int = 0) -> str | None:
     return json.dumps({"channels": found}, sort_keys=True) if any("color" in each for each in found) else None
 
 
+def unmatched(file: tifffile.TiffFile, series: int = 0) -> str | None:
+    """Return in words that a file describes images, but none that names the pages of a series."""
+    images = images_of(file)
+    if not images or image_of(file, series) is not None:
+        return None
+    return f"none of the {len(images)} images of the OME-XML names the pages of this one: nothing is taken from it"
+
+
 def acquired(file: tifffile.TiffFile, series: int = 0) -> str | None:
     """Return when the image was taken, ISO 8601."""
     date = _of_series(file, series, "AcquisitionDate")
@@ -49,23 +60,13 @@ def acquired(file: tifffile.TiffFile, series: int = 0) -> str | None:
 
 
 def _of_series(file: tifffile.TiffFile, series: int, name: str) -> ElementTree.Element | None:
-    images = [] if not file.is_ome or not file.ome_metadata else _images(file.ome_metadata)
-    if series >= len(images):
-        return None
-    return next((each for each in images[series].iter() if _is(each, name)), None)
-
-
-def _images(text: str) -> list[ElementTree.Element]:
-    return [each for each in ElementTree.fromstring(text).iter() if _is(each, "Image")]
+    image = image_of(file, series)
+    return None if image is None else next((each for each in image.iter() if is_element(each, name)), None)
 
 
 def _channels(file: tifffile.TiffFile, series: int) -> list[ElementTree.Element]:
     pixels = pixels_of(file, series)
-    return [] if pixels is None else [each for each in pixels.iter() if _is(each, "Channel")]
-
-
-def _is(element: ElementTree.Element, name: str) -> bool:
-    return element.tag.rpartition("}")[2] == name
+    return [] if pixels is None else [each for each in pixels.iter() if is_element(each, "Channel")]
 
 
 def _colour(said: str | None) -> dict[str, str]:

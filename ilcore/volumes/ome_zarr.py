@@ -8,9 +8,12 @@ import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
 
+from ilcore.grammar.errors import BadVolume
 from ilcore.volumes import geozarr
 from ilcore.volumes.axes import canonical, pick
+from ilcore.volumes.display import usable_display
 from ilcore.volumes.layout import Level, ResultFormat
+from ilcore.volumes.masks import MASK
 from ilcore.volumes.meaning import mark_of, scan_attributes, voxel_attributes
 from ilcore.volumes.region import Five, Region, intersect, region_of, whole
 from ilcore.volumes.stores import opened_by
@@ -77,25 +80,97 @@ def write_root(
         DestinationError: The place cannot be written to.
     """
     zarr_format = _describe_levels(root, volume, levels)
-    image = {
-        "name": name,
-        "axes": _axes(volume),
-        "datasets": [_dataset(level, volume) for level in levels],
+    shown = _display(root, volume, levels[-1])
+    with store_errors(root):
+        if volume.mask is not None:
+            _put(f"{root.rstrip('/')}/{MASK}", _ome(_image(volume, levels, MASK), zarr_format), zarr_format)
+        _put(root, _root_attributes(volume, levels, name, attributes or {}, shown, zarr_format), zarr_format)
+
+
+def check_metadata(volume: Volume, levels: Sequence[Level], name: str, result_format: ResultFormat) -> None:
+    """Make all metadata of a result as `write_root` will, so that nothing of them stops a run at its end.
+
+    Raises:
+        BadVolume: Some of it cannot be written.
+    """
+    zarr_format = 3 if result_format == "ome-zarr 0.5" else 2
+    windows = [dict.fromkeys(("min", "max", "start", "end"), 0.0)] * volume.shape[1]
+    try:
+        made = [
+            _root_attributes(volume, levels, name, {}, _completed(volume, windows), zarr_format),
+            *(
+                {**voxel_attributes(volume, zarr_format), **geozarr.array_attributes(volume.about, level)}
+                for level in levels
+            ),
+            geozarr.mapping_attributes(volume.about) if geozarr.is_placed(volume.about) else {},
+        ]
+        json.dumps(made, allow_nan=False).encode()
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise BadVolume(
+            f"metadata that can be written into a result were wanted of {volume.name}; got {type(error).__name__}: "
+            f"{error}; repair the metadata of the source"
+        ) from error
+
+
+def _root_attributes(
+    volume: Volume,
+    levels: Sequence[Level],
+    name: str,
+    given: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    zarr_format: int,
+) -> dict[str, Any]:
+    """Return the attributes of the group: those of the scan, what its place is, what the caller and what OME says."""
+    placed = geozarr.group_attributes(volume.about, levels, has_layout=zarr_format == 3)
+    ome = _ome(_image(volume, levels, name), zarr_format, {"omero": shown})
+    said = scan_attributes(volume.about)
+    # What a source says there beyond what a result has words for stays beside it.
+    held = said.pop("ome", None)
+    beyond = held if isinstance(held, Mapping) else {}
+    ome = {"ome": {**beyond, **ome["ome"]}} if zarr_format == 3 else {**beyond, **ome}
+    conventions = _conventions(said.get("zarr_conventions"), placed.get("zarr_conventions"))
+    return {**said, **placed, **conventions, **given, **_ours(volume, given), **ome}
+
+
+def _conventions(said: Any, ours: Any) -> dict[str, Any]:
+    """Return the conventions that a group follows: ours, then the others that the source names."""
+    names = {json.dumps(each, sort_keys=True) for each in ours or ()}
+    others = [each for each in said or () if json.dumps(each, sort_keys=True) not in names]
+    return {"zarr_conventions": [*(ours or ()), *others]} if ours or others else {}
+
+
+def _ours(volume: Volume, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what only our own reader understands, under one key beside what the caller says there."""
+    kind = {} if volume.kind == "image" else {"kind": volume.kind}
+    mask = {} if volume.mask is None else {"mask": MASK}
+    said = {**given.get("ilcore", {}), **mask, **kind}
+    return {"ilcore": said} if said else {}
+
+
+def _ome(image: Mapping[str, Any], zarr_format: int, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    if zarr_format == 3:
+        return {"ome": {"version": "0.5", "multiscales": [image], **(more or {})}}
+    return {"multiscales": [{"version": "0.4", **image}], **(more or {})}
+
+
+def _image(volume: Volume, levels: Sequence[Level], name: str) -> dict[str, Any]:
+    averaged = {
         "type": "local mean",
         "metadata": {
             "method": "ilcore.volumes.pyramid.mean_of_cells",
             "description": "mean of neighbouring voxels, whole numbers rounded; missing values are left out",
         },
     }
-    shown = _display(root, volume, levels[-1])
-    ome = (
-        {"ome": {"version": "0.5", "multiscales": [image], "omero": shown}}
-        if zarr_format == 3
-        else {"multiscales": [{"version": "0.4", **image}], "omero": shown}
-    )
-    placed = geozarr.group_attributes(volume.about, levels, has_layout=zarr_format == 3)
-    with store_errors(root):
-        _put(root, {**scan_attributes(volume.about), **placed, **(attributes or {}), **ome}, zarr_format)
+    picked = {
+        "type": "nearest",
+        "metadata": {"method": "ilcore.volumes.pyramid", "description": "first voxel of each cell"},
+    }
+    return {
+        "name": name,
+        "axes": _axes(volume),
+        "datasets": [_dataset(level, volume) for level in levels],
+        **(averaged if volume.kind == "image" else picked),
+    }
 
 
 def _describe_levels(root: str, volume: Volume, levels: Sequence[Level]) -> int:
@@ -165,26 +240,30 @@ def _dataset(level: Level, volume: Volume) -> dict[str, Any]:
 
 def _display(root: str, volume: Volume, coarsest: Level) -> dict[str, Any]:
     """Return the display settings of the source, completed where it said nothing."""
-    said = json.loads(volume.display) if volume.display else {}
-    own = said.get("channels", [])
-    own = own if len(own) == volume.shape[1] else [{} for _ in volume.channels]
     target = open_target(f"{root.rstrip('/')}/{coarsest.path}")
+    return _completed(volume, [_window(target, volume, at) for at in range(volume.shape[1])])
+
+
+def _completed(volume: Volume, windows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    said = usable_display(json.loads(volume.display)) if volume.display else None
+    own = (said or {}).get("channels", [])
+    own = own if len(own) == volume.shape[1] else [{} for _ in volume.channels]
     channels = [
         {
             "color": COLOURS[at % len(COLOURS)],
             "active": True,
             **given,
             "label": label,
-            "window": _window(target, at) | given.get("window", {}),
+            "window": {**window, **given.get("window", {})},
         }
-        for at, (label, given) in enumerate(zip(volume.channels, own, strict=True))
+        for at, (label, given, window) in enumerate(zip(volume.channels, own, windows, strict=True))
     ]
-    return {**said, "channels": channels}
+    return {**(said or {}), "channels": channels}
 
 
-def _window(target: WriteTarget, channel: int) -> dict[str, float]:
+def _window(target: WriteTarget, volume: Volume, channel: int) -> dict[str, float]:
     values = target.read(_middle(target.shape, channel))
-    finite = values[np.isfinite(values)]
+    finite = values[volume.validity.holds(values)]
     low, high = np.quantile(finite, [DARK, BRIGHT]) if finite.size else (0.0, 1.0)
     least, most = _range(np.dtype(target.dtype), finite)
     return {"min": least, "max": most, "start": float(low), "end": float(high if high > low else low + 1)}

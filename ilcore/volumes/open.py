@@ -1,7 +1,8 @@
 """One door for every format."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ilcore.grammar.errors import BadVolume
+from ilcore.grammar.errors import BadVolume, ILError
 from ilcore.volumes import raster
 from ilcore.volumes.addresses import is_remote, normalised
 from ilcore.volumes.fitting import fitted
 from ilcore.volumes.in_memory import ArraySource, array_facts, open_npy
+from ilcore.volumes.leads import check_regular, held_to
+from ilcore.volumes.marks import Mark, marks_in
 from ilcore.volumes.microscope import is_microscope, microscope_images, open_microscope
 from ilcore.volumes.npz import ZIP_MARK, npz_images, open_npz
 from ilcore.volumes.patch import is_patch, open_patch, patch_images
 from ilcore.volumes.stored_zarr import Asked, open_zarr, zarr_images
+from ilcore.volumes.stores import trouble
 from ilcore.volumes.tiff import open_tiff, tiff_images
 from ilcore.volumes.volume import Facts, Source, Volume, make_volume
 
@@ -30,25 +34,27 @@ def open_volume(
     *,
     axes: str | None = None,
     level: int = 0,
-    missing: float | None = None,
+    missing: Mark | None = None,
     storage_options: Mapping[str, Any] | None = None,
     image: str | None = None,
+    roots: Sequence[str] = (),
 ) -> Volume:
     """Open a volume; voxels are read later, region by region.
 
     Understood are OME-Zarr 0.4 to 0.6, plates among it, Zarr v2 and v3 arrays, xarray datasets and GeoZarr (local or
     by URL, `s3://bucket/scan.zarr`), TIFF, ImageJ, OME-TIFF and GeoTIFF, .npy and .npz files, folders of eo-learn;
-    with rasterio JPEG 2000 and whatever GDAL reads; with bioio the formats of microscopes. The content decides, not
-    the name, except for microscopes.
+    with rasterio JPEG 2000 and other rasters that hold their own pixels; with bioio the formats of microscopes. The
+    content decides, not the name, except for microscopes.
 
     Args:
         uri: Path or URL; a chain such as zip://scan.ome.zarr::s3://bucket/scans.zip is one too.
         axes: Names of the axes in the order of the source, for example "zyx"; only needed where the source does not
             say. Unnamed axes are taken as x, yx, zyx, czyx, tczyx; axes of length 1 may be left out.
         level: Level of the pyramid, 0 the finest.
-        missing: The value that means "no data here"; overrides what the source says.
+        missing: The value that means "no data here"; overrides the marks that the source names.
         storage_options: Options of a remote store (fsspec).
         image: Which image, where the place holds several; `images_in` names them.
+        roots: Folders that links and names in metadata may lead to; without them that of the volume.
 
     Raises:
         BadInput: The URL carries credentials.
@@ -56,13 +62,14 @@ def open_volume(
         StoreError: A store does not answer, or refuses us.
     """
     place = normalised(uri)
-    source, facts = _open(place, Asked(axes, level, storage_options), image)
-    if missing is not None:
-        facts = replace(facts, missing=float(missing))
-    return make_volume(place, *fitted(source, facts), image)
+    with held_to(place, roots), _sound(place):
+        source, facts = _open(place, Asked(axes, level, storage_options), image)
+        return make_volume(place, *fitted(source, with_mark(facts, missing)), image)
 
 
-def images_in(uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+def images_in(
+    uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None, roots: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return the names of the images at a place; none where it is one image itself, which opens without a name.
 
     These are fields of the wells of a plate, series of a slide, variables of a dataset (`*` for all of a group as
@@ -71,16 +78,18 @@ def images_in(uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any]
     Args:
         uri: Path or URL.
         storage_options: Options of a remote store (fsspec).
+        roots: As in `open_volume`.
 
     Raises:
         BadVolume: There is nothing that we can read.
     """
     place = normalised(uri)
-    kind, _ = _kind(place)
-    if kind == "zarr":
-        return zarr_images(place, storage_options)
-    listed = _IMAGES.get(kind)
-    return listed(place) if listed else ()
+    with held_to(place, roots), _sound(place):
+        kind, _ = _kind(place)
+        if kind == "zarr":
+            return zarr_images(place, storage_options)
+        listed = _IMAGES.get(kind)
+        return listed(place) if listed else ()
 
 
 def from_array(
@@ -90,7 +99,7 @@ def from_array(
     scale: Sequence[float] | None = None,
     units: Sequence[str | None] | None = None,
     channels: Sequence[str] = (),
-    missing: float | None = None,
+    missing: Mark | None = None,
 ) -> Volume:
     """Give an array in memory the face of a volume.
 
@@ -111,9 +120,16 @@ def from_array(
         scale=tuple(map(float, scale)) if scale is not None else None,
         units=tuple(units) if units is not None else None,
         channels=tuple(channels),
-        missing=missing,
     )
-    return make_volume("memory", *fitted(ArraySource(held), facts))
+    return make_volume("memory", *fitted(ArraySource(held), with_mark(facts, missing)))
+
+
+def with_mark(facts: Facts, missing: Mark | None) -> Facts:
+    """Return facts with another mark for missing values than the source names; None keeps those."""
+    if missing is None or missing == facts.missing:
+        return facts
+    marks, remarks = marks_in(missing, facts.dtype, "the value for missing voxels")
+    return replace(facts, missing=next(iter(marks), None), also_missing=marks[1:], remarks=(*facts.remarks, *remarks))
 
 
 #: How the images of a file or folder are listed, by kind; the other kinds hold one.
@@ -126,6 +142,25 @@ _IMAGES: dict[str, Callable[[str], tuple[str, ...]]] = {
 }
 
 
+@contextmanager
+def _sound(place: str) -> Iterator[None]:
+    """Turn whatever a library raises on a description it does not expect into one sentence.
+
+    Each opener says itself what it knows to be damage; this is the net below them all.
+    """
+    try:
+        yield
+    except (ILError, MemoryError):
+        raise
+    except Exception as error:
+        if trouble(error) is not None:
+            raise
+        raise BadVolume(
+            f"a sound volume was wanted at {place}; it is damaged, or says what nobody expects "
+            f"({type(error).__name__}: {error}); take a fresh copy, or repair what it says of itself"
+        ) from error
+
+
 def _kind(place: str) -> tuple[str, bytes]:
     """Return how a place is to be read, and its first bytes if it is a file.
 
@@ -136,6 +171,7 @@ def _kind(place: str) -> tuple[str, bytes]:
         return ("patch" if not is_remote(place) and is_patch(place) else "zarr"), b""
     if not Path(place).exists():
         raise BadVolume(f"a volume was wanted at {place}; there is nothing; check the path")
+    check_regular(place)
     with Path(place).open("rb") as file:
         mark = file.read(12)
     if is_microscope(place):
@@ -176,6 +212,10 @@ def _open_raster(place: str, asked: Asked, image: str | None, mark: bytes) -> tu
         raise BadVolume(f"rasterio was wanted to read {place}, it is not installed; pip install 'ilcore[geo]'")
     raise BadVolume(
         f"OME-Zarr, Zarr, TIFF, .npy or .npz was wanted, {place} is none of them"
-        + (", nor a raster that GDAL knows; " if raster.is_installed() else "; for other rasters install ilcore[geo], ")
+        + (
+            ", nor a raster that holds its own pixels; "
+            if raster.is_installed()
+            else "; for other rasters install ilcore[geo], "
+        )
         + "convert it to one of these formats"
     )

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +11,12 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput
 from ilcore.volumes.about import About
+from ilcore.volumes.coordinates import cut_coordinates
+from ilcore.volumes.ground_control import cut_points
+from ilcore.volumes.marks import Mark
 from ilcore.volumes.open import open_volume
 from ilcore.volumes.region import AXES, Region, five, inside, region_of, size, whole, words
+from ilcore.volumes.validity import MovedMask
 from ilcore.volumes.volume import Floats, Source, Volume
 
 _SPAN = re.compile(r"([tczyx])=(\d*):(\d*)")
@@ -37,25 +42,26 @@ def open_part(
     *,
     axes: str | None = None,
     level: int = 0,
-    missing: float | None = None,
+    missing: Mark | None = None,
     image: str | None = None,
     roi: str | None = None,
+    roots: Sequence[str] = (),
 ) -> Volume:
     """Open a region of one level as a volume of its own: voxel size, place and georeference are those of the part.
 
     Args:
-        uri: As in `open_volume`, like `axes`, `level`, `missing` and `image`.
+        uri: As in `open_volume`, like `axes`, `level`, `missing`, `image` and `roots`.
         roi: Region in voxels of that level, such as "y=0:512,x=256:768"; axes that are not named are kept whole.
 
     Raises:
         BadVolume: As `open_volume`.
         BadInput: The region cannot be understood, is empty, or reaches out of the volume.
     """
-    volume = open_volume(uri, axes=axes, level=level, missing=missing, image=image)
+    volume = open_volume(uri, axes=axes, level=level, missing=missing, image=image, roots=roots)
     if roi is None and level == 0:
         return volume
     region = whole(volume.shape) if roi is None else read_roi(roi, volume)
-    finest = open_volume(uri, axes=axes, image=image).scale if level else volume.scale
+    finest = open_volume(uri, axes=axes, image=image, roots=roots).scale if level else volume.scale
     return part_of(volume, region, finest)
 
 
@@ -70,6 +76,7 @@ def part_of(volume: Volume, region: Region, finest: Floats) -> Volume:
     starts = five([start for start, _ in region])
     origin = [first + start * step for first, start, step in zip(volume.origin, starts, volume.scale, strict=True)]
     channels = slice(*region[1])
+    inner = tuple(starts[AXES.index(axis)] for axis in volume.axes)
     return replace(
         volume,
         shape=size(region),
@@ -77,13 +84,16 @@ def part_of(volume: Volume, region: Region, finest: Floats) -> Volume:
         origin=(origin[0], origin[1], origin[2], origin[3], origin[4]),
         channels=volume.channels[channels],
         display=_display_of(volume.display, channels, volume.shape[1]),
-        about=_about(volume, starts[3:], volume.scale[4] / finest[4]),
-        source=PartSource(volume.source, tuple(starts[AXES.index(axis)] for axis in volume.axes)),
+        about=_about(volume, region, volume.scale[4] / finest[4]),
+        source=PartSource(volume.source, inner),
+        mask=None if volume.mask is None else MovedMask(volume.mask, inner),
     )
 
 
-def _about(volume: Volume, corner: tuple[int, ...], factor: float) -> About:
-    return volume.about.cut(corner[0] * factor, corner[1] * factor, factor)
+def _about(volume: Volume, region: Region, factor: float) -> About:
+    cut = volume.about.cut(region[3][0] * factor, region[4][0] * factor, factor)
+    said = cut_points(cut.attributes, region[3][0] * factor, region[4][0] * factor, factor)
+    return replace(cut, attributes=cut_coordinates(said, dict(zip(AXES, region, strict=True))))
 
 
 def _display_of(display: str | None, channels: slice, count: int) -> str | None:

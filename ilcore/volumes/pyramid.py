@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.volumes.layout import Level
-from ilcore.volumes.region import Five, Region, clip, five, region_of
+from ilcore.volumes.masks import MaskRung, ShrunkMask, finer_region, mask_rung, shrunk, shrunk_mask
+from ilcore.volumes.region import Five, clip, five
+from ilcore.volumes.validity import Validity
 from ilcore.volumes.volume import Floats, Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
 
@@ -19,6 +21,8 @@ COARSEST = 256
 SHORTEST_PLANE, SHORTEST_STACK = 64, 32
 #: Planes are averaged only once they are no further apart than this, in pixels of the plane.
 ISOTROPIC = 1.5
+#: All values are data.
+ANY = Validity()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +34,18 @@ class Rung:
         below: Path of the finer level.
         level: The level itself.
         step: How many voxels of the finer level become one, t c z y x.
-        missing: Value that is no data.
+        validity: Which values are data.
+        mask: Where the finer level shows voxels; None where values alone decide.
+        is_averaged: Whether cells are averaged, or stand for their first voxel as numbers of objects do.
     """
 
     root: str
     below: str
     level: Level
     step: Five
-    missing: float | None
+    validity: Validity
+    mask: "ShrunkMask | None" = None
+    is_averaged: bool = True
 
     @property
     def finer(self) -> WriteTarget:
@@ -60,12 +68,24 @@ class Rung:
 
     def wanted(self, number: int) -> NDArray[Any]:
         """Return what a write unit must hold."""
-        return shrink_block(self.finer, self.target.block(number), self.step, self.missing)
+        below = self.finer
+        part = clip(finer_region(self.target.block(number), self.step), below.shape)
+        block = below.read(part)
+        if not self.is_averaged:
+            return block[tuple(slice(None, None, by) for by in self.step)]
+        return mean_of_cells(block, self.step, self.validity, None if self.mask is None else self.mask.read(part))
 
     def write(self, number: int) -> None:
         """Write one write unit."""
         target = self.target
         target.write(target.block(number), self.wanted(number))
+
+    def above(self, finer: Iterable[int]) -> Iterator[int]:
+        """Yield the write units of this level that are made of some of the level below."""
+        for number in finer:
+            spans = zip(self.finer.block(number), self.step, strict=True)
+            t, c, z, y, x = ((start // by, -(-stop // by)) for (start, stop), by in spans)
+            yield from self.target.blocks_of((t, c, z, y, x))
 
 
 def rungs(root: str, volume: Volume, first: str = "0") -> tuple[Rung, ...]:
@@ -81,9 +101,27 @@ def rungs(root: str, volume: Volume, first: str = "0") -> tuple[Rung, ...]:
     for number, factors in enumerate(level_factors(volume.shape, volume.scale), start=1):
         step = five([factor // before for factor, before in zip(factors, below.factors, strict=True)])
         level = Level(str(number), shrunk(below.shape, step), factors)
-        found.append(Rung(root=root.rstrip("/"), below=below.path, level=level, step=step, missing=volume.missing))
+        found.append(
+            Rung(
+                root=root.rstrip("/"),
+                below=below.path,
+                level=level,
+                step=step,
+                validity=volume.validity,
+                mask=shrunk_mask(volume, below.factors),
+                is_averaged=volume.kind == "image",
+            )
+        )
         below = level
     return tuple(found)
+
+
+def mask_rungs(root: str, volume: Volume, first: str = "0") -> tuple[MaskRung, ...]:
+    """Return the mask of every level of an image as levels of their own; none where the volume has no mask."""
+    if volume.mask is None:
+        return ()
+    levels = (Level(first, volume.shape), *(rung.level for rung in rungs(root, volume, first)))
+    return tuple(mask_rung(root, volume, level, first) for level in levels)
 
 
 def write_pyramid(root: str, volume: Volume, first: str = "0") -> tuple[Level, ...]:
@@ -99,10 +137,11 @@ def write_pyramid(root: str, volume: Volume, first: str = "0") -> tuple[Level, .
     """
     steps = rungs(root, volume, first)
     write_rungs(steps)
+    write_rungs(mask_rungs(root, volume, first))
     return (Level(first, volume.shape), *(rung.level for rung in steps))
 
 
-def write_rungs(steps: Iterable[Rung]) -> None:
+def write_rungs(steps: "Iterable[Rung | MaskRung]") -> None:
     """Write levels, each once the one below it is complete."""
     for rung in steps:
         for number in range(rung.create()):
@@ -126,46 +165,41 @@ def level_factors(shape: Five, scale: Floats) -> Iterator[Five]:
         yield factors
 
 
-def shrunk(shape: Five, step: Five) -> Five:
-    """Return the size after averaging; what is left over at the edge makes a voxel too."""
-    return five([-(-length // by) for length, by in zip(shape, step, strict=True)])
+def mean_of_cells(
+    block: NDArray[Any], step: Five, validity: Validity = ANY, shown: NDArray[np.bool_] | None = None
+) -> NDArray[Any]:
+    """Average cells of voxels, leaving out what is no data; whole numbers are rounded to the nearest.
 
-
-def shrink_block(below: WriteTarget | Volume, region: Region, step: Five, missing: float | None) -> NDArray[Any]:
-    """Return one region of a level from the level below it.
+    A cell without data is "no data" too; a mean of data never is: it moves to the nearest value that means none.
 
     Args:
-        below: The finer level.
-        region: Region of the coarser level.
-        step: How many voxels become one, t c z y x.
-        missing: Value that is no data; it is left out of the mean, and stands where nothing else was.
-    """
-    spans = [(start * by, stop * by) for (start, stop), by in zip(region, step, strict=True)]
-    return mean_of_cells(below.read(clip(region_of(spans), below.shape)), step, missing)
-
-
-def mean_of_cells(block: NDArray[Any], step: Five, missing: float | None = None) -> NDArray[Any]:
-    """Average cells of voxels, leaving out missing and non-finite ones; whole numbers are rounded to the nearest.
+        block: The finer voxels.
+        step: How many become one, t c z y x.
+        validity: Which values are data.
+        shown: Where a mask shows the finer voxels.
 
     Shape:
         [t, c, z, y, x] -> each length divided by its step, rounded up.
     """
     shape = shrunk(five(block.shape), step)
     total, count = np.zeros(shape), np.zeros(shape, dtype=np.int32)
+    valid = validity.holds(block) if shown is None else validity.holds(block) & shown
     # One voxel of every cell at a time: only arrays of the coarse size are made in float64.
     for offset in product(*map(range, step)):
-        part = block[tuple(slice(start, None, by) for start, by in zip(offset, step, strict=True))]
-        place = tuple(slice(0, length) for length in part.shape)
-        valid = _valid(part, missing)
-        total[place] += np.where(valid, part, 0)
-        count[place] += valid
-    empty = np.nan if missing is None else missing
-    return _to_type(np.where(count > 0, total / np.maximum(count, 1), empty), block.dtype)
+        at = tuple(slice(start, None, by) for start, by in zip(offset, step, strict=True))
+        place = tuple(slice(0, length) for length in block[at].shape)
+        total[place] += np.where(valid[at], block[at], 0)
+        count[place] += valid[at]
+    mean = total / np.maximum(count, 1)
+    means = validity.kept_valid(_to_type(mean, block.dtype), mean)
+    return np.where(count > 0, means, _empty(block, step, validity))
 
 
-def _valid(part: NDArray[Any], missing: float | None) -> NDArray[np.bool_]:
-    valid: NDArray[np.bool_] = np.isfinite(part)
-    return valid if missing is None else valid & (part != missing)
+def _empty(block: NDArray[Any], step: Five, validity: Validity) -> Any:
+    """Return what stands where nothing was data: the mark, NaN, or what stood there, hidden or out of range."""
+    if validity.marks or block.dtype.kind == "f":
+        return block.dtype.type(next(iter(validity.marks), np.nan))
+    return block[tuple(slice(None, None, by) for by in step)]
 
 
 def _to_type(mean: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -1,6 +1,6 @@
 """Zarr v2 and v3 arrays, datasets and OME-Zarr images as sources."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -8,9 +8,12 @@ import zarr
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
+from ilcore.volumes.chunks import chunk_mask
+from ilcore.volumes.masks import MASK, StoredMask
 from ilcore.volumes.ngff import Multiscale, ome_of, read_multiscale
-from ilcore.volumes.variable import Variable, image_about, missing_of, other_attributes, variable_facts
-from ilcore.volumes.volume import Facts
+from ilcore.volumes.validity import StackedMask, all_of
+from ilcore.volumes.variable import Variable, image_about, meant, other_attributes, values_of, variable_facts
+from ilcore.volumes.volume import KINDS, Facts
 from ilcore.volumes.zarr_images import (
     ALL,
     SERIES,
@@ -110,7 +113,13 @@ def _variable(array: Array, group: zarr.Group, url: str) -> Variable:
 def _open_variable(variable: Variable, asked: Asked) -> Opened:
     if asked.level:
         raise BadVolume(f"level {asked.level} was wanted of {variable.url}, which is a single array; leave level at 0")
-    return ZarrSource(variable.url, asked.options), variable_facts(variable, asked.axes)
+    return ZarrSource(variable.url, asked.options), _with_chunks(variable, variable_facts(variable, asked.axes), asked)
+
+
+def _with_chunks(variable: Variable, facts: Facts, asked: Asked) -> Facts:
+    """Add where there are chunks at all."""
+    marks = () if facts.missing is None else (facts.missing, *facts.also_missing)
+    return replace(facts, mask=chunk_mask(variable.array, variable.url, asked.options, marks))
 
 
 def _open_level(group: zarr.Group, image: Multiscale, url: str, asked: Asked) -> Opened:
@@ -121,7 +130,25 @@ def _open_level(group: zarr.Group, image: Multiscale, url: str, asked: Asked) ->
     finest = _array_at(join(url, image.paths[0]), url, asked.options) if asked.level else array
     said = {key: value for key, value in group.attrs.asdict().items() if key not in ("multiscales", SERIES)}
     about = image_about(Variable(finest, url, {}, said))
-    return ZarrSource(place, asked.options), replace(_image_facts(Variable(array, url), image, asked), about=about)
+    variable = Variable(array, place, {}, said)
+    facts = _with_chunks(variable, replace(_image_facts(variable, image, asked), about=about), asked)
+    return ZarrSource(place, asked.options), _with_ours(facts, group, url, image.paths[asked.level], asked)
+
+
+def _with_ours(facts: Facts, group: zarr.Group, url: str, path: str, asked: Asked) -> Facts:
+    """Add what results of ours say beyond OME: kind and mask."""
+    said = group.attrs.asdict().get("ilcore")
+    if "image-label" in ome_of(group.attrs.asdict()):
+        facts = replace(facts, kind="labels")
+    if not isinstance(said, Mapping):
+        return facts
+    found = next((replace(facts, kind=kind) for kind in KINDS if kind == said.get("kind")), facts)
+    if said.get("mask") != MASK:
+        return found
+    place = join(url, f"{MASK}/{path}")
+    if _array_at(place, url, asked.options).shape != facts.shape:
+        raise BadVolume(f"a mask of shape {facts.shape} was wanted at {place}; it has another; restore the image again")
+    return replace(found, mask=all_of((found.mask, StoredMask(ZarrSource(place, asked.options)))))
 
 
 def _check_level(level: int, count: int, url: str) -> None:
@@ -144,9 +171,10 @@ def _image_facts(variable: Variable, image: Multiscale, asked: Asked) -> Facts:
             f"{len(image.axes)} axes were wanted at level {asked.level} of {variable.url}, the array has "
             f"{array.ndim}; repair one"
         )
+    values = values_of(variable)
     return Facts(
         shape=array.shape,
-        dtype=array.dtype,
+        dtype=values.dtype,
         chunks=array.chunks,
         axes=found,
         format=f"ome-zarr {image.version}",
@@ -155,7 +183,7 @@ def _image_facts(variable: Variable, image: Multiscale, asked: Asked) -> Facts:
         units=image.units,
         channels=image.channels,
         display=image.display,
-        missing=missing_of(variable),
+        **meant(values),
         level=asked.level,
         levels=len(image.paths),
     )
@@ -173,7 +201,7 @@ def _open_layout(group: zarr.Group, name: str, url: str, asked: Asked) -> Opened
         facts = replace(facts, scale=tuple(a * b for a, b in zip(finest.scale or (), ratios, strict=True)))
     about = replace(facts.about, affine=finest.about.affine)
     found = replace(facts, about=about, level=asked.level, levels=len(paths), format=f"geo{facts.format}")
-    return ZarrSource(variable.url, asked.options), found
+    return ZarrSource(variable.url, asked.options), _with_chunks(variable, found, asked)
 
 
 def _layer(group: zarr.Group, name: str, level: int, url: str, options: Options) -> Variable:
@@ -202,13 +230,28 @@ def _open_stack(group: zarr.Group, url: str, asked: Asked) -> Opened:
     told = replace(asked, axes=asked.axes.replace("c", "") if asked.axes else None)
     opened = [_open_variable(_variable(array, group, join(url, name)), told) for name, array in held.items()]
     facts = [each for _, each in opened]
-    if len({(one.missing, one.about.value_scale, one.about.value_offset) for one in facts}) > 1:
+    if (
+        len(
+            {
+                (one.missing, one.also_missing, one.valid_range, one.about.value_scale, one.about.value_offset)
+                for one in facts
+            }
+        )
+        > 1
+    ):
         raise BadVolume(
             f"variables of one scale factor, offset and missing value were wanted as channels of {url}, got several; "
             "open one of them by its name"
         )
     sources = tuple(source for source, _ in opened if isinstance(source, ZarrSource))
-    return StackedSource(sources), _stacked(facts[0], tuple(held), group.attrs.asdict())
+    masks = tuple(one.mask for one in facts)
+    mask = None if any(one is None for one in masks) else StackedMask(tuple(one for one in masks if one is not None))
+    return StackedSource(sources), replace(_stacked(facts[0], tuple(held), group.attrs.asdict()), mask=mask)
+
+
+def _meaning(one: Facts) -> tuple[Any, ...]:
+    """Return what must be the same in all channels of an image."""
+    return (one.missing, one.also_missing, one.valid_range, one.kind, one.about.value_scale, one.about.value_offset)
 
 
 def _stacked(one: Facts, names: tuple[str, ...], attributes: dict[str, Any]) -> Facts:

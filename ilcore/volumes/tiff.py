@@ -2,11 +2,13 @@
 
 import json
 import logging
+import math
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,36 +20,64 @@ from ilcore.grammar.errors import BadVolume
 from ilcore.volumes import ome_xml
 from ilcore.volumes.about import About
 from ilcore.volumes.axes import find_axes
+from ilcore.volumes.beside_masks import OpacityMask, WrittenMask
 from ilcore.volumes.georeference import affine_of
 from ilcore.volumes.geotiff import GEO_TAGS, geotiff_told
+from ilcore.volumes.imagej import Calibration, calibration
 from ilcore.volumes.in_memory import mapped_chunks
-from ilcore.volumes.raster import Georeference
-from ilcore.volumes.tiff_scale import NODATA_TAG, Sizes, voxel_size
+from ilcore.volumes.leads import allowed, held_to
+from ilcore.volumes.marks import Mark, marks_in
+from ilcore.volumes.ome_files import open_file
+from ilcore.volumes.pictures import bounded_decoder
+from ilcore.volumes.plain_file import PlainArray
+from ilcore.volumes.raster import Georeference, has_categories
+from ilcore.volumes.tiff_masks import mask_beside, written_shape
+from ilcore.volumes.tiff_pixels import kind_of, opacity_of, remarks_of
+from ilcore.volumes.tiff_scale import NODATA_TAG, Sizes, unused_resolution, voxel_size
+from ilcore.volumes.validity import all_of
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
 
 
 @dataclass(frozen=True)
 class TiffSource(Reopened):
-    """One image of a TIFF file: mapped into memory where it lies there plain, else decoded strip by strip."""
+    """One image of a TIFF file: read from where it lies there plain, else decoded strip by strip."""
 
     path: str
     level: int = 0
     series: int = 0
+    fill: Mark = 0
+    within: tuple[str, ...] = field(default_factory=allowed, compare=False)
 
     @cached_property
     def array(self) -> Any:
-        """The mapped array, or a Zarr view of strips or tiles."""
-        file = tifffile.TiffFile(self.path)
+        """The array in the file, or a Zarr view of strips or tiles."""
+        with held_to(self.path, self.within):
+            file = open_file(self.path)
         image = file.series[self.series].levels[self.level]
         if _is_plain(image):
             with file:
-                return _mapped(self.path, file.byteorder, image)
+                return _plain(file.byteorder, image)
+        _bound(image)
         # The view keeps the file open for as long as this source lives.
         weakref.finalize(self, file.close)
-        return zarr.open_array(file.series[self.series].aszarr(level=self.level, maxworkers=1), mode="r")
+        view = file.series[self.series].aszarr(level=self.level, maxworkers=1, fillvalue=self.fill)
+        return zarr.open_array(view, mode="r")
+
+    def absent_pieces(self, pages: int) -> tuple[int, int]:
+        """Return how many strips and tiles of the first pages were never written, and how many there should be."""
+        with held_to(self.path, self.within), open_file(self.path) as file:
+            image = file.series[self.series].levels[self.level]
+            each = [0] * len(image.keyframe.databytecounts)
+            counts = [
+                count
+                for page in islice(image.pages, pages)
+                for count in (each if page is None else page.databytecounts)
+            ]
+        return sum(count == 0 for count in counts), len(counts)
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        return np.asarray(self.array[index])
+        array = self.array
+        return array.read(index) if isinstance(array, PlainArray) else np.asarray(array[index])
 
 
 def open_tiff(path: str, axes: str | None, level: int, image: str | None = None) -> tuple[TiffSource, Facts]:
@@ -61,8 +91,20 @@ def open_tiff(path: str, axes: str | None, level: int, image: str | None = None)
         facts = _facts(file, path, axes, Part(series, level))
         held = file.series[series].levels[level]
         if _is_plain(held):
-            _mapped(path, file.byteorder, held)  # fails where the file is shorter than it says
-    return TiffSource(path, level, series), facts
+            _plain(file.byteorder, held).check_length()
+            source = TiffSource(path, level, series)
+        else:
+            source = TiffSource(path, level, series, facts.missing or 0)
+            other = replace(source, fill=1 if not source.fill else 0)
+            facts = replace(
+                facts, mask=WrittenMask(source, other, math.prod(facts.shape) // math.prod(held.keyframe.shape))
+            )
+        page, masks = held.keyframe, mask_beside(file, path, series, facts, TiffSource)
+        opacity = opacity_of(page)
+        alpha = (
+            None if opacity is None or "c" not in facts.axes else OpacityMask(source, facts.axes.index("c"), opacity)
+        )
+    return source, replace(facts, mask=all_of((facts.mask, alpha, masks)))
 
 
 def tiff_images(path: str) -> tuple[str, ...]:
@@ -87,7 +129,7 @@ class Part:
 @contextmanager
 def _opened(path: str) -> Iterator[tifffile.TiffFile]:
     try:
-        with _errors_raised(), tifffile.TiffFile(path) as file:
+        with _errors_raised(), open_file(path) as file:
             len(file.pages)  # walks the chain of pages: a truncated file breaks it
             yield file
     except (tifffile.TiffFileError, ValueError, IndexError, KeyError, OSError) as error:
@@ -120,15 +162,21 @@ def _chosen(file: tifffile.TiffFile, path: str, image: str | None) -> int:
 
 def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> Facts:
     image = _image(file, path, part)
-    check_dtype(path, np.dtype(image.dtype))
+    kind = kind_of(image.keyframe)
+    dtype = np.dtype(image.dtype)
+    check_dtype(path, dtype)
     found = find_axes(axes, _letters(image.axes), image.shape, path)
     finest = file.series[part.series].levels[0].shape
-    told, beyond = geotiff_told(file, path), ome_xml.beyond_ome(file)
-    sizes = _sizes(file, told, part)
+    told, lost = geotiff_told(path, file.series[part.series].levels[0].keyframe)
+    beyond = ome_xml.beyond_ome(file)
+    sizes = _sizes(file, told, part) | _own_sizes(beyond)
     shrunk = [_factor(whole, length) for whole, length in zip(finest, image.shape, strict=True)]
+    shape, absent = written_shape(image, file, path, found)
+    marks, unread = _nodata(image.keyframe, told, dtype)
+    meant = calibration(file.imagej_metadata or {}) if file.is_imagej else Calibration()
     return Facts(
-        shape=tuple(image.shape),
-        dtype=np.dtype(image.dtype),
+        shape=shape,
+        dtype=dtype,
         axes=found,
         format=_format(file),
         chunks=_chunks(image, found),
@@ -136,12 +184,28 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
         units=tuple(sizes.get(axis, (1.0, None))[1] for axis in found),
         origin=_origin(beyond, found, sizes, shrunk),
         channels=ome_xml.channel_names(file, part.series) or told.channels,
-        missing=_nodata(image.keyframe),
+        missing=next(iter(marks), None),
+        also_missing=marks[1:],
+        kind="labels" if kind == "image" and has_categories(path) else kind,
+        remarks=(
+            *beyond.get("not_carried_over", ()),
+            *told.remarks,
+            *unread,
+            *absent,
+            *meant.remarks,
+            *remarks_of(image.keyframe),
+            *lost,
+            *_unused(file, part.series),
+        ),
         display=beyond.get("display") or ome_xml.display(file, part.series) or _lookup_tables(file),
         level=part.level,
         levels=len(file.series[part.series].levels),
-        about=_about(told.about, beyond, ome_xml.acquired(file, part.series)),
+        about=_about(_calibrated(told.about, meant), beyond, ome_xml.acquired(file, part.series)),
     )
+
+
+def _unused(file: tifffile.TiffFile, series: int) -> Iterator[str]:
+    yield from filter(None, (unused_resolution(file), ome_xml.unmatched(file, series)))
 
 
 def _factor(whole: int, length: int) -> float:
@@ -172,6 +236,12 @@ def _sizes(file: tifffile.TiffFile, told: Georeference, part: Part) -> Sizes:
     if told.sides is None:
         return voxel_size(file, part.series)
     return {axis: (side, told.unit) for axis, side in zip("yx", told.sides, strict=True)}
+
+
+def _own_sizes(beyond: Mapping[str, Any]) -> Sizes:
+    """Return sizes as a file of ours says them: OME has no word for some units."""
+    pairs = zip("tczyx", beyond.get("scale", ()), beyond.get("units", ()), strict=False)
+    return {axis: (float(size), unit) for axis, size, unit in pairs}
 
 
 def _lookup_tables(file: tifffile.TiffFile) -> str | None:
@@ -213,7 +283,7 @@ def _format(file: tifffile.TiffFile) -> str:
 def _chunks(image: Any, axes: str) -> tuple[int, ...]:
     if _is_plain(image):
         return mapped_chunks(tuple(image.shape), axes, image.dtype.itemsize)
-    store = image.aszarr(level=0, multiscales=False)
+    store = image.aszarr(level=0, multiscales=False, fillvalue=0)
     try:
         return tuple(zarr.open_array(store, mode="r").chunks)
     finally:
@@ -224,14 +294,34 @@ def _is_plain(image: Any) -> bool:
     return image.dataoffset is not None and image.keyframe.is_memmappable and image.transform is None
 
 
-def _mapped(path: str, byteorder: str, image: Any) -> NDArray[Any]:
+def _bound(image: Any) -> None:
+    """Let no tile announce more than it holds; all pages of an image share the decoder of this one."""
+    page = image.keyframe
+    sides = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    most = math.prod(sides) * max(1, page.tiledepth if page.is_tiled else 1) * samples * page.dtype.itemsize
+    page.__dict__["decode"] = bounded_decoder(page.decode, page.compression, most)
+
+
+def _plain(byteorder: str, image: Any) -> PlainArray:
     dtype = np.dtype(image.dtype).newbyteorder("<" if byteorder == "<" else ">")
-    return np.memmap(path, dtype=dtype, mode="r", offset=image.dataoffset, shape=tuple(image.shape))
+    # An image of a set of files need not lie in the one that was opened.
+    return PlainArray(str(image.keyframe.parent.filehandle.path), dtype, int(image.dataoffset), tuple(image.shape))
 
 
-def _nodata(keyframe: Any) -> float | None:
-    """GDAL's mark for missing values; without its tag tifffile answers 0, which is a value like any other."""
-    return float(keyframe.nodata) if NODATA_TAG in keyframe.tags else None
+def _nodata(keyframe: Any, told: Georeference, dtype: np.dtype[Any]) -> tuple[tuple[Mark, ...], tuple[str, ...]]:
+    """Read GDAL's mark for missing values, in its tag, else beside the file; tifffile answers 0 where it cannot."""
+    said = keyframe.tags.valueof(NODATA_TAG)
+    return marks_in(list(told.nodata) if said is None else said, dtype, "GDAL_NODATA")
+
+
+def _calibrated(about: About, meant: Calibration) -> About:
+    """Add what ImageJ says of the numbers."""
+    if meant == Calibration():
+        return about
+    kept = {**json.loads(about.attributes or "{}"), **dict(meant.attributes)}
+    attributes = json.dumps(kept, sort_keys=True) if kept else None
+    return replace(about, value_scale=meant.scale, value_offset=meant.offset, attributes=attributes)
 
 
 @contextmanager
@@ -252,6 +342,15 @@ def _errors_raised() -> Iterator[None]:
         logger.propagate, logger.disabled = before[1:]
     if heard.messages:
         raise tifffile.TiffFileError(heard.messages[0])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a message of tifffile's says what we do not find out ourselves: marks we read on our own."""
+    return "GDAL_NODATA" not in record.getMessage()
+
+
+# Every worker would write them, for each file that it opens.
+logging.getLogger("tifffile").addFilter(_is_news)
 
 
 class _Heard(logging.Handler):

@@ -1,5 +1,6 @@
 """Voxel sizes out of the several places where TIFF files keep them."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -14,8 +15,12 @@ Sizes: TypeAlias = dict[str, tuple[float, str | None]]
 CENTIMETER = 3
 #: GDAL's mark for missing values.
 NODATA_TAG = 42113
-#: How OME says that sizes are relative to each other only.
-RELATIVE = ("pixel", "reference frame")
+INCH = 2
+#: Tags by which a GeoTIFF says its size.
+GEO_SIZES = (33550, 34264)
+MICROMETERS = {CENTIMETER: 1e4, INCH: 25_400.0}
+#: Resolutions an inch that screens, printers and cameras write without meaning them.
+USUAL_PER_INCH = (1, 72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 720, 1200, 2400, 4800)
 
 
 def voxel_size(file: tifffile.TiffFile, series: int = 0) -> Sizes:
@@ -35,13 +40,13 @@ def _of_ome(file: tifffile.TiffFile, series: int) -> Sizes:
     found.append(("t", pixels.get("TimeIncrement"), "TimeIncrementUnit"))
     defaults = {"t": "s"}
     told = ((axis, size, pixels.get(key, defaults.get(axis, "µm"))) for axis, size, key in found)
-    return dict(_known(told, RELATIVE))
+    return dict(_known(told))
 
 
 def _of_imagej(file: tifffile.TiffFile) -> Sizes:
     said = file.imagej_metadata or {}
-    unit = str(said.get("unit", "pixel"))
-    found: list[tuple[str, Any, str]] = [
+    unit = said.get("unit")
+    found: list[tuple[str, Any, Any]] = [
         (axis, _per_unit(file, f"{axis.upper()}Resolution"), said.get(f"{axis}unit", unit)) for axis in "xy"
     ]
     found.append(("z", said.get("spacing"), said.get("zunit", unit)))
@@ -49,23 +54,48 @@ def _of_imagej(file: tifffile.TiffFile) -> Sizes:
     return dict(_known(found))
 
 
+def unused_resolution(file: tifffile.TiffFile) -> str | None:
+    """Return what a file says of its resolution and is not taken for a size, in words."""
+    if file.is_ome or file.is_imagej or any(tag in file.pages.first.tags for tag in GEO_SIZES) or not _is_usual(file):
+        return None
+    per_inch = " x ".join(f"{1 / (_per_unit(file, f'{axis}Resolution') or 1):g}" for axis in "XY")
+    return f"the resolution of {per_inch} an inch is what screens and printers write: no size is taken from it"
+
+
 def _of_tags(file: tifffile.TiffFile) -> Sizes:
     tags = file.pages.first.tags
-    # Inches are what printers and cameras write without meaning it.
-    if tags.valueof("ResolutionUnit", 0) != CENTIMETER:
+    unit = int(tags.valueof("ResolutionUnit", INCH))
+    if _is_usual(file):
         return {}
-    found = [(axis, _per_unit(file, f"{axis.upper()}Resolution"), "cm") for axis in "xy"]
-    return {axis: (size * 1e4, "micrometer") for axis, (size, _) in _known(found)}
+    factor, name = MICROMETERS.get(unit, 1.0), "micrometer" if unit in MICROMETERS else None
+    sizes = {axis: _per_unit(file, f"{axis.upper()}Resolution") for axis in "xy"}
+    return dict(_known((axis, size and size * factor, name) for axis, size in sizes.items()))
+
+
+def _is_usual(file: tifffile.TiffFile) -> bool:
+    tags = file.pages.first.tags
+    sizes = [_per_unit(file, f"{axis}Resolution") for axis in "XY"]
+    if int(tags.valueof("ResolutionUnit", INCH)) != INCH or None in sizes:
+        return False
+    return all(any(abs(1 / (size or 1) - usual) < 1e-3 for usual in USUAL_PER_INCH) for size in sizes)
 
 
 def _per_unit(file: tifffile.TiffFile, tag: str) -> float | None:
     """Size of a pixel from a resolution tag, which counts pixels a unit as a fraction."""
     value = file.pages.first.tags.valueof(tag)
-    return value[1] / value[0] if value and value[0] and value[1] else None
+    is_fraction = isinstance(value, tuple) and len(value) == 2 and all(value)
+    return value[1] / value[0] if is_fraction else None
 
 
-def _known(found: Any, relative: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[float, str | None]]]:
-    for axis, size, unit in found:
-        name = full_unit(unit)
-        if size is not None and (name is not None or unit in relative) and float(size) > 0:
-            yield axis, (float(size), name)
+def _known(found: Any) -> Iterator[tuple[str, tuple[float, str | None]]]:
+    for axis, said, unit in found:
+        size = _number(said)
+        if size is not None and math.isfinite(size) and size > 0:
+            yield axis, (size, full_unit(unit))
+
+
+def _number(said: Any) -> float | None:
+    try:
+        return None if said is None else float(said)
+    except (TypeError, ValueError):
+        return None

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+import cftime
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,11 +16,6 @@ KEYS = (
     OWN_TIME, "acquisition_date", "AcquisitionDate", "datetime", "start_datetime", "time_coverage_start",
     "sensing_time", "TIFFTAG_DATETIME",
 )  # fmt: skip
-SECONDS = {
-    "nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0,
-    "day": 86400.0,
-}  # fmt: skip
-CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 
 def iso(said: Any) -> str | None:
@@ -49,20 +45,18 @@ def cf_unit(units: str) -> str:
     return units.partition(" since ")[0]
 
 
-def cf_times(values: NDArray[Any], units: str, calendar: str, unit: str | None) -> list[str] | None:
+def cf_times(values: NDArray[Any], units: str, calendar: str) -> list[str] | None:
     """Return points in time from numbers counted from a date, as CF writes them; None where that is not the case.
 
     Args:
         values: Numbers of units.
         units: For example "days since 2020-01-01".
-        calendar: Name of the calendar; unusual ones have days that ours has not.
-        unit: Full name of the unit.
+        calendar: Name of the calendar; days that ours has not, such as 30 February, are no points in time.
     """
-    begin = iso(units.partition(" since ")[2])
-    if begin is None or unit not in SECONDS or calendar not in CALENDARS or not np.isfinite(values).all():
+    if not np.isfinite(values).all():
         return None
-    first = datetime.fromisoformat(begin)
     try:
-        return [(first + timedelta(seconds=float(value) * SECONDS[unit])).isoformat() for value in values]
-    except OverflowError:
+        found = np.atleast_1d(cftime.num2date(values, units, calendar, only_use_cftime_datetimes=True))
+        return [datetime.fromisoformat(each.isoformat()).isoformat() for each in found]
+    except (ValueError, OverflowError, TypeError, KeyError, ArithmeticError):
         return None

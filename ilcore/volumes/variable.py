@@ -1,21 +1,19 @@
 """A Zarr array as a variable of a dataset: what xarray, CF and GeoZarr say of it, beside it and above it."""
 
-import base64
-import binascii
 import json
 import math
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.about import About, Affine
+from ilcore.volumes.about import About, Affine, with_more
 from ilcore.volumes.axes import LEFT_OUT, find_axes
 from ilcore.volumes.bombs import guarded
+from ilcore.volumes.coordinates import KEPT, MOST_VALUES, is_small, told_beside, uneven
 from ilcore.volumes.georeference import (
     affine_of,
     affine_of_gdal,
@@ -25,18 +23,28 @@ from ilcore.volumes.georeference import (
     unit_of,
     wkt2_of,
 )  # fmt: skip
+from ilcore.volumes.geozarr import is_ours
+from ilcore.volumes.marks import marks_in
 from ilcore.volumes.times import acquired_of, cf_times, cf_unit, own_words
 from ilcore.volumes.units import full_unit
+from ilcore.volumes.values import Values, read_values, with_marks
 from ilcore.volumes.volume import Facts
 from ilcore.volumes.zarr_node import Array, dimension_names
 
-#: Attributes that are understood, and not carried on as they are.
+#: Attributes of the form of a store, which a result writes anew.
 UNDERSTOOD = frozenset((
-    "_FillValue", "missing_value", "scale_factor", "add_offset", "grid_mapping", "coordinates", "_ARRAY_DIMENSIONS",
+    "grid_mapping", "coordinates", "_ARRAY_DIMENSIONS",
     "multiscales", "zarr_conventions", "spatial:transform", "spatial:dimensions", "spatial:shape", "spatial:bbox",
     "spatial:registration", "ome", "omero", "ilcore",
 ))  # fmt: skip
-CRS_KEYS = ("proj:wkt2", "proj:projjson", "proj:code")
+#: What of the OME part of a group a result writes anew.
+OME_OWN = ("version", "multiscales", "omero", "plate", "well", "series", "bioformats2raw.layout")
+CRS_KEYS = ("proj:wkt2", "proj:projjson", "proj:code", "proj:epsg")
+#: Names under which a grid mapping, or an array itself, says its system; rioxarray, GDAL, odc, old xarray and others.
+MAPPING_KEYS = ("crs_wkt", "spatial_ref", "projjson", "epsg_code", "epsg", "proj4", "proj4text", "proj4_params")
+ARRAY_KEYS = (*MAPPING_KEYS, "crs", "srs", "esri_pe_string")
+#: Names under which they say a transform, in the order of rasterio or of GDAL.
+TRANSFORM_KEYS, GDAL_KEYS = ("spatial:transform", "proj:transform", "transform", "affine"), ("GeoTransform",)
 GEOGRAPHIC = frozenset(("lat", "latitude", "northing", "lon", "longitude", "easting"))
 
 
@@ -101,9 +109,12 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
     crs, mapping = crs_of(variable)
     affine = _affine(attributes, mapping, along, is_geographic=crs is not None or _is_geographic(variable))
     placed = along if affine is None else {**along, **_by_affine(affine, along, crs)}
+    values = values_of(variable)
+    said = meant(values)
+    about, lost = _with_surroundings(variable, axes, about_of(variable, crs, affine, _first_time(variable, axes)))
     return Facts(
         shape=array.shape,
-        dtype=array.dtype,
+        dtype=values.dtype,
         chunks=array.chunks,
         axes=axes,
         format=f"zarr v{array.metadata.zarr_format}",
@@ -111,9 +122,36 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
         origin=tuple(_origin(placed.get(axis, Along())) for axis in axes),
         units=tuple(placed.get(axis, Along()).unit for axis in axes),
         channels=_channels(variable, axes),
-        missing=missing_of(variable),
-        about=about_of(variable, crs, affine, _first_time(variable, axes)),
+        about=about,
+        **{**said, "remarks": (*said["remarks"], *lost)},
     )
+
+
+def _with_surroundings(variable: Variable, axes: str, about: About) -> tuple[About, tuple[str, ...]]:
+    """Keep what no step, transform or system says: uneven coordinates, single values, a mapping nobody understands."""
+    array = variable.array
+    single, lost = told_beside(array, variable.neighbours)
+    kept: dict[str, Any] = {}
+    for place, axis in enumerate(axes):
+        coordinate = variable.coordinate(place)
+        if axis == LEFT_OUT or coordinate is None or _along(variable, place).is_known or array.shape[place] < 2:
+            continue
+        if coordinate.dtype.kind not in "iuf" or not is_small(coordinate) or coordinate.size > MOST_VALUES:
+            is_named = axis == "c" and coordinate.dtype.kind in "UTOS"
+            lost += () if is_named else (f"coordinates along {axis} are no numbers, or too many: left out",)
+        else:
+            kept[axis] = uneven(coordinate, guarded(coordinate)[:])
+    more = {key: held for key, held in ((KEPT, kept), ("scalar_coordinates", single)) if held}
+    _, mapping = crs_of(variable)
+    if about.crs is None and mapping:
+        more["grid_mapping_attributes"] = mapping
+        lost += ("the coordinate reference system of the grid mapping is not understood: its attributes are kept",)
+    return replace(about, attributes=with_more(about.attributes, more)), lost
+
+
+def meant(values: Values) -> dict[str, Any]:
+    """Return what is said of values as fields of facts."""
+    return {name: getattr(values, name) for name in ("missing", "also_missing", "valid_range", "kind", "remarks")}
 
 
 def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: str | None = None) -> About:
@@ -125,14 +163,15 @@ def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: 
         affine: Transform found.
         first: First point in time, where no attribute says when the scan was taken.
     """
-    attributes = variable.attributes
+    attributes, values = variable.attributes, values_of(variable)
+    used = (*(() if crs is None else CRS_KEYS), *own_words(attributes), *values.used)
     return About(
         crs=crs,
         affine=affine,
-        value_scale=_number(attributes.get("scale_factor"), 1.0),
-        value_offset=_number(attributes.get("add_offset"), 0.0),
+        value_scale=values.scale,
+        value_offset=values.offset,
         acquired=acquired_of(attributes) or first,
-        attributes=other_attributes(attributes, (*(() if crs is None else CRS_KEYS), *own_words(attributes))),
+        attributes=other_attributes(attributes, used),
     )
 
 
@@ -145,46 +184,36 @@ def image_about(variable: Variable) -> About:
 def other_attributes(attributes: Mapping[str, Any], also: tuple[str, ...] = ()) -> str | None:
     """Return as JSON the attributes that are not understood, and `also` not these."""
     kept = {key: value for key, value in attributes.items() if key not in UNDERSTOOD and key not in also}
+    ome = attributes.get("ome")
+    if isinstance(ome, Mapping) and (beyond := {key: ome[key] for key in ome if key not in OME_OWN}):
+        kept["ome"] = beyond
+    said = attributes.get("zarr_conventions")
+    if foreign := [each for each in said if not is_ours(each)] if isinstance(said, list) else []:
+        kept["zarr_conventions"] = foreign
     return json.dumps(kept, sort_keys=True, default=str) if kept else None
 
 
-def missing_of(variable: Variable) -> float | None:
-    """Return the mark for missing values that CF or xarray know.
+def values_of(variable: Variable) -> Values:
+    """Return what the attributes of a variable, and of its group, say of its values.
 
     Zarr's own fill value only says what an absent chunk holds, except where xarray wrote Zarr v2: it keeps the mark
     there. A fill value of 0 is what Zarr takes by itself, so it counts only among other variables.
     """
     attributes = variable.array.attrs.asdict()
-    said = attributes.get("_FillValue", attributes.get("missing_value"))
-    if said is None and variable.array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes:
-        fill = variable.array.metadata.fill_value
-        said = fill if fill or len(variable.neighbours) > 1 else None
-    value = _number(_decoded(said), math.nan)
-    return value if math.isfinite(value) else None
-
-
-def _decoded(said: Any) -> Any:
-    """Xarray writes a fill value into Zarr v3 as the eight bytes of a float."""
-    if isinstance(said, list | tuple) and len(said) == 1:
-        return said[0]
-    if not isinstance(said, str):
-        return said
-    try:
-        return struct.unpack("<d", base64.b64decode(said, validate=True))[0]
-    except (binascii.Error, struct.error):
-        return said
-
-
-def _number(said: Any, absent: float) -> float:
-    try:
-        return absent if said is None or isinstance(said, bool) else float(said)
-    except (TypeError, ValueError):
-        return absent
+    found = read_values(variable.attributes, variable.array.dtype)
+    if variable.array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes:
+        fill: Any = variable.array.metadata.fill_value
+        if found.missing is None and (fill or len(variable.neighbours) > 1):
+            marks, _ = marks_in(fill, found.dtype, "fill_value")
+            found = with_marks(found, marks)
+    return found
 
 
 def _along(variable: Variable, place: int) -> Along:
     coordinate = variable.coordinate(place)
     if coordinate is None or coordinate.dtype.kind not in "iuf":
+        return Along()
+    if not is_small(coordinate):
         return Along()
     values = np.asarray(guarded(coordinate)[:])
     unit = full_unit(cf_unit(str(coordinate.attrs.get("units", ""))))
@@ -206,19 +235,21 @@ def crs_of(variable: Variable) -> tuple[str | None, dict[str, Any]]:
     name = str(attributes.get("grid_mapping") or "spatial_ref").split(":")[0].split(" ")[0]
     beside = variable.neighbours.get(name)
     mapping = {} if beside is None else beside.attrs.asdict()
-    said = [attributes.get(key) for key in CRS_KEYS] + [mapping.get(key) for key in ("crs_wkt", "spatial_ref")]
+    said = [attributes.get(key) for key in CRS_KEYS] + [mapping.get(key) for key in MAPPING_KEYS]
+    said += [mapping] if "grid_mapping_name" in mapping else []
+    said += [attributes.get(key) for key in ARRAY_KEYS]
     return next((wkt for one in said if one and (wkt := wkt2_of(one))), None), mapping
 
 
 def _affine(
     attributes: Mapping[str, Any], mapping: Mapping[str, Any], along: Mapping[str, Along], *, is_geographic: bool
 ) -> Affine | None:
-    if "spatial:transform" in attributes:
-        found = affine_of(attributes["spatial:transform"])
-        return _of_pixels(found) if found and attributes.get("spatial:registration") == "node" else found
-    if "GeoTransform" in mapping:
-        said = mapping["GeoTransform"]
-        return affine_of_gdal(said.split() if isinstance(said, str) else said)
+    told = [affine_of(said[key]) for said in (attributes, mapping) for key in TRANSFORM_KEYS if key in said]
+    told += [affine_of_gdal(said[key]) for said in (mapping, attributes) for key in GDAL_KEYS if key in said]
+    found = next(filter(None, told), None)
+    if found is not None:
+        is_node = "spatial:transform" in attributes and attributes.get("spatial:registration") == "node"
+        return _of_pixels(found) if is_node else found
     y, x = along.get("y", Along()), along.get("x", Along())
     if not (y.is_known and x.is_known) or not (is_geographic or y.step < 0 or x.step < 0):
         return None
@@ -275,7 +306,7 @@ def first_time(coordinate: Array) -> str | None:
     units = str(coordinate.attrs.get("units", ""))
     if coordinate.dtype.kind not in "iuf" or coordinate.size == 0 or " since " not in units:
         return None
-    values: NDArray[Any] = np.atleast_1d(np.asarray(guarded(coordinate)[:1] if coordinate.ndim else coordinate[...]))
-    calendar = str(coordinate.attrs.get("calendar", "standard"))
-    found = cf_times(values, units, calendar, full_unit(cf_unit(units)))
+    held = guarded(coordinate)
+    values: NDArray[Any] = np.atleast_1d(np.asarray(held[:1] if coordinate.ndim else held[...]))
+    found = cf_times(values, units, str(coordinate.attrs.get("calendar", "standard")))
     return found[0] if found else None

@@ -7,19 +7,29 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Protocol, TypeAlias
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, ILError
+from ilcore.grammar.plain_text import plain
 from ilcore.volumes.about import NOTHING, About
 from ilcore.volumes.axes import source_index, spread, to_five
+from ilcore.volumes.marks import Mark
 from ilcore.volumes.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
 from ilcore.volumes.stores import trouble
+from ilcore.volumes.units import full_unit
+from ilcore.volumes.validity import Mask, Validity, data_in
 
 Floats: TypeAlias = tuple[float, float, float, float, float]
+#: Least and largest valid value; None for any.
+Range: TypeAlias = tuple[Mark | None, Mark | None]
+#: What voxels mean: measurements, numbers of objects, yes and no, places in a table of colours.
+Kind: TypeAlias = Literal["image", "labels", "mask", "palette"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Units: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | None]
 
 #: More than this in one chunk cannot be read by tiles: a tile would cost the whole of it.
@@ -33,8 +43,13 @@ SAMPLES, SAMPLE_BYTES = 1024, 4 * 2**20
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
+#: What a volume takes from its facts as it is.
+KEPT = (
+    "format", "missing", "also_missing", "valid_range", "mask", "display", "level", "levels", "about", "kind",
+    "remarks",
+)  # fmt: skip
 #: What of a volume says where it lies or how it is held in memory, not what it is.
-PLACE = ("uri", "image", "source", "dtype", "levels")
+PLACE = ("uri", "image", "source", "mask", "dtype", "levels", "remarks")
 
 
 class Source(Protocol):
@@ -68,11 +83,16 @@ class Facts:
     origin: tuple[float, ...] | None = None
     units: tuple[str | None, ...] | None = None
     channels: tuple[str, ...] = ()
-    missing: float | None = None
+    missing: Mark | None = None
+    also_missing: tuple[Mark, ...] = ()
+    valid_range: Range = (None, None)
+    mask: Mask | None = None
     display: str | None = None
     level: int = 0
     levels: int = 1
     about: About = NOTHING
+    kind: Kind = "image"
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +105,23 @@ class Volume:
         dtype: Type of a voxel, in native byte order.
         axes: The axes really present, in the order of the source, for example `"zyx"`.
         scale: Size of a voxel along each axis, in `units`; 1 where unknown.
-        units: Full unit names ("micrometer", "second"), None where unknown.
+        units: Full unit names ("micrometer", "second"), the words of the source where nobody knows them, None where it
+            says nothing.
         channels: A name for each channel.
         chunks: What is read at once, t c z y x: the inner chunk where the store is sharded.
         missing: The value that means "no data here", besides NaN and infinities.
+        also_missing: Further values that do.
+        valid_range: Least and largest valid value.
+        mask: Where there are voxels, in the axes of the source; None where the values alone decide.
         format: "ome-zarr 0.5", "zarr v2", "tiff", "npy", "array" ...
         origin: Place of the first voxel, in `units`.
         display: Display settings of the source (`omero` of OME-Zarr) as JSON, copied to results.
         level: Level of the pyramid.
         levels: How many levels the source has.
         about: Georeference, meaning of the values and time.
+        kind: What the voxels mean; only images can be restored.
         image: Name of the image, where the place holds several.
+        remarks: What the source says and a result does not: one sentence each, shown as "not carried over".
     """
 
     uri: str
@@ -106,20 +132,31 @@ class Volume:
     units: Units
     channels: tuple[str, ...]
     chunks: Five
-    missing: float | None
+    missing: Mark | None
     format: str
+    also_missing: tuple[Mark, ...] = ()
+    valid_range: Range = (None, None)
     origin: Floats = (0.0, 0.0, 0.0, 0.0, 0.0)
     display: str | None = None
     level: int = 0
     levels: int = 1
     about: About = NOTHING
+    kind: Kind = "image"
     image: str | None = None
+    remarks: tuple[str, ...] = ()
     source: Source = field(repr=False, compare=False)
+    mask: Mask | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
         """Place and image, for messages."""
         return self.uri if self.image is None else f"{self.uri} [{self.image}]"
+
+    @property
+    def validity(self) -> Validity:
+        """What values are data, going by them alone."""
+        marks = () if self.missing is None else (self.missing, *self.also_missing)
+        return Validity(marks, *self.valid_range)
 
     @property
     def nbytes(self) -> int:
@@ -146,24 +183,52 @@ class Volume:
         block = to_five(self._read(region), self.axes)
         return np.array(block, dtype=self.dtype, order="C")
 
+    def shown(self, region: Region) -> NDArray[np.bool_]:
+        """Return where the mask shows a voxel; everywhere where there is no mask.
+
+        Shape:
+            [t, c, z, y, x].
+        """
+        if self.mask is None or voxels(region) == 0:
+            return np.ones(size(region), np.bool_)
+        with self._understood(region):
+            return np.array(to_five(self.mask.read(source_index(region, self.axes)), self.axes), np.bool_)
+
+    def valid(self, region: Region, block: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return where a block that was read, or restored, from a region is data."""
+        found = self.validity.holds(block)
+        return found if self.mask is None else found & self.shown(region)
+
+    def known(self, region: Region) -> NDArray[Any]:
+        """Read one region with NaN where it is no data; whole numbers become floating ones only where needed."""
+        block = self.read(region)
+        return data_in(block, self.valid(region, block))
+
     def _read(self, region: Region) -> NDArray[Any]:
         index = source_index(region, self.axes)
-        try:
+        with self._understood(region):
             block = self.source.read(index)
-        except Exception as error:
-            if (told := self._told(region, error)) is None:
-                raise
-            raise told from error
         wanted = tuple(part.stop - part.start for part in index)
         if block.shape != wanted:
             raise self._corrupt(region, f"{block.shape} voxels instead of {wanted}")
         return block
+
+    @contextmanager
+    def _understood(self, region: Region) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if (told := self._told(region, error)) is None:
+                raise
+            raise told from error
 
     def _told(self, region: Region, error: Exception) -> ILError | None:
         """Return what to say of an error: a store that does not answer is no damage; None where it speaks for itself.
 
         Of those that are an OSError only gzip's is about damage.
         """
+        if isinstance(error, ILError):
+            return None
         if (told := trouble(error)) is not None:
             return told
         if isinstance(error, MemoryError | OSError) and not isinstance(error, gzip.BadGzipFile):
@@ -200,8 +265,10 @@ class Volume:
         told = {**facts, "about": asdict(self.about), "dtype": self.dtype.name}
         total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         is_whole = self.nbytes <= DIGEST_BYTES
-        for _, block in self.stream() if is_whole else self._ahead(self._sample()):
+        for region, block in self.stream() if is_whole else self._ahead(self._sample()):
             total.update(block.astype(self.dtype.newbyteorder("<"), copy=False).tobytes())
+            if self.mask is not None:
+                total.update(np.packbits(self.shown(region)).tobytes())
         return total.hexdigest() if is_whole else f"sampled-{total.hexdigest()}"
 
     def _sample(self) -> Iterator[Region]:
@@ -222,22 +289,24 @@ def make_volume(uri: str, source: Source, facts: Facts, image: str | None = None
     Raises:
         BadVolume: The array is empty, of a type that is no number, or has a chunk too large to be read by tiles.
     """
+    if facts.dtype == np.bool_:
+        # Yes and no, one byte each; a copy of them is as good as they are.
+        facts = replace(facts, dtype=np.dtype(np.uint8), kind="mask")
     _check(uri, facts)
     shape = five(spread(facts.shape, facts.axes, 1))
     chunks = five(spread([min(pair) for pair in zip(facts.chunks, facts.shape, strict=True)], facts.axes, 1))
     count = len(facts.axes)
-    keep = {name: getattr(facts, name) for name in ("format", "display", "level", "levels", "about")}
+    keep = {name: getattr(facts, name) for name in KEPT}
     return Volume(
         uri=uri,
         shape=shape,
         dtype=facts.dtype.newbyteorder("="),
         axes=facts.axes,
         scale=spread(facts.scale or (1.0,) * count, facts.axes, 1.0),
-        units=spread(facts.units or (None,) * count, facts.axes, None),
+        units=spread(tuple(map(full_unit, facts.units or (None,) * count)), facts.axes, None),
         origin=spread(facts.origin or (0.0,) * count, facts.axes, 0.0),
         channels=_channels(facts.channels, shape[1]),
         chunks=chunks,
-        missing=None if facts.missing is None else float(facts.missing),
         source=source,
         image=image,
         **keep,
@@ -272,12 +341,11 @@ def check_dtype(uri: str, dtype: np.dtype[Any]) -> None:
     """Refuse what is no real number.
 
     Raises:
-        BadVolume: bool, complex, object, text, dates or records.
+        BadVolume: complex, object, text, dates or records.
     """
-    if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+    if dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize <= 8):
         return
     advice = {
-        "b": "convert it to uint8",
         "c": "store amplitude and phase, or real and imaginary part, as two channels",
         "f": "convert it to float64",
     }
@@ -288,4 +356,4 @@ def check_dtype(uri: str, dtype: np.dtype[Any]) -> None:
 
 
 def _channels(names: tuple[str, ...], count: int) -> tuple[str, ...]:
-    return names if len(names) == count else tuple(f"channel {number}" for number in range(count))
+    return tuple(map(plain, names)) if len(names) == count else tuple(f"channel {number}" for number in range(count))

@@ -50,9 +50,8 @@ class WriteTarget(Reopened):
     @cached_property
     def array(self) -> "zarr.Array[Any]":
         """The open array."""
-        array = zarr.open_array(**opened_by(self.path), mode="r+")
-        # Zarr v2 may leave open what an absent chunk holds, so none is left out.
-        return array.with_config({"write_empty_chunks": True}) if array.metadata.zarr_format == 2 else array
+        # A chunk that is not there may have got lost, and Zarr v2 may leave open what it holds: none is left out.
+        return zarr.open_array(**opened_by(self.path), mode="r+").with_config({"write_empty_chunks": True})
 
     @property
     def zarr_format(self) -> int:

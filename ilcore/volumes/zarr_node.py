@@ -2,8 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias, cast
@@ -15,15 +14,19 @@ from numpy.typing import NDArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.addresses import is_remote, joined
 from ilcore.volumes.bombs import guarded
+from ilcore.volumes.leads import allowed, check_name
+from ilcore.volumes.local_store import held_store
 from ilcore.volumes.stores import answered, opened_by, patiently
 from ilcore.volumes.volume import Reopened
 
 Options: TypeAlias = Mapping[str, Any] | None
 Array: TypeAlias = zarr.Array[Any]
 
-#: Far above what consolidated metadata of a plate with ten thousand images take, in bytes.
-MOST_METADATA = 128 * 2**20
-_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+#: What a description that is damaged makes Zarr raise.
+_DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, NotImplementedError, IndexError, OverflowError, RecursionError,
+    AssertionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,12 @@ class ZarrSource(Reopened):
 
     url: str
     storage_options: Options = field(default=None, compare=False)
+    within: tuple[str, ...] = field(default_factory=allowed, compare=False)
 
     @cached_property
     def array(self) -> Array:
         """The open array."""
-        return guarded(zarr.open_array(**opened_by(self.url, self.storage_options), mode="r"))
+        return guarded(zarr.open_array(**_reached(self.url, self.storage_options, self.within), mode="r"))
 
     def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
         if self.url.startswith("http"):
@@ -63,31 +67,25 @@ def open_node(url: str, options: Options) -> "Array | zarr.Group":
     Raises:
         BadVolume: There is none, or its metadata cannot be read.
     """
-    _check_size(url)
     try:
         with answered():
-            return patiently(lambda: zarr.open(**opened_by(url, options), mode="r"), is_patient=False)
+            node = patiently(lambda: zarr.open(**_reached(url, options, allowed()), mode="r"), is_patient=False)
+        return guarded(node) if isinstance(node, zarr.Array) else node
     except FileNotFoundError as error:
         raise BadVolume(f"a Zarr array or OME-Zarr group was wanted at {url}; there is none; check the path") from error
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise BadVolume(
             f"readable Zarr metadata were wanted at {url}; got {type(error).__name__}: {error}; "
             "repair the metadata, or rewrite the array with a type and codecs that Zarr v2 or v3 define"
         ) from error
 
 
-def _check_size(url: str) -> None:
-    """Refuse metadata on a disk that are no metadata: they would be read into memory, whole and several times."""
+def _reached(url: str, options: Options, within: Sequence[str]) -> dict[str, Any]:
+    """Return what Zarr wants to open a place: what lies on a disk is held to where it may lead."""
     if is_remote(url):
-        return
-    for name in _METADATA:
-        with suppress(OSError):
-            size = os.stat(os.path.join(url.removeprefix("file://"), name)).st_size
-            if size > MOST_METADATA:
-                raise BadVolume(
-                    f"Zarr metadata of at most {MOST_METADATA // 2**20} MiB were wanted, {url}/{name} has "
-                    f"{size / 2**20:,.0f} MiB; that is no metadata: repair it"
-                )
+        return opened_by(url, options)
+    path = url.removeprefix("file://")
+    return {"store": held_store(path, within or (os.path.realpath(path),))}
 
 
 def open_child(url: str, name: str, options: Options) -> "Array | zarr.Group | None":
@@ -105,7 +103,12 @@ def open_child(url: str, name: str, options: Options) -> "Array | zarr.Group | N
 
 
 def join(url: str, name: str) -> str:
-    """Return the URL of what lies under a group."""
+    """Return the URL of what lies under a group.
+
+    Raises:
+        BadVolume: The name leads elsewhere.
+    """
+    check_name(name, url)
     return joined(url, name) if name else url
 
 

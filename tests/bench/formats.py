@@ -22,6 +22,7 @@ from ilcore.volumes import Volume, from_array, open_volume
 from ilcore.volumes.about import About
 from ilcore.volumes.axes import from_five
 from ilcore.volumes.export import export_volume
+from tests.bench import said
 from tests.told import channel, scan, store, voxels
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -239,7 +240,8 @@ def page(text: str) -> str:
         before, _, rest = text.partition(f"<!-- {name} -->\n")
         _, _, after = rest.partition(f"<!-- end {name} -->")
         text = f"{before}<!-- {name} -->\n{table(formats)}\n<!-- end {name} -->{after}"
-    return text
+    before, _, rest = text.partition("<!-- said -->\n")
+    return f"{before}<!-- said -->\n{said.table()}\n<!-- end said -->{rest.partition('<!-- end said -->')[2]}"
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ SOURCES = {
     "huge chunk": (big_chunk, BadVolume, "smaller chunks"),
     "object": (lambda f: saved(f, np.array([[{}, 1]], object)), BadVolume, "objects"),
     "complex": (lambda f: saved(f, np.ones((8, 8), complex)), BadVolume, "complex128"),
-    "bool": (lambda f: saved(f, np.ones((8, 8), bool)), BadVolume, "uint8"),
+    "bool": (lambda f: saved(f, np.ones((8, 8), bool)), BadVolume, "holds a mask"),
     "nothing but NaN": (lambda f: saved(f, np.full((8, 8), np.nan)), BadVolume, "only missing values"),
     "constant": (lambda f: saved(f, np.full((8, 8), 7, "u1")), BadVolume, "only the value 7"),
     "too far apart": (lambda f: saved(f, np.array([[-1.7e308, 1.7e308], [0.0, 1.0]])), BadVolume, "1e308"),

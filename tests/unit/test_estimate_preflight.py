@@ -211,3 +211,22 @@ def test_a_ramp_without_any_noise_is_no_measurement(dtype):
     found = report(ramp, np.dtype(dtype))
     assert found.confidence < 0.3
     assert np.isfinite(found.level)
+
+
+@pytest.mark.parametrize("inner", [256, 180, 140, 100])
+@pytest.mark.parametrize("border", ["all around", "one side"])
+def test_the_padding_of_a_mosaic_is_no_measurement(inner, border):
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:inner, :inner] / inner
+    scan = np.round(100 + 200 * np.exp(-8 * ((y - 0.4) ** 2 + (x - 0.55) ** 2)) + rng.normal(0, 15, y.shape))
+    first = (256 - inner) // 2 if border == "all around" else 0
+    padded = np.zeros((256, 256), "u2")
+    padded[first : first + inner, first : first + inner] = scan.clip(0)
+    (found,) = preflight([padded[None]], np.dtype("u2")).channels
+    assert found.level == pytest.approx(15, abs=2)
+
+
+def test_few_photons_are_no_padding():
+    photons = np.random.default_rng(0).poisson(0.2, (1, 256, 256)).astype("u2")
+    (found,) = preflight([photons], np.dtype("u2")).channels
+    assert found.noise.std_at(0.2) == pytest.approx(0.2**0.5, rel=0.3)

@@ -22,8 +22,8 @@ def plan_of(tmp_path, image, **wishes):
     return plan_restoration(saved(tmp_path, image), str(tmp_path / "out.ome.zarr"), **wishes)
 
 
-def gains_of(channels, image, missing=None):
-    return expected_gains([image[None, None]], channels, missing, CANDIDATES, space=2, seed=0)
+def gains_of(channels, image):
+    return expected_gains([image[None, None]], channels, CANDIDATES, space=2, seed=0)
 
 
 @pytest.mark.parametrize("blur", [0.0, 0.7])

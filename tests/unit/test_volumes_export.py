@@ -14,7 +14,7 @@ from ilcore.grammar.errors import BadInput
 from ilcore.volumes import cog, from_array, ome_tiff, open_volume
 from ilcore.volumes.about import NOTHING
 from ilcore.volumes.export import export_volume
-from ilcore.volumes.raster import not_georeferenced
+from ilcore.volumes.gdal import not_georeferenced
 from ilcore.volumes.region import size
 from tests.told import scan, store, voxels
 

@@ -159,14 +159,21 @@ def test_only_the_pages_of_a_region_are_decoded(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("unit", "wanted"),
-    [("um", "micrometer"), ("micron", "micrometer"), ("\\u00B5m", "micrometer"), ("nm", "nanometer"), ("pixel", None)],
+    [
+        ("um", "micrometer"),
+        ("micron", "micrometer"),
+        ("\\u00B5m", "micrometer"),
+        ("nm", "nanometer"),
+        ("pixel", "pixel"),
+        ("furlong", "furlong"),
+    ],
 )
 def test_units_of_imagej(tmp_path, unit, wanted):
     said = {"axes": "ZYX", "spacing": 2.0, "unit": unit}
     tifffile.imwrite(tmp_path / "a.tif", np.ones((3, 8, 8), "u1"), imagej=True, resolution=(4, 4), metadata=said)
     volume = open_volume(tmp_path / "a.tif")
     assert volume.units[2:] == (wanted,) * 3
-    assert volume.scale[2:] == ((2, 0.25, 0.25) if wanted else (1, 1, 1))
+    assert volume.scale[2:] == (2, 0.25, 0.25)
 
 
 def test_inches_of_a_printer_are_no_voxel_size(tmp_path):

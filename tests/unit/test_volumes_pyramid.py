@@ -13,6 +13,7 @@ from ilcore.grammar.errors import BadVolume
 from ilcore.volumes import create_array, from_array, layout_for, open_volume, write_pyramid, write_root
 from ilcore.volumes.pyramid import level_factors, mean_of_cells, shrunk
 from ilcore.volumes.region import blocks, whole
+from ilcore.volumes.validity import Validity
 
 MICRON = "micrometer"
 
@@ -50,7 +51,7 @@ def test_the_mean_of_cells_is_the_mean_whatever_the_size(space, by, seed):
 
 def test_missing_values_are_left_out_of_the_mean():
     block = np.array([1.0, np.nan, -9, 3, np.nan, -9, 5, np.inf]).reshape(1, 1, 1, 1, 8)
-    found = mean_of_cells(block, (1, 1, 1, 1, 2), missing=-9)
+    found = mean_of_cells(block, (1, 1, 1, 1, 2), Validity((-9,)))
     np.testing.assert_array_equal(found.ravel(), [1, 3, -9, 5])
     without = mean_of_cells(block[..., :2] * np.nan, (1, 1, 1, 1, 2))
     assert np.isnan(without).all()

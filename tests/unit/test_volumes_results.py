@@ -20,10 +20,10 @@ from ilcore.restoring.workspace import Workspace
 from ilcore.volumes import create_array, from_array, open_volume, write_pyramid, write_root
 from ilcore.volumes.about import About
 from ilcore.volumes.destination import attributes_of
+from ilcore.volumes.gdal import not_georeferenced
 from ilcore.volumes.ome_zarr import create_finest
 from ilcore.volumes.part import open_part
 from ilcore.volumes.publish import publish
-from ilcore.volumes.raster import not_georeferenced
 from ilcore.volumes.region import whole
 from ilcore.volumes.write import has_array
 from tasks.describe import describe
