@@ -7,7 +7,7 @@ Stages are Prefect tasks in this process; tiles are futures on the cluster. Only
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from tasks.assemble import assemble
 from tasks.cluster import Resources, open_cluster
 from tasks.coarsen import coarsen
 from tasks.judge import judge
-from tasks.load import Asked, load, make_ready
+from tasks.load import Asked, bytes_of_tile, load, make_ready
 from tasks.optimise import optimise
 from tasks.pausing import pausable
 from tasks.publish import Outcome, earlier_outcome, outcome_of, publish, record
@@ -136,7 +136,7 @@ def restore_volume(
 
 
 def _carried_out(plan: RestorationPlan, workspace: Workspace, resources: Resources, notes: Notes) -> Outcome:
-    watch = Stopwatch()
+    watch, resources = Stopwatch(), replace(resources, tile_bytes=bytes_of_tile(plan))
     with Recording.of(plan, notes.tracking_uri, {**notes.tags, **_prefect_tags()}) as recording:
         with open_cluster(resources) as cluster:
             with watch.stage("adapt"):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
+import psutil
 from dask import config as dask_config
 from distributed import Client, Future, LocalCluster, Security, as_completed
 from distributed.client import FutureCancelledError
@@ -36,6 +37,8 @@ Work: TypeAlias = "Future[Any]"
 IN_FLIGHT = 3
 #: Seconds between two looks at how many workers there are.
 LOOK_EVERY = 5.0
+#: What a worker takes before it does anything.
+_WORKER_BYTES = 600 * 2**20
 #: How often a work unit is tried again when its store times out. Lost workers are Dask's own business.
 RETRIES = 2
 
@@ -49,11 +52,13 @@ class Resources:
         scheduler: Address of a running Dask scheduler, such as tcp://head:8786, to join instead; or a cluster file,
             such as slurm.yaml, that says how to start one.
         device: auto, cpu or cuda.
+        tile_bytes: Memory that a tile takes: without a number of workers, no more are started than fit.
     """
 
     workers: int = 0
     scheduler: str | None = None
     device: str = "auto"
+    tile_bytes: int = 0
 
     def __post_init__(self) -> None:
         wrong = []
@@ -210,7 +215,7 @@ def _local(resources: Resources, keys: Security) -> LocalCluster:
     # Spawned, never forked: zarr's event loop and CUDA contexts do not survive a fork.
     dask_config.set({"distributed.worker.multiprocessing-method": "spawn", "distributed.comm.timeouts.connect": "60s"})
     return LocalCluster(
-        n_workers=resources.workers or default_workers(resources.device),
+        n_workers=resources.workers or _fitting(default_workers(resources.device), 0 if gpus else resources.tile_bytes),
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
@@ -220,6 +225,12 @@ def _local(resources: Resources, keys: Security) -> LocalCluster:
         silence_logs=50,
         resources={"GPU": 1} if gpus else None,
     )
+
+
+def _fitting(workers: int, tile_bytes: int) -> int:
+    """Return how many workers have room for a tile each in the memory that is free now; one at least."""
+    free = psutil.virtual_memory().available - workers * _WORKER_BYTES
+    return max(1, min(workers, free // tile_bytes)) if tile_bytes else workers
 
 
 @contextmanager

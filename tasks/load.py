@@ -133,6 +133,11 @@ def cost_of(plan: RestorationPlan) -> str:
     )
 
 
+def bytes_of_tile(plan: RestorationPlan) -> int:
+    """Return about how much memory the largest tile takes on a worker."""
+    return work_of(plan).tile_bytes
+
+
 def write_plan(plan: RestorationPlan, path: str) -> None:
     """Save a plan as YAML."""
     Path(path).write_text(plan.to_yaml())

@@ -24,7 +24,7 @@ from ilcore.grammar.trial import Restoration
 from ilcore.methods.entry import Entry
 
 #: Groups solved together; bounds the memory.
-_GROUPS = 2048
+_GROUPS = 1024
 
 
 @final
@@ -131,17 +131,16 @@ def _plane(
     places = _reference_places(noisy.shape[-2:], side, settings.stride).to(noisy.device)
     wanted = settings.first if is_first else settings.second
     alike = _alike(guide, z, places, settings, wanted)
-    patches = [F.unfold(values, side) for values in (noisy, guide, variance)]
-    # [plane, channel * side^2, place] -> [place of any plane, channel * side^2]
-    columns = [values.transpose(1, 2).flatten(0, 1) for values in patches]
+    corners, values = _corners_of(noisy.shape, side).to(noisy.device), _values_of(noisy.shape, side).to(noisy.device)
+    # Patches are gathered group by group: all of them at once would take eighty times the memory of the image.
+    flat = [stack.flatten(1) for stack in (noisy, guide, variance)]
     total = torch.zeros(*noisy.shape[1:], device=noisy.device).flatten()
     weight = torch.zeros_like(total)
-    target = _pixels_of(noisy.shape, side).to(noisy.device)
     for chosen in alike.split(_GROUPS):
-        group, pilot, energy = (values[chosen] for values in columns)
+        plane, pixels = chosen // len(corners), corners[chosen % len(corners)][..., None] + values
+        group, pilot, energy = (stack[plane[..., None], pixels] for stack in flat)
         mixed, keeps = _combined(group, pilot, energy.sum(2), is_first=is_first)
-        here = (chosen // patches[0].shape[2] == z).to(mixed.dtype)
-        pixels = target[chosen % patches[0].shape[2]]
+        here = (plane == z).to(mixed.dtype)
         share = (here / keeps.clamp_min(1e-6))[..., None].expand_as(mixed)
         total.index_add_(0, pixels.flatten(), (mixed * share).flatten())
         weight.index_add_(0, pixels.flatten(), share.flatten())
@@ -217,10 +216,17 @@ def _box(values: Tensor, side: int) -> Tensor:
     return across[:, side:] - across[:, :-side]
 
 
-def _pixels_of(shape: torch.Size, side: int) -> Tensor:
-    """Return for every patch the numbers of its values in [channel, y, x], flattened."""
-    numbers = torch.arange(shape[1] * shape[2] * shape[3]).reshape(1, *shape[1:]).double()
-    return F.unfold(numbers, side)[0].T.long()
+def _corners_of(shape: torch.Size, side: int) -> Tensor:
+    """Return the number of the first pixel of every patch in [y, x], flattened."""
+    rows, columns = (torch.arange(length - side + 1) for length in shape[-2:])
+    return (rows[:, None] * shape[-1] + columns).flatten()
+
+
+def _values_of(shape: torch.Size, side: int) -> Tensor:
+    """Return how far the values of a patch are from its first one in [channel, y, x], flattened."""
+    within = torch.arange(side)
+    channels = torch.arange(shape[1])[:, None, None] * shape[2] * shape[3]
+    return (channels + within[:, None] * shape[3] + within).flatten()
 
 
 ENTRIES = (
@@ -232,7 +238,6 @@ ENTRIES = (
         when="White noise of known level, no training wanted: the strongest method that learns from one image alone.",
         reference="Herbreteau & Kervrann, NL-Ridge, ICIP 2022",
         cost=1,
-        kilobytes=(0, 2),
         needs=frozenset({"noise"}),
         scopes=frozenset({"tile"}),
     ),
