@@ -166,6 +166,9 @@ class RestorationPlan(_Frozen):
         content = self.model_dump(
             mode="json", exclude=exclude | dict.fromkeys(("target", "why", "gate", "expected"), True)
         )
+        # Version 0.1 did not know it: plans that do without keep the name they had.
+        if not self.source.has_mask:
+            del content["source"]["has_mask"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

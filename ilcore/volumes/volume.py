@@ -50,6 +50,8 @@ KEPT = (
 )  # fmt: skip
 #: What of a volume says where it lies or how it is held in memory, not what it is.
 PLACE = ("uri", "image", "source", "mask", "dtype", "levels", "remarks")
+#: What version 0.1 did not ask of a volume: where it is as usual, the digest is as it was.
+SINCE_0_1 = {"also_missing": (), "valid_range": (None, None), "kind": "image"}
 
 
 class Source(Protocol):
@@ -263,6 +265,11 @@ class Volume:
         """
         facts = {key: value for key, value in self.__dict__.items() if key not in PLACE}
         told = {**facts, "about": asdict(self.about), "dtype": self.dtype.name}
+        for name, usual in SINCE_0_1.items():
+            if told[name] == usual:
+                del told[name]
+        if self.missing is not None and float(self.missing) == self.missing:
+            told["missing"] = float(self.missing)
         total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         is_whole = self.nbytes <= DIGEST_BYTES
         for region, block in self.stream() if is_whole else self._ahead(self._sample()):
