@@ -54,6 +54,8 @@ REPLAYED = {
     # Its weights are not kept in the fixture: they are the shipped ones, or the audit says which they must be.
     "shipped": SAME if sha256_of(SHIPPED) == EXPECTED["shipped_weights"] else WORD,
 }  # fmt: skip
+#: Files in which a later version says something better: contrast for viewers leaves missing values out.
+TOLD_ANEW = {"killed_while_replacing": {"zarr.json"}}
 #: Of every plan that nobody has begun to carry out: all of them are read and are the same plans; this one starts from
 #: weights that a later version may not have any more.
 NAMES_WEIGHTS = "adapted_shipped"
@@ -167,7 +169,9 @@ def test_a_killed_run_is_resumed(name: str, tmp_path: Path) -> None:
         assert after == before, "nothing of it is lost"
         return
     check_result(plan.target, expected["wanted"]["result"])
-    assert files_of(folder / "out.ome.zarr", folder) == expected["wanted"]["files"]
+    found, wanted = files_of(folder / "out.ome.zarr", folder), expected["wanted"]["files"]
+    assert {path for path in found if found[path] != wanted[path]} <= TOLD_ANEW.get(name, set())
+    assert set(found) == set(wanted)
     assert verify(plan, workspace) == ()
     assert not workspace.scratch.exists()
 
@@ -325,7 +329,10 @@ def test_a_platforms_folder_is_understood(tmp_path: Path) -> None:
     assert {name: platform.port(name) for name in wanted["ports"]} == wanted["ports"]
     assert platform.workers == wanted["workers"]
     exported = [shlex.split(line)[1] for line in (folder / "environment").read_text().splitlines()]
-    assert dict(line.split("=", 1) for line in exported) == platform.environment == wanted["environment"]
+    assert dict(line.split("=", 1) for line in exported) == wanted["environment"]
+    # Since then the servers have doors: the addresses are the same, Dask's is encrypted, and a password comes with them.
+    for name, address in wanted["environment"].items():
+        assert platform.environment[name].partition("://")[2] == address.partition("://")[2]
 
 
 @pytest.fixture
