@@ -240,7 +240,8 @@ class Training:
         nn.utils.clip_grad_norm_(self.net.parameters(), 0.5, foreach=True)
         self.adam.step()
         self.step += 1
-        torch._foreach_lerp_(self.average, list(self.net.parameters()), max(course.average, 1 / (self.step + 10)))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, list(self.net.parameters()), max(course.average, 1 / (self.step + 10)))
         return loss.detach()
 
     def save(self) -> None:
@@ -258,7 +259,9 @@ def train(course: Course, pool: Pool, out: Path, device: torch.device) -> Path:
     while run.share_done() < 1:
         loss = run.advance(pool)
         if run.step % 50 == 0:
-            run.spent = float(loss.isfinite()) * 0 + time.monotonic() - began
+            # Asking for a number waits for the device, so that its time is counted.
+            float(loss)
+            run.spent = time.monotonic() - began
         if time.monotonic() - told > _PAUSE:
             told = time.monotonic()
             run.save()

@@ -17,6 +17,8 @@ from ilcore.networks.plain import Plain
 #: The denoisers that ship with the project: of many kinds of image, and the one that knows photographs best.
 SHIPPED = Path(__file__).with_name("blind_denoiser.safetensors")
 PHOTOS = Path(__file__).with_name("photo_denoiser.safetensors")
+#: One that is told the noise's standard deviation at every pixel; `ilcore.adapting.shipped.Net` carries it out.
+CONDITIONED = Path(__file__).with_name("conditioned_denoiser.safetensors")
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], network: Plain | None = None) -> str:

@@ -2,6 +2,7 @@
 
     python -m tests.bench.quality photographs DATA    BSD68 at noise 15, 25, 50
     python -m tests.bench.quality microscopy DATA     real fluorescence fields with ground truth
+    python -m tests.bench.quality applied DATA        the shipped models as they are, satellite scenes too
     add --bm3d for BM3D's own columns (extra `bm3d`), --quick for the first image of each kind
 
 Noise is numpy's default_rng(seed = position of the file), neither clipped nor rounded. PSNR has peak 1 and is taken
@@ -15,12 +16,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import tifffile
 import torch
 from numpy.typing import NDArray
 from skimage.io import imread
 
 from ilcore import fit
-from ilcore.adapting.weights import SHIPPED, load_denoiser
+from ilcore.adapting.weights import PHOTOS, SHIPPED, load_denoiser
 from ilcore.degradations.estimate import preflight
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
@@ -65,7 +67,9 @@ def score(clean: Image, result: Image) -> float:
 def photographs(data: Path, *, quick: bool, with_bm3d: bool) -> Iterator[str]:
     """Yield the lines of the BSD68 table."""
     paths = sorted((data / "natural/bsd68").glob("*.png"))[: 1 if quick else None]
-    methods: dict[str, Callable[[Image, float], Image]] = {"shipped denoiser": lambda y, _: denoise(y)}
+    methods: dict[str, Callable[[Image, float], Image]] = {
+        path.stem: lambda y, _, path=path: denoise(y, path) for path in (SHIPPED, PHOTOS)
+    }
     if with_bm3d:
         methods["BM3D, told the noise"] = bm3d_of
     yield f"| method, mean PSNR of {len(paths)} images | 15 | 25 | 50 |"
@@ -102,6 +106,42 @@ def microscopy(data: Path, *, quick: bool, with_bm3d: bool) -> Iterator[str]:
     yield "| **mean** | " + " | ".join(f"**{value:.2f}**" for value in np.mean(rows, 0)) + " | | |"
 
 
+def applied(data: Path, *, quick: bool, with_bm3d: bool) -> Iterator[str]:
+    """Yield the lines of the table of shipped models, applied as they are."""
+    yield (
+        "| image | noisy | "
+        + " | ".join(path.stem for path in (SHIPPED, PHOTOS))
+        + (" | BM3D |" if with_bm3d else " |")
+    )
+    yield "| --- | --- | --- | --- |" + (" --- |" if with_bm3d else "")
+    fields = ((name, noisy, clean) for name, noisy, clean, affine in _fields(data, quick=quick) if not affine)
+    for name, noisy, clean in (*fields, *_scenes(data)):
+        images = [noisy, denoise(noisy), denoise(noisy, PHOTOS)]
+        images += [bm3d_of(noisy, 0.02 if name in SCENES else _level(noisy))] if with_bm3d else []
+        values = [
+            score(clean, image) if name not in SCENES else float(psnr(clean, image, peak=1.0)) for image in images
+        ]
+        yield f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
+
+
+#: Satellite scenes: file, band. The middle, 512 x 512, is scaled by its percentiles 0.1 and 99.9; the noise is 2 %.
+SCENES = {
+    "Landsat 8, band 4": ("landsat8/LC08_L1TP_224078_20200518_B4.tif", 0),
+    "Sentinel-2, 10 m": ("sentinel2/S2A_MSIL1C_20170527_T33UUB_im10.tif", 0),
+    "WorldView-2, pan": ("worldview2/pan.tif", 0),
+}
+
+
+def _scenes(data: Path) -> Iterator[tuple[str, Image, Image]]:
+    for name, (file, band) in SCENES.items():
+        image = tifffile.imread(data / "satellite" / file).astype(np.float64)
+        image = image if image.ndim == 2 else image[band] if len(image) < 16 else image[..., band]
+        rows, columns = (slice(max(0, (side - 512) // 2), max(0, (side - 512) // 2) + 512) for side in image.shape)
+        low, high = np.percentile(image[rows, columns], (0.1, 99.9))
+        clean = (image[rows, columns] - low) / (high - low)
+        yield name, (clean + np.random.default_rng(7).normal(0, 0.02, clean.shape)).astype(np.float32), clean
+
+
 def _level(noisy: Image) -> float:
     """Return the noise level at the mean grey level as preflight measures it: BM3D gets the better estimate."""
     channel = preflight([noisy[None]], np.dtype(np.float32)).channels[0]
@@ -129,16 +169,18 @@ def restored(noisy: Image) -> tuple[Image, str]:
         return volume.read(whole(volume.shape))[0, 0, 0], f"{plan.method}, {plan.scope}, steps {steps}: {verdict}"
 
 
+TABLES = {"photographs": photographs, "microscopy": microscopy, "applied": applied}
+
+
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["photographs", "microscopy"])
+    parser.add_argument("table", choices=TABLES)
     parser.add_argument("data", type=Path)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--bm3d", action="store_true")
     asked = parser.parse_args()
-    table = photographs if asked.table == "photographs" else microscopy
-    for line in table(asked.data, quick=asked.quick, with_bm3d=asked.bm3d):
+    for line in TABLES[asked.table](asked.data, quick=asked.quick, with_bm3d=asked.bm3d):
         print(line, flush=True)
 
 
