@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from skimage.io import imread
 
 from ilcore import fit
-from ilcore.adapting.weights import PHOTOS, SHIPPED, load_denoiser
+from ilcore.adapting.shipped import Course, Net
+from ilcore.adapting.weights import CONDITIONED, PHOTOS, SHIPPED, load_denoiser, load_weights
 from ilcore.degradations.estimate import preflight
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
@@ -47,6 +48,18 @@ def denoise(noisy: Image, weights: Path = SHIPPED) -> Image:
     return fit.predict(entry.method, problem, start, Streams.of(0, "bench", [(0,)]))[0, 0].numpy()
 
 
+def conditioned(noisy: Image, noise_std: float) -> Image:
+    """Return an image through the denoiser that is told the noise."""
+    net = Net(Course(conditioned=True, depth=15))
+    net.load_state_dict(load_weights(CONDITIONED))
+    rows, columns = noisy.shape
+    even = torch.from_numpy(np.pad(noisy, ((0, rows % 2), (0, columns % 2)), mode="edge").astype(np.float32))[
+        None, None
+    ]
+    with torch.no_grad():
+        return net(even, torch.full_like(even, noise_std))[0, 0, :rows, :columns].numpy()
+
+
 def bm3d_of(noisy: Image, noise_std: float) -> Image:
     """Return BM3D's result, its own implementation at its default settings."""
     import bm3d
@@ -68,7 +81,8 @@ def photographs(data: Path, *, quick: bool, with_bm3d: bool) -> Iterator[str]:
     """Yield the lines of the BSD68 table."""
     paths = sorted((data / "natural/bsd68").glob("*.png"))[: 1 if quick else None]
     methods: dict[str, Callable[[Image, float], Image]] = {
-        path.stem: lambda y, _, path=path: denoise(y, path) for path in (SHIPPED, PHOTOS)
+        "conditioned_denoiser, told the noise": conditioned,
+        **{path.stem: lambda y, _, path=path: denoise(y, path) for path in (SHIPPED, PHOTOS)},
     }
     if with_bm3d:
         methods["BM3D, told the noise"] = bm3d_of
