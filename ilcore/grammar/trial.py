@@ -83,6 +83,8 @@ class Restoration:
         risk_before: The same of the untouched start.
         spread: Standard deviation of the images that were averaged, like image; None where nobody averaged any.
         weights: Name -> stacked tensor [tile or 1, ...] of the fitted network, None for methods without one.
+        method: Name in the catalogue, where `ilcore.restore` was asked.
+        why: Why that method, in one sentence.
     """
 
     image: Tiles
@@ -93,6 +95,8 @@ class Restoration:
     risk_before: tuple[float | None, ...] = ()
     spread: Tiles | None = None
     weights: dict[str, Tensor] | None = field(default=None, repr=False)
+    method: str = ""
+    why: str = ""
 
 
 Losses: TypeAlias = PerTile

@@ -98,10 +98,15 @@ def configure(entry: Entry, overrides: Mapping[str, Scalar]) -> Entry:
         method = with_stop(method, str(_cast("", overrides["stop"], "stop")))
     for path, value in overrides.items():
         if path not in ("stop", "stabilise"):
-            method = _turned(method, "stop.steps" if path == "steps" else path, value)
+            method = _turned(method, full_name(path), value)
     if _cast(False, overrides.get("stabilise", False), "stabilise"):
         method = Within(VarianceStabilised(), method)
     return replace(entry, method=method)
+
+
+def full_name(knob: str) -> str:
+    """Return the path of a knob in the recipe; "steps" is short for "stop.steps"."""
+    return "stop.steps" if knob == "steps" else knob
 
 
 def knobs(entry: Entry) -> dict[str, Scalar]:

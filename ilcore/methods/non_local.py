@@ -156,13 +156,23 @@ def _combined(group: Tensor, pilot: Tensor, energy: Tensor, *, is_first: bool) -
     known = group if is_first else pilot
     gram, noise = known @ known.transpose(1, 2), torch.diag_embed(energy)
     one = torch.eye(gram.shape[1], device=gram.device)
-    # A trifle on the diagonal keeps groups of equal patches solvable, in 32 bits and without noise.
+    # A trifle on the diagonal keeps most groups of equal patches solvable, in 32 bits and without noise.
     trifle = (1e-6 * gram.diagonal(dim1=1, dim2=2).mean(1) + 1e-8)[:, None, None] * one
     if is_first:
-        weights = one - torch.linalg.solve(gram + trifle, noise)
+        weights = one - _solved(gram + trifle, noise)
     else:
-        weights = torch.linalg.solve(gram + noise + trifle, gram)
+        weights = _solved(gram + noise + trifle, gram)
     return weights.transpose(1, 2) @ group, weights.square().sum(1)
+
+
+def _solved(systems: Tensor, wanted: Tensor) -> Tensor:
+    """Return the solutions of systems of equations; where rounding made one singular, the least of its solutions."""
+    solved, trouble = torch.linalg.solve_ex(systems, wanted)
+    singular = trouble > 0
+    if bool(singular.any()):
+        inverse = torch.linalg.pinv(systems[singular].double(), rtol=1e-6, hermitian=True)
+        solved[singular] = (inverse @ wanted[singular].double()).to(solved.dtype)
+    return solved
 
 
 def _reference_places(size: tuple[int, ...], side: int, stride: int) -> Tensor:

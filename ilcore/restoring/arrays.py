@@ -1,7 +1,7 @@
 """Restore an array in memory: array in, array out, no store, no cluster, no tracking."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
-from ilcore.degradations.estimate import preflight
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
-from ilcore.grammar.problem import Noise, Problem
+from ilcore.grammar.problem import Problem
 from ilcore.grammar.trial import Restoration
-from ilcore.methods.catalogue import find
-from ilcore.methods.entry import Entry, Scalar, configure
+from ilcore.methods.entry import Scalar
+from ilcore.restoring.array_choice import Seen, Way, asked, chosen
+from ilcore.restoring.array_scale import Scale
 
 
 def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by keyword)
     noisy: NDArray[Any] | Tensor,
-    method: str = "zs_n2n",
+    method: str | None = None,
     noise_std: float | None = None,
     seed: int = 0,
     *,
@@ -36,11 +36,16 @@ def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by ke
 ) -> Restoration:
     """Return the restoration of an array, its image of the same kind, shape, units and device as `noisy`.
 
+    Image, risk and spread are in the units of `noisy`; a risk over channels of several scales is None. Float64 and
+    whole numbers of more than 16 bits come out as float64, all else as float32. Single values far beyond all that
+    their neighbourhoods hold, such as those of hot pixels, are not learnt from and stay as they are.
+
     Args:
         noisy: Observation; anything before the channel axis is a batch of independent tiles.
-        method: Name in the catalogue.
+        method: Name in the catalogue; None chooses as `il restore` does, and the result says what and why.
         noise_std: Standard deviation of white noise, in the units of `noisy`; None estimates the noise where a method
-            must know it. A pretrained model is applied without fine-tuning where the noise is not white.
+            must know it, or one is chosen. A pretrained model is applied without fine-tuning where the noise is not
+            white.
         seed: The same seed gives the same image.
         space: 2 or 3 spatial axes.
         mask: True where a value is data; others are not learnt from, and filled by methods that can inpaint.
@@ -55,88 +60,44 @@ def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by ke
         BadInput: For an array that cannot be restored, an unknown method or knob, a device that is not there.
     """
     place = _place(noisy, device)
+    if noise_std is not None and not 0 < noise_std < np.inf:
+        raise BadInput(f"noise_std must be above 0 and finite, got {noise_std}; leave it out to have it estimated")
     values = _checked(noisy, space)
     batch, layout = _as_batch(values, space)
     trusted = torch.isfinite(batch) & (_as_mask(mask, values, layout) if mask is not None else True)
-    scale = _Scale.of(batch, trusted)
-    start, entry = None, configure(find(method), overrides or {})
-    if "weights" in entry.needs:
-        network, start = load_denoiser(Path(weights) if weights else SHIPPED)
-        entry = entry.with_network(network) if weights else entry
+    seen = Seen(Scale.of(batch, trusted), _kind(noisy), noise_std, seed)
+    own, knobs = Path(weights) if weights else None, overrides or {}
+    way = chosen(seen, own, knobs) if method is None else asked(seen, method, own, knobs)
+    done = _carried_out(way, seen, place)
+    kept = seen.scale.wild | (seen.scale.is_flat & trusted)
+    if "inpaint" not in way.entry.tasks:
+        kept = kept | ~trusted
+    return _as_given(done, torch.where(kept, batch, seen.scale.restored(done.image)), way, seen, noisy)
+
+
+def _carried_out(way: Way, seen: Seen, place: torch.device) -> Restoration:
+    scale, entry, start = seen.scale, way.entry, None
+    if way.weights is not None:
+        network, start = load_denoiser(way.weights)
+        entry = entry if way.weights == SHIPPED else entry.with_network(network)
     problem = Problem(
-        observed=scale.filled(batch, trusted).to(place),
-        trusted=None if bool(trusted.all()) else trusted.to(place),
-        noise=_noise(batch, trusted, scale, noise_std) if noise_std or _asks_noise(entry, overrides or {}) else None,
-        value_range=scale.value_range(batch, trusted),
+        observed=scale.normalised.to(place),
+        trusted=None if bool(scale.trusted.all()) else scale.trusted.to(place),
+        noise=way.noise,
+        value_range=scale.value_range(),
     )
-    streams = Streams.of(seed, method, [(row,) for row in range(len(batch))])
+    count = len(problem.observed)
+    streams = Streams.of(seen.seed, entry.name, [(row,) for row in range(count)])
     if start is not None and not _is_white(problem):
-        done = _applied(entry, problem, start, streams)
-    else:
-        done = fit.restore(entry.method, problem, streams, start=start)
-    image = scale.restored(done.image.cpu())
-    if "inpaint" not in entry.tasks:
-        image = torch.where(trusted, image, batch)
-    return _with_image(done, image.reshape(values.shape), noisy)
-
-
-def _asks_noise(entry: Entry, overrides: Mapping[str, Scalar]) -> bool:
-    """Tell whether the method must know the noise, or a stopping rule or a change of units that was asked for."""
-    return "noise" in entry.needs or bool({"stop", "stabilise"} & set(overrides))
-
-
-def _noise(batch: Tensor, trusted: Tensor, scale: "_Scale", noise_std: float | None) -> tuple[Noise, ...]:
-    """Return the noise of every channel in normalised units, as told or as measured."""
-    spans, lows = scale.span.flatten().tolist(), scale.low.flatten().tolist()
-    if noise_std is not None:
-        return tuple(Noise(read_std=noise_std / span) for span in spans)
-    values = torch.where(trusted, batch, torch.tensor(torch.nan)).numpy()
-    measured = preflight(list(values), np.dtype(np.float32)).channels
-    return tuple(
-        replace(one.noise, correlation=one.verdict, lags=(one.lag_y, one.lag_x)).scaled(low, low + span)
-        for one, low, span in zip(measured, lows, spans, strict=True)
-    )
+        image = fit.predict(entry.method, problem, start, streams)
+        return Restoration(image=image, steps=(0,) * count, stopped=("noise is not white: applied as it is",) * count)
+    if way.is_shared and count > 1:
+        return fit.learn(entry.method, problem, streams, start=start)
+    return fit.restore(entry.method, problem, streams, start=start)
 
 
 def _is_white(problem: Problem) -> bool:
     return problem.noise is not None and all(noise.correlation == "white" for noise in problem.noise)
-
-
-def _applied(entry: Entry, problem: Problem, start: fit.Weights, streams: Streams) -> Restoration:
-    image, count = fit.predict(entry.method, problem, start, streams), len(streams)
-    return Restoration(image=image, steps=(0,) * count, stopped=("noise is not white: applied as it is",) * count)
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Percentiles of every channel over the whole array, [1, channel, *1]."""
-
-    low: Tensor
-    span: Tensor
-
-    @classmethod
-    def of(cls, batch: Tensor, trusted: Tensor) -> "_Scale":
-        lows, spans = [], []
-        for channel in range(batch.shape[1]):
-            values = batch[:, channel][trusted[:, channel]].numpy()
-            low, high = np.percentile(values, (0.1, 99.9)) if values.size else (0.0, 1.0)
-            lows.append(float(low))
-            spans.append(float(high - low) or 1.0)
-        shape = (1, -1, *(1,) * (batch.ndim - 2))
-        return cls(torch.tensor(lows).reshape(shape), torch.tensor(spans).reshape(shape))
-
-    def filled(self, batch: Tensor, trusted: Tensor) -> Tensor:
-        """Return normalised values, half grey where there is no data."""
-        return torch.where(trusted, (batch - self.low) / self.span, torch.tensor(0.5))
-
-    def restored(self, image: Tensor) -> Tensor:
-        return image * self.span + self.low
-
-    def value_range(self, batch: Tensor, trusted: Tensor) -> tuple[float, float]:
-        values = self.filled(batch, trusted)
-        low, high = float(values.min()), float(values.max())
-        room = 0.05 * (high - low)
-        return low - room, high + room
 
 
 def _place(noisy: NDArray[Any] | Tensor, device: str | torch.device | None) -> torch.device:
@@ -156,8 +117,8 @@ def _checked(noisy: NDArray[Any] | Tensor, space: int) -> Tensor:
             f"got shape {tuple(values.shape)}; pass space=3 for volumes"
         )
     if isinstance(values, Tensor):
-        return values.detach().cpu().float()
-    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+        return values.detach().cpu().double()
+    return torch.from_numpy(np.ascontiguousarray(values, np.float64))
 
 
 def _as_batch(values: Tensor, space: int) -> tuple[Tensor, tuple[int, ...]]:
@@ -176,10 +137,32 @@ def _as_mask(mask: NDArray[np.bool_] | Tensor, values: Tensor, layout: tuple[int
         ) from error
 
 
-def _with_image(done: Restoration, image: Tensor, like: NDArray[Any] | Tensor) -> Restoration:
-    kind = image.to(like.device) if isinstance(like, Tensor) else image.numpy()
-    return Restoration(
-        image=kind,  # type: ignore[arg-type]  # numpy in, numpy out
-        steps=done.steps, stopped=done.stopped, curves=done.curves, risk=done.risk,
-        risk_before=done.risk_before, weights=done.weights,
-    )  # fmt: skip
+def _as_given(done: Restoration, image: Tensor, way: Way, seen: Seen, like: NDArray[Any] | Tensor) -> Restoration:
+    """Return a restoration in the units, shape, kind and place of the array that was given."""
+    scale = seen.scale
+
+    def given(values: Tensor) -> Any:
+        shaped = values.reshape(like.shape).to(torch.float64 if _is_wide(seen.kind) else torch.float32)
+        return shaped.to(like.device) if isinstance(like, Tensor) else shaped.numpy()
+
+    wild = int(scale.wild.sum())
+    return replace(
+        done,
+        image=given(image),
+        spread=None if done.spread is None else given(done.spread.cpu().double() * scale.span),
+        risk=tuple(map(scale.squared, done.risk)),
+        risk_before=tuple(map(scale.squared, done.risk_before)),
+        method=way.entry.name,
+        why=f"{way.why}; {wild} values far beyond all others stay as they are" if wild else way.why,
+    )
+
+
+def _is_wide(kind: np.dtype[Any]) -> bool:
+    """Tell whether 32 floating bits do not hold every value."""
+    return kind.itemsize > (4 if kind.kind == "f" else 2)
+
+
+def _kind(noisy: NDArray[Any] | Tensor) -> np.dtype[Any]:
+    if not isinstance(noisy, Tensor):
+        return np.asarray(noisy).dtype.newbyteorder("=")
+    return np.dtype(np.float32) if noisy.dtype == torch.bfloat16 else torch.empty(0, dtype=noisy.dtype).numpy().dtype

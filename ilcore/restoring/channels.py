@@ -1,7 +1,6 @@
 """What is frozen of every channel: which values become 0 and 1, and what its noise is."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from ilcore.degradations.estimate import ChannelReport, Preflight
 from ilcore.grammar.errors import BadVolume
+from ilcore.restoring.known import range_of
 from ilcore.restoring.plan import ChannelPlan
 from ilcore.restoring.sampling import data_of
 from ilcore.volumes.volume import Volume
@@ -48,37 +48,9 @@ def _plain(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def believed(found: Preflight, noise_std: float | None) -> Preflight:
-    """Return what was found, with the noise level that the user knows.
-
-    Only correlation that was measured speaks against white noise then.
-    """
-    if noise_std is None:
-        return found
-    std = float(noise_std)
-
-    def known(report: ChannelReport) -> ChannelReport:
-        verdict = "white" if report.verdict == "unknown" else report.verdict
-        noise = replace(report.noise, gain=0.0, read_std=std, correlation=verdict)
-        return replace(report, noise=noise, verdict=verdict, confidence=1.0, level=std)
-
-    return Preflight(channels=tuple(known(report) for report in found.channels))
-
-
-def live_channels(found: Preflight, channels: Sequence[ChannelPlan]) -> Preflight:
-    """Return what was found of the channels that hold something; a dark channel says nothing of the noise."""
-    pairs = zip(found.channels, channels, strict=True)
-    return Preflight(channels=tuple(report for report, channel in pairs if not channel.is_flat))
-
-
 def _range(values: NDArray[np.float64], uri: str) -> tuple[float, float, float, float]:
     """Return what becomes 0, what becomes 1, the least and the largest value seen."""
-    if values.size == 0:
-        return 0.0, 1.0, 0.0, 0.0
-    floor, low, high, ceiling = (float(v) for v in np.percentile(values, (0, 0.1, 99.9, 100)))
+    floor, low, high, ceiling = range_of(values)
     if not np.isfinite(ceiling - floor):
         raise BadVolume(f"values that differ by less than 1e308 were wanted, got {floor:g} to {ceiling:g} in {uri}")
-    if high <= low:
-        # Nearly everything has one value, as where a few beads lie on black: the rest gives the scale.
-        low, high = floor, ceiling
-    return low, high if high > low else low + 1.0, floor, ceiling
+    return low, high, floor, ceiling

@@ -16,14 +16,15 @@ from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
 from ilcore.methods.catalogue import COPY, find
-from ilcore.methods.entry import Entry, Scalar, configure
-from ilcore.restoring.channels import believed, channel_plans, live_channels
-from ilcore.restoring.choose import Choice, Expected, Prefer, able, asked_for, choose, expected_of
+from ilcore.methods.entry import Entry, Scalar, configure, full_name
+from ilcore.restoring.channels import channel_plans
+from ilcore.restoring.choose import Choice, Expected, Prefer, asked_for, choose
 from ilcore.restoring.cutting import Cut, grid_for, samples_for
 from ilcore.restoring.depth import Depth, depth_wanted, stacked
+from ilcore.restoring.known import believed, live_channels
 from ilcore.restoring.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, Task, Three, WeightsPlan
 from ilcore.restoring.planes import plane_brightness, words_of
-from ilcore.restoring.probing import expected_gains
+from ilcore.restoring.probing import promised
 from ilcore.restoring.sampling import looks, sampled
 from ilcore.restoring.two_values import check_is_no_mask
 from ilcore.restoring.workspace import Workspace
@@ -236,16 +237,12 @@ class _Seen:
 
 def _expected(seen: _Seen, cut: Cut, wishes: Wishes) -> list[Expected]:
     """Return what the candidates promise; nothing where the user named a method or the noise is not known."""
-    asked = wishes.method is not None or wishes.task != "denoise"
-    candidates = {} if asked else able(seen.live, own_weights=wishes.weights is not None)
-    if not candidates:
+    if wishes.method is not None or wishes.task != "denoise":
         return []
-    space = 3 if cut.depth == "z" else 2
-    gains = expected_gains(
-        seen.samples, seen.channels, candidates, space=space, seed=wishes.seed,
-        weights=Path(wishes.weights) if wishes.weights else SHIPPED,
+    return promised(
+        seen.samples, seen.channels, seen.live, space=3 if cut.depth == "z" else 2, seed=wishes.seed,
+        megavoxels=math.prod(cut.shape) / 1e6, weights=Path(wishes.weights) if wishes.weights else None,
     )  # fmt: skip
-    return expected_of(gains, seen.live, math.prod(cut.shape) / 1e6, space=space)
 
 
 def _told(one: Expected) -> ExpectedPlan:
@@ -260,12 +257,8 @@ def _choice(found: Preflight, expected: Sequence[Expected], wishes: Wishes) -> C
     if wishes.method is not None and wishes.method != choice.method:
         entry = find(wishes.method)
         choice = Choice(method=entry.name, scope=entry.usual_scope, why=asked_for(entry, found))
-    merged = {**choice.overrides, **{_full(name): value for name, value in wishes.overrides.items()}}
+    merged = {**choice.overrides, **{full_name(knob): value for knob, value in wishes.overrides.items()}}
     return replace(choice, scope=wishes.scope or choice.scope, overrides=merged)
-
-
-def _full(name: str) -> str:
-    return "stop.steps" if name == "steps" else name
 
 
 def _weights(choice: Choice, wishes: Wishes) -> WeightsPlan | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
+from ilcore.degradations.estimate import Preflight
 from ilcore.fit import Weights
 from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.problem import Problem
@@ -19,8 +20,8 @@ from ilcore.grammar.recipe import Method
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
 from ilcore.qa.risk import risk_sure
-from ilcore.restoring.choose import Candidate
-from ilcore.restoring.plan import ChannelPlan
+from ilcore.restoring.choose import Candidate, Expected, able, expected_of
+from ilcore.restoring.known import Channel
 
 #: Samples tried, and their sides, of planes and of stacks: as many voxels in both, since a trial shall cost little.
 _SAMPLES = 6
@@ -29,9 +30,37 @@ _SIDES = {2: (1, 96, 96), 3: (3, 56, 56)}
 _LEAST = 0.01
 
 
+def promised(
+    samples: Sequence[NDArray[Any]],
+    channels: Sequence[Channel],
+    live: Preflight,
+    *,
+    space: int,
+    seed: int,
+    megavoxels: float,
+    weights: Path | None = None,
+) -> list[Expected]:
+    """Return what the candidates promise that cope with the noise; nothing where the noise is not known.
+
+    Args:
+        samples: [channel, z, y, x] each, as stored; NaN where they are no data.
+        channels: Their normalisation and noise.
+        live: What is known of the noise of those that hold something.
+        space: 2 or 3 axes of space.
+        seed: Of the probes.
+        megavoxels: Of the whole, all channels.
+        weights: Of a pretrained model of the user's own, which takes the place of all that ship.
+    """
+    candidates = able(live, own_weights=weights is not None)
+    if not candidates:
+        return []
+    gains = expected_gains(samples, channels, candidates, space=space, seed=seed, weights=weights or SHIPPED)
+    return expected_of(gains, live, megavoxels, space=space)
+
+
 def expected_gains(
     samples: Sequence[NDArray[Any]],
-    channels: Sequence[ChannelPlan],
+    channels: Sequence[Channel],
     candidates: Mapping[str, Candidate],
     *,
     space: int,
@@ -66,7 +95,7 @@ def _is_worth_it(candidate: Candidate, problem: Problem) -> bool:
     return depends or not candidate.overrides.get("stabilise", False)
 
 
-def _problems(samples: Sequence[NDArray[Any]], channels: Sequence[ChannelPlan], space: int) -> Iterator[Problem]:
+def _problems(samples: Sequence[NDArray[Any]], channels: Sequence[Channel], space: int) -> Iterator[Problem]:
     """Yield the middles of samples that are data throughout and hold something, the most varied first."""
     live = [number for number, channel in enumerate(channels) if not channel.is_flat]
     parts = [_middle(sample, space)[live].astype(np.float64) for sample in samples]

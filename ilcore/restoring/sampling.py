@@ -6,12 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.grammar.region import Region, region_of
+from ilcore.grammar.region import Region
+from ilcore.restoring.known import places
 from ilcore.volumes.validity import data_in
 from ilcore.volumes.volume import Volume
-
-#: Places that preflight looks at, and their largest side.
-_LOOKS, _SIDE, _DEPTH = 24, 256, 4
 
 
 def sampled(volume: Volume, seed: int, *, is_any: bool = False) -> list[NDArray[Any]]:
@@ -39,22 +37,9 @@ def sampled(volume: Volume, seed: int, *, is_any: bool = False) -> list[NDArray[
     raise BadVolume(f"a volume with something in it was wanted, {volume.uri} holds {held}; there is nothing to restore")
 
 
-def looks(volume: Volume, seed: int, count: int = _LOOKS) -> list[Region]:
-    """Return places spread over a volume: one in each of `count` stretches of it, at random within."""
-    rng = np.random.default_rng((seed, 11))
-    extent = [1, volume.shape[1], *(min(n, m) for n, m in zip(volume.shape[2:], (_DEPTH, _SIDE, _SIDE), strict=True))]
-    room = [n - m for n, m in zip(volume.shape, extent, strict=True)]
-    if not any(room):
-        return [region_of([(0, n) for n in volume.shape])]
-    regions: list[Region] = []
-    for number in range(count):
-        # A golden-ratio sequence on each axis covers the volume more evenly than independent draws.
-        places = [(rng.random() / count + number * step) % 1 for step in (0.7549, 0.0, 0.5698, 0.8192, 0.6711)]
-        starts = [round(place * free) for place, free in zip(places, room, strict=True)]
-        region = region_of([(a, a + n) for a, n in zip(starts, extent, strict=True)])
-        if region not in regions:
-            regions.append(region)
-    return regions
+def looks(volume: Volume, seed: int) -> list[Region]:
+    """Return places spread over a volume; see `places`."""
+    return places(volume.shape, seed)
 
 
 def data_of(values: NDArray[Any]) -> NDArray[np.float64]:

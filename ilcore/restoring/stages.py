@@ -146,6 +146,15 @@ def check_source(plan: RestorationPlan) -> Volume:
     return volume
 
 
+def _check_unchanged(plan: RestorationPlan) -> None:
+    """Refuse to publish what was read while somebody wrote: its parts may be of different scans."""
+    if open_source(plan).digest() != plan.source.digest:
+        raise BadVolume(
+            f"the source must stay as it is until its result is published, got another content in {plan.source.uri} "
+            "than at the start; nothing was published; when nobody writes to it any more, run again with --overwrite"
+        )
+
+
 def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
     place = workspace.staging / "0"
     if has_array(place):
@@ -311,10 +320,15 @@ def read_findings(workspace: Workspace) -> QAReport:
 def publish_result(plan: RestorationPlan, workspace: Workspace) -> Place:
     """Put the result in its place in one step, then note it and remove the scratch.
 
+    The source is digested once more, always: times and sizes of files tell nothing of values that were overwritten
+    where they lie, and a store of many objects has none. It costs one reading, or that of a sample of a large volume.
+
     Raises:
+        BadVolume: When the source is no longer the one that was planned for; the previous result stays then.
         DestinationError: When the disk refuses; result and previous result are both whole then.
     """
     if (staging := workspace.staging).exists():
+        _check_unchanged(plan)
         workspace.check_lock(is_sure=True)
         publish(staging, workspace.target, overwrite=workspace.overwrite.exists())
         workspace.forget_staging()

@@ -18,8 +18,9 @@ from ilcore.adapting.weights import SHIPPED
 from ilcore.benchmark.sets import gather
 from ilcore.degradations.estimate import preflight
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.restoring.channels import channel_plans, live_channels
+from ilcore.restoring.channels import channel_plans
 from ilcore.restoring.choose import CANDIDATES, able
+from ilcore.restoring.known import live_channels
 from ilcore.restoring.probing import Trial, expected_gains
 from ilcore.restoring.sampling import sampled
 from ilcore.volumes.open import open_volume

@@ -1,7 +1,9 @@
 """What cannot be done is refused in one sentence, with an exit code, and nothing is left behind."""
 
 import errno
+import os
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -262,6 +264,31 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch):
         open_volume(Workspace.of(plan.target).staging)
     monkeypatch.setattr(WriteTarget, "write", write)
     carry_out(plan)
+    assert open_volume(plan.target).shape == (1, 1, 1, 40, 48)
+
+
+@pytest.mark.parametrize("stage", ["restore_unit", "stages.assemble_block", "stages.complete", "stages.write_record"])
+def test_a_source_that_is_overwritten_in_place_during_the_run_is_not_published(tmp_path, monkeypatch, stage):
+    plan = box(tmp_path)
+    work = resolve_name(f"ilcore.restoring.alone:{stage}")
+
+    def overwriting(*given: Any) -> Any:
+        pixels, before = np.load(plan.source.uri, mmap_mode="r+"), Path(plan.source.uri).stat()
+        pixels[20:, 24:] += 1
+        pixels.flush()
+        os.utime(plan.source.uri, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return work(*given)
+
+    monkeypatch.setattr(f"ilcore.restoring.alone.{stage}", overwriting)
+    with pytest.raises(BadVolume, match="must stay as it is until its result is published") as caught:
+        carry_out(plan)
+    said(caught.value)
+    assert not Path(plan.target).exists()
+    monkeypatch.undo()
+    add_standins(monkeypatch)
+    with pytest.raises(BadVolume, match="planned for"):
+        carry_out(plan)
+    carry_out(planned(Path(plan.source.uri), Path(plan.target), "box"), overwrite=True)
     assert open_volume(plan.target).shape == (1, 1, 1, 40, 48)
 
 

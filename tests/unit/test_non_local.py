@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter, label
 
 from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.methods.non_local import NonLocalRidge, _alike, _pixels_of, _reference_places
+from ilcore.methods.non_local import NonLocalRidge, _alike, _corners_of, _reference_places, _solved, _values_of
 from tests.scenes import scene
 
 
@@ -48,7 +49,7 @@ def test_patch_values_know_their_pixels():
     shape = torch.Size((1, 2, 6, 5))
     values = torch.rand(shape)
     unfolded = torch.nn.functional.unfold(values, 3)[0].T
-    assert torch.equal(values.flatten()[_pixels_of(shape, 3)], unfolded)
+    assert torch.equal(values.flatten()[_corners_of(shape, 3)[:, None] + _values_of(shape, 3)], unfolded)
 
 
 @pytest.mark.parametrize("std", [0.05, 0.1, 0.2])
@@ -88,3 +89,17 @@ def test_without_noise_nothing_changes():
 def test_it_says_that_it_needs_the_noise():
     with pytest.raises(RecipeError, match="pass noise_std"):
         fit.restore(NonLocalRidge(), Problem(observed=torch.zeros(1, 1, 9, 9)), Streams.of(0, "n", [(0,)]))
+
+
+@pytest.mark.parametrize("seed", [14, 16, 3])
+def test_flat_areas_without_noise_come_out_as_they_went_in(seed):
+    blobs = gaussian_filter(np.random.default_rng(seed).normal(size=(64, 64)), 3) > 0.02
+    labels = torch.from_numpy(label(blobs)[0].astype(np.float32))[None, None]
+    labels /= labels.max()
+    assert torch.allclose(restored(labels, Noise(read_std=0.0), window=21), labels, atol=1e-3)
+
+
+def test_a_singular_system_has_the_least_of_its_solutions_and_leaves_the_others_alone():
+    systems = torch.stack([torch.ones(4, 4), torch.eye(4) * 2, torch.zeros(4, 4)])
+    solved = _solved(systems, torch.ones(3, 4, 1))
+    assert torch.allclose(solved[:, :, 0], torch.tensor([0.25, 0.5, 0.0])[:, None].expand(3, 4))

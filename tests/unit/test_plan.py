@@ -10,7 +10,8 @@ import yaml
 from ilcore.degradations.estimate import ChannelReport, Preflight
 from ilcore.grammar.errors import BadPlan
 from ilcore.grammar.problem import Noise
-from ilcore.restoring.channels import believed, channel_plans, live_channels
+from ilcore.restoring.channels import channel_plans
+from ilcore.restoring.known import believed, live_channels
 from ilcore.restoring.plan import (
     ChannelPlan,
     GridPlan,

@@ -89,7 +89,7 @@ def test_stacks_are_tried_on_planes_with_neighbours(tmp_path):
 
 
 def test_a_method_that_was_asked_for_is_taken_untried(tmp_path, monkeypatch):
-    monkeypatch.setattr("ilcore.restoring.planning.expected_gains", lambda *_, **__: pytest.fail("tried"))
+    monkeypatch.setattr("ilcore.restoring.probing.expected_gains", lambda *_, **__: pytest.fail("tried"))
     image = noisy(scene("cells", (96, 96), 3), std=0.1)
     assert plan_of(tmp_path, image, method="zs_n2n").method == "zs_n2n"
     assert preflight([image[None, None]], np.dtype(np.float32)).verdict == "white"
