@@ -330,7 +330,7 @@ def test_a_platforms_folder_is_understood(tmp_path: Path) -> None:
     assert platform.workers == wanted["workers"]
     exported = [shlex.split(line)[1] for line in (folder / "environment").read_text().splitlines()]
     assert dict(line.split("=", 1) for line in exported) == wanted["environment"]
-    # Since then the servers have doors: the addresses are the same, Dask's is encrypted, and a password comes with them.
+    # Since then the servers have doors: addresses are the same, Dask's is encrypted, and a password comes with them.
     for name, address in wanted["environment"].items():
         assert platform.environment[name].partition("://")[2] == address.partition("://")[2]
 
