@@ -11,7 +11,7 @@ from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method, Recipe, Then, Within
 from ilcore.grammar.slots import Network
-from ilcore.methods.stopping import with_stop
+from ilcore.methods.stopping import RULE_VERSIONS, with_stop
 
 #: What a knob may be set to.
 Scalar = bool | int | float | str
@@ -98,15 +98,16 @@ def configure(entry: Entry, overrides: Mapping[str, Scalar]) -> Entry:
     Raises:
         RecipeError: Naming the knobs there are, when one is unknown or of another type.
     """
-    method = entry.method
+    method, version = entry.method, entry.version
     if "stop" in overrides:
-        method = with_stop(method, str(_cast("", overrides["stop"], "stop")))
+        rule = str(_cast("", overrides["stop"], "stop"))
+        method, version = with_stop(method, rule), version + RULE_VERSIONS.get(rule, 1) - 1
     for path, value in overrides.items():
         if path not in ("stop", "stabilise"):
             method = _turned(method, "stop.steps" if path == "steps" else path, value)
     if _cast(False, overrides.get("stabilise", False), "stabilise"):
         method = Within(VarianceStabilised(), method)
-    return replace(entry, method=method)
+    return replace(entry, method=method, version=version)
 
 
 def knobs(entry: Entry) -> dict[str, Scalar]:

@@ -52,6 +52,10 @@ RULES: Mapping[str, Callable[[int, Views], Stop]] = {
 }
 
 
+#: Rules that chose another iterate before: the same plan gives other voxels. One where nothing is said.
+RULE_VERSIONS: Mapping[str, int] = {"es_wmv": 2, "es_emv": 2, "self_validation": 2, "vote": 2}
+
+
 def with_stop(method: Method, name: str) -> Method:
     """Return the same method ended by another rule, its budget kept; what comes out is the iterate the rule liked best.
 
