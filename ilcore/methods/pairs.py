@@ -104,6 +104,7 @@ ENTRIES = (
         kilobytes=(4, 1),
         copes_with=_ANY_KNOWN,
         needs=frozenset({"noise"}),
+        version=2,
     ),
     Entry(
         name="gr2r",
@@ -116,6 +117,7 @@ ENTRIES = (
         kilobytes=(4, 1),
         copes_with=_ANY_KNOWN,
         needs=frozenset({"noise"}),
+        version=2,
     ),
     Entry(
         name="frame_pairs",
