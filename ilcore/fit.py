@@ -149,6 +149,7 @@ def fit(
         pair = views.draw(book.step, rows)
         output = model(pair.input, _repeated(rows, pair))
         trial = Trial(book.step, rows, training, pair, output, model, partial(_look, model, views, training))
+        trial = replace(trial, image_of=partial(_look, model, views))
         losses = loss_of(trial)
         seen = replace(trial, output=output.detach(), losses=losses.detach())
         judged = book.noted(losses.detach(), stop.judge(replace(seen, rows=book.rows)))

@@ -25,7 +25,7 @@ from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, left_out
 from ilcore.grammar.errors import ILError
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.planning import Wishes
-from ilcore.restoring.stages import made_by
+from ilcore.restoring.stages import is_outdated, made_by
 from ilcore.restoring.volume_model import LearntModel, budget_of, learnt_before
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.stores import Place
@@ -103,7 +103,7 @@ def _fresh(books: Books, now: datetime.datetime) -> str:
 def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> tuple[RestorationPlan, Rung]:
     """Return the plan for a scan, with as many steps as the night affords.
 
-    A run that was stopped goes on with the plan it had.
+    A run that was stopped goes on with the plan it had, unless its method gives other voxels now: it is planned anew.
 
     Raises:
         NotTonight: There is a result, and the night is too short to make it with all its steps.
@@ -146,6 +146,8 @@ def _within(wishes: Wishes, hours: float | None) -> Wishes:
 def _plan_begun(item: Item) -> RestorationPlan | None:
     try:
         plan = plan_of(item.scan.target)
+        if is_outdated(plan, Workspace.of(plan.target)):
+            return None
     except ILError:
         return None
     return plan if plan.source.uri in (item.scan.source, str(Path(item.scan.source).resolve())) else None
@@ -165,7 +167,18 @@ def save_plan(plan: RestorationPlan, folder: Path) -> str:
 
 def may_replace(item: Item, plan: RestorationPlan) -> bool:
     """Tell whether what is there is to be replaced: it is ours, and of another plan."""
-    return item.replaces and made_by(Workspace.of(plan.target).target) != plan.fingerprint
+    if item.replaces:
+        return made_by(Workspace.of(plan.target).target) != plan.fingerprint
+    return item.todo in (RESUME, RETRY) and _is_outdated(item)
+
+
+def _is_outdated(item: Item) -> bool:
+    """Tell whether a run is in the way that cannot be finished: its method gives other voxels now."""
+    try:
+        plan = plan_of(item.scan.target)
+        return is_outdated(plan, Workspace.of(plan.target))
+    except ILError:
+        return False
 
 
 def learn_pace(night: Night, rung: Rung, seconds: float) -> None:

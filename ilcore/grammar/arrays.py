@@ -43,6 +43,10 @@ class Streams:
         """Return the streams of some rows of the batch."""
         return Streams(tuple(self.generators[row] for row in rows))
 
+    def apart(self, purpose: str) -> "Streams":
+        """Return streams of the same tiles for another purpose: the same ones whenever asked; these do not move."""
+        return Streams(tuple(_generator(f"{one.initial_seed()}/{purpose}") for one in self.generators))
+
     def normal(self, shape: Sequence[int], rows: Sequence[int] | None = None) -> Tensor:
         """Draw standard normal numbers, [row, *shape]."""
         return torch.stack([torch.randn(tuple(shape), generator=g) for g in self._chosen(rows)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,6 +111,10 @@ class Then(Method):
     def halo(self, space: int) -> tuple[int, ...]:
         reaches = [method.halo(space) for method in self.methods]
         return tuple(max(axis) for axis in zip(*reaches, strict=True))
+
+    def align(self, space: int) -> tuple[int, ...]:
+        steps = [method.align(space) for method in self.methods]
+        return tuple(math.lcm(*axis) for axis in zip(*steps, strict=True))
 
 
 class Change(ABC):

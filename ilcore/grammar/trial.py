@@ -11,6 +11,12 @@ from ilcore.grammar.problem import Problem
 
 #: Rows of the batch -> their present image, without gradient.
 Predict: TypeAlias = Callable[[Sequence[int]], Tiles]
+#: A problem like that of the fit, rows of the batch -> their present image, without gradient, always by the same draws.
+ImageOf: TypeAlias = Callable[[Problem, Sequence[int]], Tiles]
+
+
+def _nobody(problem: Problem, rows: Sequence[int]) -> Tiles:
+    raise TypeError("images of other observations are known during a fit only")
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Trial:
         model: The live network.
         predict: Present image of given rows.
         losses: The loss of each row, once it is known.
+        image_of: Image that would be read out for given rows of another observation of the same tiles.
     """
 
     step: int
@@ -55,6 +62,7 @@ class Trial:
     model: "nn.Module"
     predict: Predict
     losses: PerTile | None = None
+    image_of: ImageOf = _nobody
 
 
 @dataclass(frozen=True)

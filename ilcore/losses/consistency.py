@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
@@ -25,12 +26,13 @@ class HalvesConsistency(Loss):
             yield f"{self} restores the observation itself, but {recipe.views} never shows it to the network"
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
-        return _halves_consistency
+        seen = shown(problem)
 
+        def loss(trial: Trial) -> PerTile:
+            if trial.pair.shrink is None:
+                raise TypeError("HalvesConsistency needs views that shrink the image; pair it with DiagonalHalves")
+            whole = trial.model(seen[list(trial.rows)], trial.rows)
+            losses = per_tile_mean((trial.output - trial.pair.shrink(whole)).square(), trial.pair.trusted)
+            return losses.unflatten(0, (-1, len(trial.rows))).mean(0)
 
-def _halves_consistency(trial: Trial) -> PerTile:
-    if trial.pair.shrink is None:
-        raise TypeError("HalvesConsistency needs views that shrink the image; pair it with DiagonalHalves")
-    whole = trial.model(trial.problem.observed[list(trial.rows)], trial.rows)
-    losses = per_tile_mean((trial.output - trial.pair.shrink(whole)).square(), trial.pair.trusted)
-    return losses.unflatten(0, (-1, len(trial.rows))).mean(0)
+        return loss

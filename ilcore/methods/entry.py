@@ -1,6 +1,6 @@
 """What the catalogue says of a method, and how its knobs are turned."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, final
 
@@ -9,9 +9,9 @@ from ilcore.fit import Weights, predict
 from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Method, Recipe, Within
+from ilcore.grammar.recipe import Method, Recipe, Then, Within
 from ilcore.grammar.slots import Network
-from ilcore.methods.stopping import with_stop
+from ilcore.methods.stopping import RULE_VERSIONS, with_stop
 
 #: What a knob may be set to.
 Scalar = bool | int | float | str
@@ -38,6 +38,8 @@ class Entry:
         tile_steps: Steps per tile that must follow a model learnt on the volume; 0 where applying it is enough.
         kilobytes: Memory that a voxel of a tile takes, in kB, while weights move on it and while they are applied, or
             the method carried out; `python -m tests.bench.memory` measures it.
+        version: One more whenever the same plan gives other voxels, so that a run that was begun before is not
+            finished with them.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Entry:
     scopes: frozenset[str] = frozenset({"tile", "volume"})
     tile_steps: int = 0
     kilobytes: tuple[int, int] = (0, 1)
+    version: int = 1
 
     @property
     def can_apply(self) -> bool:
@@ -87,21 +90,24 @@ def configure(entry: Entry, overrides: Mapping[str, Scalar]) -> Entry:
     Args:
         entry: From the catalogue.
         overrides: Dotted path into the recipe -> value, such as {"stop.steps": 100, "network.width": 16}; "steps" is
-            short for "stop.steps". Two words work on every method: "stop" takes the name of a rule
-            (`ilcore.methods.stopping.RULES`), and "stabilise" true carries the method out on stabilised noise.
+            short for "stop.steps". Where several methods follow one another, a path that begins with a number turns the
+            knob of that one, such as "2.stop.steps"; without a number it turns all that have it. Two words work on
+            every method: "stop" takes the name of a rule (`ilcore.methods.stopping.RULES`), and "stabilise" true
+            carries the method out on stabilised noise.
 
     Raises:
         RecipeError: Naming the knobs there are, when one is unknown or of another type.
     """
-    method = entry.method
+    method, version = entry.method, entry.version
     if "stop" in overrides:
-        method = with_stop(method, str(_cast("", overrides["stop"], "stop")))
+        rule = str(_cast("", overrides["stop"], "stop"))
+        method, version = with_stop(method, rule), version + RULE_VERSIONS.get(rule, 1) - 1
     for path, value in overrides.items():
         if path not in ("stop", "stabilise"):
             method = _turned(method, full_name(path), value)
     if _cast(False, overrides.get("stabilise", False), "stabilise"):
         method = Within(VarianceStabilised(), method)
-    return replace(entry, method=method)
+    return replace(entry, method=method, version=version)
 
 
 def full_name(knob: str) -> str:
@@ -115,11 +121,26 @@ def knobs(entry: Entry) -> dict[str, Scalar]:
 
 
 def _turned(method: Method, path: str, value: Scalar) -> Method:
-    # What a wrapper holds is reached as if the wrapper were not there.
-    if isinstance(method, Within):
-        return replace(method, method=_turned(method.method, path, value))
+    match method:
+        case Within(_, inner):
+            # What a wrapper holds is reached as if the wrapper were not there.
+            return replace(method, method=_turned(inner, path, value))
+        case Then(methods):
+            return Then(tuple(_turned_in_turn(methods, path, value)))
     turned: Method = _set(method, path.split("."), value, path)
     return turned
+
+
+def _turned_in_turn(methods: Sequence[Method], path: str, value: Scalar) -> Iterator[Method]:
+    listed = _numbered(methods)
+    places = [place for place in range(1, len(methods) + 1) if f"{place}.{path}" in listed]
+    if path in listed:
+        number, _, path = path.partition(".")
+        places = [int(number)]
+    if not places:
+        raise RecipeError(f"{path} must name a knob of a method; there are: {', '.join(listed)}")
+    for place, one in enumerate(methods, 1):
+        yield _turned(one, path, value) if place in places else one
 
 
 def _on_network(method: Method, network: Network) -> Method:
@@ -128,6 +149,9 @@ def _on_network(method: Method, network: Network) -> Method:
             return replace(method, network=network)
         case Within(change, inner):
             return Within(change, _on_network(inner, network))
+        case Then(methods):
+            # Each starts from the weights of the one before.
+            return Then(tuple(_on_network(one, network) for one in methods))
         case _:
             raise RecipeError(f"a network can be replaced in methods that have one, got {method}")
 
@@ -143,7 +167,16 @@ def apply(entry: Entry, problem: Problem, weights: Weights, streams: Streams) ->
     return predict(entry.method, problem, weights, streams)
 
 
+def _numbered(methods: Sequence[Method]) -> dict[str, Scalar]:
+    """Return the knobs of methods that follow one another, each under the number of its method."""
+    return dict(pair for place, one in enumerate(methods, 1) for pair in _walk(one, f"{place}."))
+
+
 def _walk(part: Any, prefix: str) -> list[tuple[str, Scalar]]:
+    if isinstance(part, Then):
+        return [(prefix + path, value) for path, value in _numbered(part.methods).items()]
+    if isinstance(part, Within):
+        return _walk(part.method, prefix)
     found: list[tuple[str, Scalar]] = []
     for field in fields(part):
         value = getattr(part, field.name)

@@ -7,7 +7,8 @@ SURE:
 
 UNSURE: the same with a multiplier eta in the place of v, climbing until the mean derivative is zero.
 
-DIP-SURE: the hourglass, shown the noisy image itself; the weights with the least estimated risk are kept.
+DIP-SURE: the hourglass, shown the noisy image itself. Not the paper's: it keeps the weights of the lowest estimate,
+which was descended on and met a lucky probe; here pixels that are never asked for choose them.
 
 eSURE: the same with a little fresh noise on the input; ended when the estimate falls below zero; average of outputs.
 """

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ilcore.grammar.errors import RecipeError
-from ilcore.grammar.recipe import Method, Recipe, Within
+from ilcore.grammar.recipe import Method, Recipe, Then, Within
 from ilcore.grammar.slots import Stop, Views
 from ilcore.readouts.last import Best, Last
 from ilcore.stops.budget import After
@@ -52,6 +52,10 @@ RULES: Mapping[str, Callable[[int, Views], Stop]] = {
 }
 
 
+#: Rules that chose another iterate before: the same plan gives other voxels. One where nothing is said.
+RULE_VERSIONS: Mapping[str, int] = {"es_wmv": 2, "es_emv": 2, "self_validation": 2, "vote": 2}
+
+
 def with_stop(method: Method, name: str) -> Method:
     """Return the same method ended by another rule, its budget kept; what comes out is the iterate the rule liked best.
 
@@ -63,6 +67,8 @@ def with_stop(method: Method, name: str) -> Method:
     match method:
         case Within(change, inner):
             return Within(change, with_stop(inner, name))
+        case Then(methods) if method.budget:
+            return Then(tuple(with_stop(one, name) if one.budget else one for one in methods))
         case Recipe(readout=readout) if method.budget:
             best = Best() if isinstance(readout, Last) and method.views.sees_observation else readout
             return replace(method, stop=RULES[name](method.budget, method.views), readout=best)

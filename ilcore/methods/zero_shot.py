@@ -97,6 +97,7 @@ ENTRIES = (
         reference="Mansour & Heckel, Zero-Shot Noise2Noise, CVPR 2023",
         cost=1,
         kilobytes=(2, 1),
+        version=2,
     ),
     Entry(
         name="zs_hpd",

@@ -156,8 +156,19 @@ def _replay(
             if digest != ledger.digest_of(tile):
                 others.append(tile.index)
     if others:
-        return "differs", f"of {count} tiles restored again {len(others)} are others: {', '.join(map(str, others[:8]))}"
+        told = f"of {count} tiles restored again {len(others)} are others: {', '.join(map(str, others[:8]))}"
+        return "differs", told + _why_others(plan)
     return "sound", f"{count} tiles restored again are the same to the last bit"
+
+
+def _why_others(plan: RestorationPlan) -> str:
+    now = plan.entry.version
+    if plan.method_version == now:
+        return ""
+    return (
+        f"; no wonder: version {plan.method_version} of {plan.method} made the result, here is version {now}; it "
+        "stands as it is, plan again for one by the new version"
+    )
 
 
 def _with_index(replay: Restore, index: Sequence[int]) -> tuple[Sequence[int], list[int]]:

@@ -138,6 +138,7 @@ class RestorationPlan(_Frozen):
     result_format: ResultFormat = "ome-zarr 0.5"
     task: Task = "denoise"
     method: str
+    method_version: Positive = 1
     scope: Literal["tile", "volume"]
     overrides: dict[str, Scalar] = {}
     tile_steps: NotNegative = 0
@@ -169,6 +170,8 @@ class RestorationPlan(_Frozen):
         # Version 0.1 did not know it: plans that do without keep the name they had.
         if not self.source.has_mask:
             del content["source"]["has_mask"]
+        if self.method_version == 1:
+            del content["method_version"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -164,6 +164,7 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
             "result_format": wishes.result_format,
             "task": wishes.task,
             "method": choice.method,
+            "method_version": entry.version,
             "scope": choice.scope,
             "overrides": dict(choice.overrides),
             "tile_steps": _tile_steps(entry, choice, wishes),

@@ -26,6 +26,8 @@ from ilcore.restoring.known import Channel
 #: Samples tried, and their sides, of planes and of stacks: as many voxels in both, since a trial shall cost little.
 _SAMPLES = 6
 _SIDES = {2: (1, 96, 96), 3: (3, 56, 56)}
+#: The one tile of a trial.
+_PLACE = [(0,)]
 #: The least risk that is believed, as a share of the noise: 20 dB.
 _LEAST = 0.01
 
@@ -136,8 +138,8 @@ class Trial:
     def restored(self, problem: Problem) -> Tiles:
         """Return the image of a problem."""
         if self.weights is None:
-            return fit.restore(self.method, problem, _streams(0)).image
-        return fit.predict(self.method, problem, self.weights, _streams(0))
+            return fit.restore(self.method, problem, Streams.of(0, "probing", _PLACE)).image
+        return fit.predict(self.method, problem, self.weights, Streams.of(0, "probing", _PLACE))
 
     def risk(self, problem: Problem) -> float:
         """Return the estimated mean squared error on one sample, in squared normalised units."""
@@ -145,8 +147,6 @@ class Trial:
         def predict(observed: Tiles) -> Tiles:
             return self.restored(replace(problem, observed=observed))
 
-        return float(risk_sure(predict, problem.observed, problem.noise or (), _streams(self.seed))[0])
-
-
-def _streams(seed: int) -> Streams:
-    return Streams.of(seed, "probing", [(0,)])
+        # A name of its own: with the method's, a probe would repeat what the method drew.
+        probes = Streams.of(self.seed, "probing/risk", _PLACE)
+        return float(risk_sure(predict, problem.observed, problem.noise or (), probes)[0])

@@ -61,6 +61,7 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
     Raises:
         BadInput: When another plan's run or result is in the way and `overwrite` is not set. With it, a run of this
             very plan is taken up all the same, unless it is over.
+        BadPlan: When its method gives other voxels now than when the plan was made.
         BadVolume: When the source is no longer the one of the plan.
         DestinationError: When the disk refuses.
     """
@@ -79,6 +80,8 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
     check_destination(workspace.target, plan.source.uri, may_replace, 0 if goes_on else needed)
     if not goes_on:
         check_start_weights(plan)
+    _check_method(plan, workspace if goes_on else None)
+    if not goes_on:
         levels = (Level("0", source.shape), *(rung.level for rung in rungs(str(workspace.staging), source)))
         check_metadata(source, levels, workspace.target.name, plan.result_format)
         # Nothing is changed before this line: what is refused leaves no trace.
@@ -152,6 +155,29 @@ def _check_unchanged(plan: RestorationPlan) -> None:
         raise BadVolume(
             f"the source must stay as it is until its result is published, got another content in {plan.source.uri} "
             "than at the start; nothing was published; when nobody writes to it any more, run again with --overwrite"
+        )
+
+
+def is_outdated(plan: RestorationPlan, workspace: Workspace | None) -> bool:
+    """Tell whether a plan has tiles to restore, and its method gives other voxels now than when it was made.
+
+    Args:
+        plan: The plan.
+        workspace: Of its run, where one goes on: when all its tiles are restored, nothing is left to differ.
+    """
+    if plan.method_version == plan.entry.version:
+        return False
+    if workspace is None or not (workspace.ledger / "zarr.json").exists():
+        return True
+    return bool(Ledger(workspace.ledger, plan.tile_grid).open_places())
+
+
+def _check_method(plan: RestorationPlan, workspace: Workspace | None) -> None:
+    if is_outdated(plan, workspace):
+        raise BadPlan(
+            f"{plan.method} must restore all tiles of a plan alike: this one was made for version "
+            f"{plan.method_version} of it, here is version {plan.entry.version}, which gives other voxels; "
+            "plan again (`il restore` with --overwrite), or finish the run with the ilcore that began it"
         )
 
 

@@ -213,15 +213,17 @@ def _stein(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> float | 
 
 def _risk_of(bench: Bench, tile: Tile, part: Frame, weights: fit.Weights | None) -> float:
     problem = problem_of([part], bench.plan, bench.device)
-    streams = Streams.of(bench.plan.seed, f"{bench.plan.method}/risk", [tile.index])
+    name, places = bench.plan.method, [tile.index]
 
     def predict(observed: torch.Tensor) -> torch.Tensor:
-        posed = replace(problem, observed=observed)
+        # The same draws on both ends of a difference quotient, or their difference would be taken for a slope.
+        posed, streams = replace(problem, observed=observed), Streams.of(bench.plan.seed, name, places)
         if weights is None:
             return fit.restore(bench.entry.method, posed, streams).image
         return fit.predict(bench.entry.method, posed, weights, streams)
 
-    return float(risk_sure(predict, problem.observed, problem.noise or (), streams)[0])
+    probes = Streams.of(bench.plan.seed, f"{name}/risk", places)
+    return float(risk_sure(predict, problem.observed, problem.noise or (), probes)[0])
 
 
 def _middle(shape: Sequence[int], part: Sequence[int]) -> tuple[slice, ...]:

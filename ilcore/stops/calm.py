@@ -23,6 +23,8 @@ _SIDE = 128
 class CalmWindow(WatchingStop):
     """ES-WMV: keep the iterate at which the variance of the last outputs around their mean was least.
 
+    Outputs are looked at without jitter, whose own variance would hide theirs. The warm-up is not the paper's.
+
     Args:
         steps: Updates at most.
         window: Outputs looked at together.
@@ -33,9 +35,10 @@ class CalmWindow(WatchingStop):
         Wang et al., "Early stopping for deep image prior", TMLR 2023, algorithm 1.
     """
 
+    wants_still = True
     window: int = 100
     patience: int = 1000
-    warm_up: int = 0
+    warm_up: int = 500
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         yield from super().complaints(recipe, problem)
@@ -61,6 +64,7 @@ class CalmAverage(WatchingStop):
         Wang et al., "Early stopping for deep image prior", TMLR 2023, algorithm 2.
     """
 
+    wants_still = True
     share: float = 0.1
     patience: int = 1000
     warm_up: int = 100

@@ -9,17 +9,16 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
-from ilcore.grammar.draws import knows_correlation, probe_of, probe_weight
+from ilcore.grammar.draws import knows_correlation
 from ilcore.grammar.masks import grid_phase
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
 from ilcore.grammar.trial import Judgement, Trial
+from ilcore.stops.stein_risk import SteinRisk
 
 #: Tiles looked at together.
 _BATCH = 8
-#: Length of the probe, on images whose range is about 1.
-_PROBE = 1e-2
 
 
 @final
@@ -27,12 +26,11 @@ _PROBE = 1e-2
 class HeldOut(Stop):
     """Ask for a grid of pixels never in training, always when judging, and keep what restores them best.
 
-    The risk at every held-out pixel is Stein's: (f(y) - y)^2 - s^2 + 2 s^2 df/dy, the derivative along one fixed random
-    probe; where neighbours share noise the probe does too. (Tried: the recorrupted pair y + a w, y - w / a instead; its
-    spread is five times larger. Tried: `Whole` shows the held-out pixels without asking for them; networks learnt their
-    noise, and this risk fell to a quarter of the true one.) An iterate counts as best only if it beats the
-    untouched start by two standard errors of the paired difference as well as every iterate before it; otherwise the
-    start stands (do no harm).
+    The risk at every held-out pixel is Stein's, of the image that would be read out, a mean over draws included.
+    (Tried: the recorrupted pair y + a w, y - w / a instead; its spread is five times larger. Tried: `Whole` shows the
+    held-out pixels without asking for them; networks learnt their noise, and this risk fell to a quarter of the true
+    one.) An iterate counts as best only if it beats the untouched start by two standard errors of the paired difference
+    as well as every iterate before it; otherwise the start stands (do no harm).
 
     Args:
         steps: Updates at most.
@@ -70,10 +68,7 @@ class _HeldOut:
         place = (streams.uniform(()) * spec.stride**2).long()
         held = grid_phase(problem.space, spec.stride, place).to(device).expand_as(observed)
         trusted = torch.ones_like(held) if problem.trusted is None else problem.trusted
-        self.observed, self.variance = observed, problem.unbiased_variance()
-        # A probe with the noise's own law measures the derivative in the directions that count.
-        self.probe = problem.noise_std(observed) * probe_of(problem, streams)
-        self.weight = probe_weight(problem)
+        self.risk = SteinRisk(problem, streams)
         self.held, self.training = held & trusted, replace(problem, trusted=trusted & ~held)
         self.first: dict[int, Tensor] = {}
         self.lowest: dict[int, float] = {}
@@ -98,11 +93,7 @@ class _HeldOut:
         return {0: torch.cat(list(by_row.values()))} if self.shared else by_row
 
     def _of_rows(self, trial: Trial, rows: list[int]) -> Iterator[tuple[int, Tensor]]:
-        observed, probe, variance = self.observed[rows], self.probe[rows], self.variance[rows]
-        with torch.no_grad():
-            length = _PROBE / probe.abs().amax(tuple(range(1, probe.ndim)), keepdim=True).clamp_min(1e-8)
-            image, moved = trial.model(observed, rows), trial.model(observed + length * probe, rows)
-        errors = (image - observed).square() - variance + 2 * self.weight[rows] * probe * (moved - image) / length
+        errors = self.risk.errors(trial, rows)
         return ((row, error[self.held[row]]) for row, error in zip(rows, errors, strict=True))
 
     def _look(self, key: int, errors: Tensor) -> tuple[bool, float | None]:

@@ -34,6 +34,7 @@ class SelfValidation(WatchingStop):
         Li et al., "Self-validation: early stopping for single-instance deep generative priors", BMVC 2021.
     """
 
+    wants_still = True
     memory: int = 64
     code: int = 16
     every: int = 4

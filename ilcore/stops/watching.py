@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -36,6 +36,8 @@ class WatchingStop(Stop, ABC):
     Where one model is learnt from many tiles no tile is seen at every step, and the budget alone ends the fit.
     """
 
+    #: True where the jitter of an input would be taken for a change of the image; one more pass shows it without.
+    wants_still: ClassVar[bool] = False
     steps: int
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
@@ -67,7 +69,8 @@ class Watching:
         budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
         if self.shared or trial.losses is None:
             return Judgement((budget,) * len(trial.rows), (True,) * len(trial.rows))
-        seen = zip(trial.rows, trial.output, trial.losses.tolist(), strict=True)
+        images = trial.predict(trial.rows) if self.spec.wants_still else trial.output
+        seen = zip(trial.rows, images, trial.losses.tolist(), strict=True)
         sights = [self.watchers[row].look(trial.step, image, loss) for row, image, loss in seen]
         reasons = tuple(sight.reason or budget for sight in sights)
         return Judgement(reasons, tuple(s.is_best for s in sights), tuple(s.risk for s in sights))

@@ -58,8 +58,13 @@ class _AveragedDraws(LiveViews):
     def image(self, model: LiveNetwork, problem: Problem, rows: Sequence[int]) -> Tiles:
         if not self.spec.draws:
             return self.live.image(model, problem, rows)
-        live = self.live if problem is self.problem else self.spec.inner.start(problem, self.streams)
-        total: Tiles = model(live.draw(0, rows).input, rows)
+        # The same draws whenever an image is looked at, and for an observation that differs a little, so that images
+        # can be compared; what is drawn for training does not move.
+        is_alike = problem.observed.shape == self.problem.observed.shape
+        live = self.spec.inner.start(self.problem if is_alike else problem, self.streams.apart("image"))
+        moved = problem.observed is not self.problem.observed and is_alike
+        shift = (problem.observed - self.problem.observed)[list(rows)] if moved else 0.0
+        total: Tiles = model(live.draw(0, rows).input + shift, rows)
         for _ in range(self.spec.draws - 1):
-            total = total + model(live.draw(0, rows).input, rows)
+            total = total + model(live.draw(0, rows).input + shift, rows)
         return total / self.spec.draws

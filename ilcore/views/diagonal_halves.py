@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
@@ -51,7 +52,7 @@ def diagonal_halves(image: Tensor) -> Tensor:
 class _DiagonalHalves(LiveViews):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.halves = diagonal_halves(problem.observed).unflatten(0, (2, -1))
+        self.halves = diagonal_halves(shown(problem)).unflatten(0, (2, -1))
         whole = None if problem.trusted is None else diagonal_halves(problem.trusted.float()) == 1
         self.trusted = None if whole is None else whole.unflatten(0, (2, -1))
 
@@ -63,4 +64,4 @@ class _DiagonalHalves(LiveViews):
         return Pair(seen.flatten(0, 1), seen.flip(0).flatten(0, 1), flat, diagonal_halves)
 
     def look(self, problem: Problem, rows: Sequence[int]) -> Tensor:
-        return problem.observed[list(rows)]
+        return shown(problem.rows(rows))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.fills import shown
 from ilcore.grammar.masks import grid_phase, neighbour_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
@@ -44,19 +45,19 @@ class HiddenGrid(Views):
 
 class _HiddenGrid(LiveViews):
     def __init__(self, spec: HiddenGrid, problem: Problem, streams: Streams) -> None:
-        self.stride, self.problem, self.streams = spec.stride, problem, streams
+        self.stride, self.problem, self.streams, self.seen = spec.stride, problem, streams, shown(problem)
 
     @cached_property
     def neighbours(self) -> Tensor:
-        return neighbour_mean(self.problem.observed, self.problem.trusted)
+        return neighbour_mean(self.seen, self.problem.trusted)
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
         chosen = list(rows)
-        observed = self.problem.observed[chosen]
+        observed, seen = self.problem.observed[chosen], self.seen[chosen]
         place = (self.streams.uniform((), chosen) * self.stride**2).long()
         hidden = grid_phase(self.problem.space, self.stride, place).to(observed.device).expand_as(observed)
         trusted = hidden if self.problem.trusted is None else hidden & self.problem.trusted[chosen]
-        return Pair(torch.where(hidden, self.neighbours[chosen], observed), observed, trusted)
+        return Pair(torch.where(hidden, self.neighbours[chosen], seen), observed, trusted)
 
     def look(self, problem: Problem, rows: Sequence[int]) -> Tensor:
-        return problem.observed[list(rows)]
+        return shown(problem.rows(rows))

@@ -58,6 +58,8 @@ def _named(name: str):
 every_method = pytest.mark.parametrize("name", [_named(name) for name in sorted(METHODS)])
 #: Methods with weights that tiles may share.
 every_model = pytest.mark.parametrize("name", sorted(name for name in METHODS if "volume" in METHODS[name].scopes))
+#: Methods that are shown holes as they were filled before: they learn noise that is added, and fill nothing themselves.
+SEES_HOLES = ("adapted", "r2r", "gr2r")
 #: Methods of steps, whatever they learn.
 every_fit = pytest.mark.parametrize("name", sorted(name for name in METHODS if METHODS[name].method.budget))
 
@@ -143,9 +145,9 @@ def test_untrusted_values_have_no_influence_on_what_is_learnt(name):
     for value in (0.5, 0.9):
         observed = torch.where(trusted, problem.observed, torch.tensor(value))
         images.append(run(name, replace(problem, observed=observed, trusted=trusted), steps=3).image)
-    far = (..., slice(0, 2), slice(28, 32))
-    if METHODS[name].can_apply:
+    if name in SEES_HOLES:
         # The network sees the filled value, so its neighbourhood may differ; what lies beyond its reach may not.
+        far = (..., slice(0, 2), slice(28, 32))
         assert error(images[0][far], images[1][far]) < 1e-4
     else:
         assert torch.equal(images[0], images[1])

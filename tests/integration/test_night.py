@@ -15,8 +15,11 @@ from ilcore.archives.discover import discover
 from ilcore.archives.policy import read_archive
 from ilcore.archives.spending import Rung
 from ilcore.grammar.errors import BadVolume, StoreError
+from ilcore.methods.catalogue import METHODS
 from ilcore.restoring.alone import carry_out
+from ilcore.restoring.stages import prepare
 from ilcore.restoring.work import work_of
+from ilcore.restoring.workspace import Workspace
 from tasks import night as night_module
 from tasks.morning import LAST, write_morning_page
 from tasks.night import (
@@ -93,6 +96,21 @@ def test_a_stopped_scan_goes_on_with_the_plan_it_had(night):
     item = replace(night.work[0], todo="resume")
     again, _ = plan_scan.fn(night, item, [], 1)
     assert again == plan
+
+
+def test_a_stopped_scan_whose_method_gives_other_voxels_now_is_planned_anew(night, monkeypatch):
+    plan, _ = plan_first(night, 0.001)
+    workspace = Workspace.of(plan.target)
+    with workspace.locked():
+        prepare(plan, workspace)
+    item = replace(night.work[0], todo="resume")
+    assert not may_replace(item, plan)
+    monkeypatch.setitem(METHODS, "zs_n2n", replace(METHODS["zs_n2n"], version=METHODS["zs_n2n"].version + 1))
+    again, _ = plan_scan.fn(night, item, [], 1)
+    assert again.method_version == plan.method_version + 1
+    assert may_replace(item, again)
+    with workspace.locked():
+        assert prepare(again, workspace, overwrite=True).open_units > 0
 
 
 def test_what_was_left_out_is_still_known_when_a_scan_goes_on(night):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import numpy as np
 import pytest
 import zarr
 
-from ilcore.grammar.errors import BadInput, BadWeights, Busy, MissingKnowledge
+from ilcore.grammar.errors import BadInput, BadPlan, BadWeights, Busy, MissingKnowledge
+from ilcore.methods.catalogue import METHODS
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring import alone, stages
+from ilcore.restoring import alone, attempts, stages
 from ilcore.restoring.alone import carry_out
+from ilcore.restoring.auditing import audit, is_sound
 from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.tile import restore_unit
+from ilcore.restoring.verifying import verify
 from ilcore.restoring.volume_model import learn_volume_model
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.open import open_volume
@@ -343,3 +347,54 @@ def test_two_processes_make_the_same_bytes_as_one(tmp_path):
     mine = Ledger(Workspace.of(plan.target).ledger, plan.tile_grid)
     for name in ("digest", "curve", "steps", "used", "residual_level"):
         np.testing.assert_array_equal(ledger.read(name), mine.read(name))
+
+
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the method of the plans here one version newer."""
+    monkeypatch.setitem(METHODS, "box", replace(METHODS["box"], version=2))
+
+
+def test_a_plan_of_an_earlier_version_of_its_method_is_refused_before_anything_is_changed(tmp_path, monkeypatch):
+    plan = box(tmp_path)
+    interrupted(plan, 1, monkeypatch)
+    anew(monkeypatch)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
+    for overwrite in (False, True):
+        with pytest.raises(BadPlan, match=r"box must .* version 1 of it, here is version 2.*plan again"):
+            carry_out(plan, overwrite=overwrite)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name != "lock"} == before
+    newer = box(tmp_path)
+    assert (newer.method_version, newer.fingerprint == plan.fingerprint) == (2, False)
+    assert RestorationPlan.from_yaml(newer.to_yaml()) == newer
+    carry_out(newer, overwrite=True)
+
+
+def test_a_run_whose_tiles_are_all_restored_is_finished_whatever_the_version_is_now(tmp_path, restored, monkeypatch):
+    plan = box(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "assemble_block", raising_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(plan)
+    anew(monkeypatch)
+    carry_out(plan)
+    assert len(restored) == 4
+    assert verify(plan, Workspace.of(plan.target)) == ()
+
+
+def raising_interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_audit_says_that_another_version_made_a_result(tmp_path, monkeypatch):
+    plan = box(tmp_path)
+    carry_out(plan)
+    anew(monkeypatch)
+    points = audit(plan, Workspace.of(plan.target), tiles=1, seed=0)
+    assert is_sound(points), "the same voxels are the same voxels, whatever their version"
+    monkeypatch.setitem(METHODS, "box", replace(METHODS["unchanged"], name="box", version=2))
+    attempts._opened.cache_clear()
+    replayed = next(
+        point for point in audit(plan, Workspace.of(plan.target), tiles=1, seed=0) if point.name == "replay"
+    )
+    assert replayed.finding == "differs"
+    assert "version 1 of box made the result, here is version 2" in replayed.told

@@ -218,3 +218,29 @@ def test_losses_add_and_scale():
     plain = replace(recipe, loss=SquaredError())
     both = [fit.restore(replace(r, stop=type(r.stop)(0)), problem, streams()).curves[0][0][1] for r in (recipe, plain)]
     assert both[0] == pytest.approx(1.5 * both[1])
+
+
+@pytest.mark.parametrize("hole", [0.0, 9.0, float("nan"), float("inf")])
+def test_what_stands_in_holes_reaches_neither_halves_nor_their_consistency(hole):
+    trusted = torch.ones(1, 1, 12, 12, dtype=torch.bool)
+    trusted[..., 4:7, 5:9] = False
+    recipe = configure(METHODS["zs_n2n"], {"steps": 2, "network.width": 8}).method
+
+    def restored(value):
+        observed = torch.where(trusted, image(1, 1, 12, 12), value)
+        return fit.restore(recipe, Problem(observed=observed, trusted=trusted), streams())
+
+    done, wanted = restored(hole), restored(0.5)
+    assert done.stopped == wanted.stopped
+    assert torch.equal(done.image, wanted.image)
+    assert done.curves == wanted.curves
+
+
+@pytest.mark.parametrize("views", [DiagonalHalves(), HiddenGrid(4)], ids=lambda views: type(views).__name__)
+def test_holes_are_filled_in_every_input(views):
+    trusted = torch.ones(1, 1, 12, 12, dtype=torch.bool)
+    trusted[..., 4:7, 5:9] = False
+    problem = Problem(observed=torch.where(trusted, image(1, 1, 12, 12), torch.nan), trusted=trusted)
+    live = views.start(problem, streams())
+    assert torch.isfinite(live.look(problem, [0])).all()
+    assert torch.isfinite(live.draw(0, [0]).input).all()

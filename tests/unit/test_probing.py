@@ -93,3 +93,19 @@ def test_a_method_that_was_asked_for_is_taken_untried(tmp_path, monkeypatch):
     image = noisy(scene("cells", (96, 96), 3), std=0.1)
     assert plan_of(tmp_path, image, method="zs_n2n").method == "zs_n2n"
     assert preflight([image[None, None]], np.dtype(np.float32)).verdict == "white"
+
+
+def test_weights_of_the_users_own_are_those_that_are_tried(tmp_path, monkeypatch):
+    image = noisy(scene("cells", (96, 96), 3), std=0.1)
+    channels = plan_of(tmp_path, image, method="zs_n2n").channels
+    pretrained = {name: CANDIDATES[name] for name in ("pretrained", "photographs")}
+    shipped = expected_gains([image[None, None]], channels, pretrained, space=2, seed=0)
+    own = expected_gains([image[None, None]], channels, pretrained, space=2, seed=0, weights=PHOTOS)
+    assert shipped["pretrained"] != own["pretrained"] == own["photographs"]
+    asked = []
+    monkeypatch.setattr(
+        "ilcore.restoring.planning.expected_gains",
+        lambda *_, weights, **__: asked.append(weights) or {"pretrained": 1.0},
+    )
+    plan_of(tmp_path, image, weights=str(PHOTOS))
+    assert asked == [PHOTOS]

@@ -71,7 +71,7 @@ def test_every_method_can_be_stabilised_and_keeps_its_knobs():
     assert abs(float((image - clean).mean())) < 0.005
     quick = configure(METHODS["zs_n2n"], {"stabilise": True, "steps": 2})
     assert quick.method.budget == 2
-    assert knobs(quick)["method.stop.steps"] == 2
+    assert knobs(quick)["stop.steps"] == 2, "by the name that turns it"
 
 
 def test_unknown_noise_cannot_be_stabilised():

@@ -15,6 +15,7 @@ from ilcore.grammar.trial import Pair, Trial
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
 from ilcore.methods.stopping import RULES
+from ilcore.stops import calm, self_validation
 from ilcore.stops.calm import CalmAverage, CalmWindow
 from ilcore.stops.discrepancy import Discrepancy
 from ilcore.stops.held_out_pixels import HeldOutPixels
@@ -54,7 +55,16 @@ def kept_and_ended(stop, *, held_out_of_noise=False, loss=lambda step: 1.0):
     generator = torch.Generator().manual_seed(1)
     for step in range(STEPS + 1):
         output = history(step, clean, learnable, generator)
-        trial = Trial(step, [0], problem, Pair(output, output), output, None, None, torch.tensor([loss(step)]))
+        trial = Trial(
+            step,
+            [0],
+            problem,
+            Pair(output, output),
+            output,
+            None,
+            lambda _, one=output: one,
+            torch.tensor([loss(step)]),
+        )
         judged = live.judge(trial)
         best = step if judged.best[0] else best
         means.append(output if step == 0 else means[-1].lerp(output, 0.01))
@@ -193,6 +203,44 @@ def test_any_rule_can_end_deep_image_prior(name):
     assert torch.isfinite(done.image).all()
     learnt = fit.learn(entry.method, problem, streams())
     assert learnt.steps == (4,)
+
+
+@pytest.mark.parametrize("name", ["es_wmv", "es_emv", "self_validation", "vote"])
+def test_rules_that_compare_outputs_see_them_without_jitter(name, monkeypatch):
+    seen = []
+    for watcher in (calm._CalmWindow, calm._CalmAverage, self_validation._SelfValidation):
+        look = watcher.look
+        monkeypatch.setattr(
+            watcher,
+            "look",
+            lambda self, step, image, loss, look=look: seen.append(image) or look(self, step, image, loss),
+        )
+    knobs = {"stop": name, "steps": 3, "network.width": 4, "network.scales": 2, "views.jitter": 0.5}
+    entry = configure(METHODS["dip"], knobs | {"descent.inner.learning_rate": 1e-9})
+    clean, noise = scene_and_noise()
+    fit.restore(entry.method, Problem(observed=clean + noise, noise=(Noise(read_std=STD),)), streams())
+    assert len(seen) == 4
+    # Weights hardly move, so that only jitter could make a difference.
+    assert all(torch.allclose(image, seen[0], atol=1e-5) for image in seen)
+
+
+def test_the_window_of_es_wmv_waits_for_the_false_dip_to_pass():
+    assert RULES["es_wmv"](3000, METHODS["dip"].method.views).warm_up >= 500
+    rule, generator = CalmWindow(steps=2000, window=10, patience=100), torch.Generator().manual_seed(0)
+    watcher, best = rule.watcher(None, streams()), []
+    for step in range(800):
+        # A flat start looks calm; the image comes after it.
+        wobble = 1e-5 if step < 50 else 1e-2 * (1 + 0.5 * math.cos(step / 100))
+        sight = watcher.look(step, wobble * torch.randn(1, 8, 8, generator=generator), 0.0)
+        best += [step] if sight.is_best else []
+        assert sight.reason is None or step > 500
+    assert best[-1] >= 500
+
+
+def test_plans_of_rules_that_chose_otherwise_before_are_of_another_version():
+    plain, voted = METHODS["dip"], configure(METHODS["dip"], {"stop": "vote"})
+    assert voted.version == plain.version + 1
+    assert configure(plain, {"stop": "discrepancy"}).version == configure(plain, {"steps": 3}).version == plain.version
 
 
 def test_a_rule_that_cannot_serve_says_why():
