@@ -75,6 +75,7 @@ def restore_volume(
     missing: float | None = None,
     result_format: Literal["ome-zarr 0.5", "ome-zarr 0.4"] = "ome-zarr 0.5",
     gate: dict[str, tuple[float, float]] | None = None,
+    roots: tuple[str, ...] = (),
     workers: int = 0,
     scheduler: str | None = None,
     device: str = "auto",
@@ -107,6 +108,7 @@ def restore_volume(
         missing: The value that means "no data".
         result_format: What the result is written as; 0.4 for readers that know no later one.
         gate: Check -> range outside of which the QA gate refuses, such as {"seams": [0, 3]}.
+        roots: Folders that links and names in the metadata of the source may lead to; none for its own.
         workers: Local workers; 0 for one a core, or one a GPU.
         scheduler: A running Dask scheduler to join instead.
         device: auto, cpu or cuda.
@@ -119,6 +121,7 @@ def restore_volume(
         method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
         prefer=prefer, hours=hours, seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image, roi=roi,
         depth=depth, per_plane=per_plane, result_format=result_format, gate=gate or {},
+        roots=tuple(roots),
     )  # fmt: skip
     chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
     workspace = Workspace.of(chosen.target)

@@ -104,7 +104,7 @@ def test_weights_of_the_users_own_are_those_that_are_tried(tmp_path, monkeypatch
     assert shipped["pretrained"] != own["pretrained"] == own["photographs"]
     asked = []
     monkeypatch.setattr(
-        "ilcore.restoring.planning.expected_gains",
+        "ilcore.restoring.probing.expected_gains",
         lambda *_, weights, **__: asked.append(weights) or {"pretrained": 1.0},
     )
     plan_of(tmp_path, image, weights=str(PHOTOS))
