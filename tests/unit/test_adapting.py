@@ -37,13 +37,13 @@ def test_the_held_out_risk_never_rises():
 
 def test_a_harmful_rate_leaves_the_untouched_model():
     untouched = adapt(noisy_problem(), steps=0)
-    harmed = adapt(noisy_problem(), steps=12, **{"stop.every": 3, "descent.learning_rate": 0.5})
+    harmed = adapt(noisy_problem(), steps=12, **{"stop.every": 3, "descent.learning_rate": 0.05})
     assert torch.equal(untouched.image, harmed.image)
     assert harmed.risk == harmed.risk_before
 
 
 def test_patience_ends_a_fit_that_does_not_gain():
-    done = adapt(noisy_problem(), steps=100, **{"stop.every": 1, "stop.patience": 3, "descent.learning_rate": 0.5})
+    done = adapt(noisy_problem(), steps=100, **{"stop.every": 1, "stop.patience": 3, "descent.learning_rate": 0.05})
     assert "has not fallen" in done.stopped[0]
     assert done.steps[0] < 10
 
