@@ -100,11 +100,9 @@ def plan(
         from tasks.load import make_plan
 
         wishes = Wishes(
-            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
-            weights=weights, noise_std=noise_std, prefer=prefer, seed=seed, tile=say.tile_core(tile),
-            axes=axes, level=level,
-            missing=missing, image=image, roi=roi, depth=depth, per_plane=per_plane,
-            result_format=say.result_format(format), gate=say.gate(gate),
+            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights, prefer=prefer,
+            noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level, missing=missing, roi=roi,
+            image=image, depth=depth, per_plane=per_plane, result_format=say.result_format(format), gate=say.gate(gate),
         )  # fmt: skip
         show_plan(make_plan(source, target, wishes, tracking_uri), save)
 
@@ -164,11 +162,9 @@ def restore(
             err.print("il restore wants SRC and DST, or --plan FILE; see il restore --help", markup=False)
             raise typer.Exit(BAD_INPUT)
         wishes = Wishes(
-            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps),
-            weights=weights, noise_std=noise_std, prefer=prefer, seed=seed, tile=say.tile_core(tile),
-            axes=axes, level=level,
-            missing=missing, image=image, roi=roi, depth=depth, per_plane=per_plane,
-            result_format=say.result_format(format), gate=say.gate(gate),
+            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights, prefer=prefer,
+            noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level, missing=missing, roi=roi,
+            image=image, depth=depth, per_plane=per_plane, result_format=say.result_format(format), gate=say.gate(gate),
         )  # fmt: skip
         raise typer.Exit(run_volume(source, target, wishes, running))
 

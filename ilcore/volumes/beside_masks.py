@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.volumes.validity import Mask
 from ilcore.volumes.volume import Reopened, Source
 
 
 @dataclass(frozen=True)
-class OpacityMask:
+class OpacityMask(Mask):
     """Where the opacity of a pixel is not 0; of the band of opacity itself nothing is data.
 
     Args:
@@ -24,16 +25,6 @@ class OpacityMask:
     axis: int
     band: int
 
-    @property
-    def has_holes(self) -> bool:
-        """Say that it has: the band of opacity itself."""
-        return True
-
-    @property
-    def remark(self) -> str | None:
-        """Return nothing: the opener tells of opacity."""
-        return None
-
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         asked = index[self.axis]
         alone = (*index[: self.axis], slice(self.band, self.band + 1), *index[self.axis + 1 :])
@@ -44,7 +35,7 @@ class OpacityMask:
 
 
 @dataclass(frozen=True)
-class PlaneMask:
+class PlaneMask(Mask):
     """Where a picture of its own, which has fewer axes than the image, is not 0.
 
     Args:
@@ -59,16 +50,6 @@ class PlaneMask:
     axes: str
     bands: int = 1
 
-    @property
-    def has_holes(self) -> bool:
-        """Say that it has: who wrote it had a reason."""
-        return True
-
-    @property
-    def remark(self) -> str | None:
-        """Return nothing: it is kept."""
-        return None
-
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         asked = dict(zip(self.axes, index, strict=True))
         if self.bands == 1:
@@ -81,7 +62,7 @@ class PlaneMask:
 
 
 @dataclass(frozen=True)
-class WrittenMask(Reopened):
+class WrittenMask(Reopened, Mask):
     """Where voxels were written at all: those that differ when another value is filled in never were.
 
     Args:

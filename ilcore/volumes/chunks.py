@@ -21,6 +21,7 @@ from zarr.core.sync import sync
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.stores import answered, opened_by, patiently
+from ilcore.volumes.validity import Mask
 from ilcore.volumes.volume import Reopened
 from ilcore.volumes.zarr_node import Array, Options
 
@@ -33,7 +34,7 @@ _LISTED = 1000
 
 
 @dataclass(frozen=True)
-class ChunkMask(Reopened):
+class ChunkMask(Reopened, Mask):
     """Where an array has chunks; in shards, where it has shards."""
 
     url: str

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.volumes.axes import LEFT_OUT
-from ilcore.volumes.validity import Mask
+from ilcore.volumes.validity import Mask, MaskAround
 from ilcore.volumes.volume import Facts, Source
 
 
@@ -28,21 +28,11 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class FittedMask:
+class FittedMask(MaskAround):
     """The same for the mask of a source."""
 
     mask: Mask
     axes: str
-
-    @property
-    def has_holes(self) -> bool:
-        """Tell whether the mask has holes."""
-        return self.mask.has_holes
-
-    @property
-    def remark(self) -> str | None:
-        """Tell of what is not there."""
-        return self.mask.remark
 
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         return _shaped(self.mask.read(_inner(self.axes, index)), index)

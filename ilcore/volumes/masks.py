@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ilcore.volumes.layout import Level
 from ilcore.volumes.region import Five, Region, clip, five, region_of
+from ilcore.volumes.validity import Mask
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, create_array, open_target
 
@@ -78,20 +79,10 @@ class MaskRung:
 
 
 @dataclass(frozen=True)
-class StoredMask:
+class StoredMask(Mask):
     """A mask that lies beside an image as an array of its own."""
 
     source: Any
-
-    @property
-    def has_holes(self) -> bool:
-        """Say that it has: who wrote it had a reason."""
-        return True
-
-    @property
-    def remark(self) -> str | None:
-        """Return nothing: it is kept."""
-        return None
 
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         return np.asarray(self.source.read(index) != HIDDEN)

@@ -20,6 +20,7 @@ from ilcore.volumes.ground_control import kept_of
 from ilcore.volumes.marks import marks_in
 from ilcore.volumes.tiff_pixels import is_ramp
 from ilcore.volumes.times import acquired_of, own_words
+from ilcore.volumes.validity import Mask
 from ilcore.volumes.volume import LARGEST_CHUNK_BYTES, Facts, Kind, Reopened
 
 JP2_MARKS = (b"\x00\x00\x00\x0cjP", b"\xff\x4f\xff\x51")
@@ -74,7 +75,7 @@ class RasterSource(Reopened):
 
 
 @dataclass(frozen=True)
-class RasterMask(Reopened):
+class RasterMask(Reopened, Mask):
     """Where GDAL's masks show a pixel; of a band of opacity nothing is data."""
 
     name: str
@@ -84,16 +85,6 @@ class RasterMask(Reopened):
     @cached_property
     def _source(self) -> RasterSource:
         return RasterSource(self.name, self.level, self.is_plane)
-
-    @property
-    def has_holes(self) -> bool:
-        """Say that it has: who wrote it had a reason."""
-        return True
-
-    @property
-    def remark(self) -> str | None:
-        """Return nothing: it is kept."""
-        return None
 
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         return self._source.shown(index)

@@ -1,8 +1,9 @@
 """Which voxels are data: marks, a valid range, a mask; and how new values stay what they are, data."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,22 +11,50 @@ from numpy.typing import NDArray
 from ilcore.volumes.marks import Mark
 
 
-class Mask(Protocol):
+class Mask(ABC):
     """Where there are voxels, in the axes of the source that it belongs to. Picklable."""
 
     @property
     def has_holes(self) -> bool:
-        """Tell whether it hides anything, as far as can be told without reading all of it."""
-        ...
+        """Tell whether it hides anything, as far as can be told without reading it: who wrote it had a reason."""
+        return True
 
     @property
     def remark(self) -> str | None:
         """Tell of what is not there; None where there is nothing to tell."""
-        ...
+        return None
 
+    @abstractmethod
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         """Return True where a voxel is data."""
-        ...
+
+
+class MaskAround(Mask):
+    """A mask that shows another one in other axes or from another place on."""
+
+    mask: Mask
+
+    @property
+    def has_holes(self) -> bool:
+        return self.mask.has_holes
+
+    @property
+    def remark(self) -> str | None:
+        return self.mask.remark
+
+
+class MaskOfMany(Mask):
+    """A mask made of several."""
+
+    masks: tuple[Mask, ...]
+
+    @property
+    def has_holes(self) -> bool:
+        return any(mask.has_holes for mask in self.masks)
+
+    @property
+    def remark(self) -> str | None:
+        return "; ".join(mask.remark for mask in self.masks if mask.remark) or None
 
 
 @dataclass(frozen=True)
@@ -108,21 +137,11 @@ def data_in(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class MovedMask:
+class MovedMask(MaskAround):
     """The mask of a part that begins at `starts`."""
 
     mask: Mask
     starts: tuple[int, ...]
-
-    @property
-    def has_holes(self) -> bool:
-        """Tell whether the whole has holes."""
-        return self.mask.has_holes
-
-    @property
-    def remark(self) -> str | None:
-        """Tell of what is not there."""
-        return self.mask.remark
 
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         moved = [slice(part.start + by, part.stop + by) for part, by in zip(index, self.starts, strict=True)]
@@ -130,40 +149,20 @@ class MovedMask:
 
 
 @dataclass(frozen=True)
-class BothMasks:
+class BothMasks(MaskOfMany):
     """What every one of several masks shows."""
 
     masks: tuple[Mask, ...]
-
-    @property
-    def has_holes(self) -> bool:
-        """Tell whether any has holes."""
-        return any(mask.has_holes for mask in self.masks)
-
-    @property
-    def remark(self) -> str | None:
-        """Tell of what is not there."""
-        return "; ".join(mask.remark for mask in self.masks if mask.remark) or None
 
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         return np.logical_and.reduce([mask.read(index) for mask in self.masks])
 
 
 @dataclass(frozen=True)
-class StackedMask:
+class StackedMask(MaskOfMany):
     """The masks of sources that are the channels of one, which come first."""
 
     masks: tuple[Mask, ...]
-
-    @property
-    def has_holes(self) -> bool:
-        """Tell whether any has holes."""
-        return any(mask.has_holes for mask in self.masks)
-
-    @property
-    def remark(self) -> str | None:
-        """Tell of what is not there."""
-        return "; ".join(mask.remark for mask in self.masks if mask.remark) or None
 
     def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
         return np.stack([mask.read(index[1:]) for mask in self.masks[index[0]]])
