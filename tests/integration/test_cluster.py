@@ -19,9 +19,25 @@ from tests.integration.cluster_work import flaky, note, refuse, threads, where
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def ports_before() -> set[int]:
+    """Ports that other tests' servers, which live as long as this process, hold open."""
+    return listening()
+
+
+@pytest.fixture(scope="module")
+def cluster(ports_before: set[int]) -> Iterator[Cluster]:
     with open_cluster(Resources(workers=2, device="cpu")) as opened:
         yield opened
+
+
+def listening() -> set[int]:
+    """Return the ports on which this process and its children listen."""
+    return {
+        each.laddr.port
+        for process in (psutil.Process(), *psutil.Process().children(recursive=True))
+        for each in process.net_connections("inet")
+        if each.status == psutil.CONN_LISTEN
+    }
 
 
 def test_every_item_is_reported_once(cluster: Cluster, tmp_path: Path) -> None:
@@ -112,19 +128,14 @@ def test_a_running_scheduler_can_be_joined(cluster: Cluster, tmp_path: Path) -> 
     assert cluster.alone(note, (str(tmp_path), 8))[0] == 8, "leaving a cluster must not stop it"
 
 
-def test_a_cluster_of_ones_own_lets_nobody_in(cluster: Cluster) -> None:
-    listening = {
-        each.laddr.port
-        for process in (psutil.Process(), *psutil.Process().children(recursive=True))
-        for each in process.net_connections("inet")
-        if each.status == psutil.CONN_LISTEN
-    }
-    assert len(listening) >= 5
+def test_a_cluster_of_ones_own_lets_nobody_in(cluster: Cluster, ports_before: set[int]) -> None:
+    ports = listening() - ports_before
+    assert len(ports) >= 5
     plain = cluster.address.replace("tls", "tcp")
     for address, keys in ((cluster.address, Security.temporary()), (plain, Security())):
         with pytest.raises(OSError, match=r"TLS certificate|[Tt]imed out|connect|reset"):
             Client(address, security=keys, timeout="3s", set_as_default=False)
-    for port in listening:
+    for port in ports:
         for path in ("health", "status", "json/counts.json", "api/v1/get_workers", "metrics"):
             with pytest.raises(OSError, match=r"404|reset|closed"):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10)
