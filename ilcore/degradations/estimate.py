@@ -26,6 +26,7 @@ from ilcore.degradations.planes import (
 )
 from ilcore.degradations.signal_dependent import Details, fit_line, noise_through
 from ilcore.degradations.wavelets import diagonal_detail
+from ilcore.degradations.witness import below_floor, is_like_noise, white_floor
 from ilcore.grammar.problem import Noise
 
 #: A lag above this is correlation; below, it is the uncertainty of one image (Aydin uses the same limit).
@@ -203,6 +204,8 @@ def _verdict(blocks: SmoothBlocks | None) -> str:
     if min(blocks.tail_y, blocks.tail_x) > _STRUCTURE:
         return "unknown"
     along_rows, along_columns = lag_x > CORRELATED, lag_y > CORRELATED
+    if (along_rows or along_columns) and not is_like_noise(blocks):
+        return "unknown"
     if along_rows and along_columns:
         return "isotropic"
     return "row" if along_rows else "column" if along_columns else "white"
@@ -213,7 +216,9 @@ def _noise(look: _Look, details: Sequence[Values], blocks: SmoothBlocks | None, 
     if look.empty_share == 1:
         return Noise(correlation="unknown")
     if blocks is None or verdict in ("white", "unknown"):
-        return replace(fit_line(Details.of(look.planes, details)), correlation=verdict)
+        pixels = Details.of(look.planes, details)
+        noise = below_floor(fit_line(pixels), pixels.level, white_floor(look.planes))
+        return replace(noise, correlation=verdict)
     level, variance = variance_by_block_level(look.planes, details, blocks)
     flat = Noise(read_std=float(np.median(variance)) ** 0.5)
     return replace(noise_through(level, variance) or flat, correlation=verdict)
