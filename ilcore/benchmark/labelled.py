@@ -183,7 +183,7 @@ def _borders(label: str, draw: int, rng: np.random.Generator) -> Labelled:
     truth = np.clip(_photograph(rng), 8, 247)
     seen = _bytes(truth + rng.normal(0, rng.uniform(6, 25), truth.shape))
     inside = np.zeros(truth.shape, bool)
-    height, width = (int(round(SIDE * np.sqrt(1 - rng.uniform(0.2, 0.8)))) for _ in "yx")
+    height, width = (round(float(SIDE * np.sqrt(1 - rng.uniform(0.2, 0.8)))) for _ in "yx")
     top, left = (int(rng.integers(0, SIDE - length + 1)) for length in (height, width))
     inside[top : top + height, left : left + width] = True
     return _case(label, draw, np.where(inside, seen, 0).astype(np.uint8), np.where(inside, truth, 0.0))

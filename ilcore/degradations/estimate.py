@@ -26,7 +26,7 @@ from ilcore.degradations.planes import (
 )
 from ilcore.degradations.signal_dependent import Details, fit_line, noise_through
 from ilcore.degradations.wavelets import diagonal_detail
-from ilcore.degradations.witness import below_floor, is_like_noise, white_floor
+from ilcore.degradations.witness import below_floor, has_block_grid, is_like_noise, white_floor
 from ilcore.grammar.problem import Noise
 
 #: A lag above this is correlation; below, it is the uncertainty of one image (Aydin uses the same limit).
@@ -127,7 +127,7 @@ def _channel(
     look = _look(planes_of(samples, channel, _BUDGET), dtype, missing)
     details = [diagonal_detail(plane.values) for plane in look.planes]
     blocks = smooth_blocks(look.planes, details)
-    verdict = _verdict(blocks)
+    verdict = _verdict(blocks, look.planes)
     noise = _noise(look, details, blocks, verdict)
     lags = blocks.noise_lags if blocks else (0.0, 0.0, 0.0)
     return ChannelReport(
@@ -196,7 +196,7 @@ def _is_flat(blocks: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(((blocks == first) | ~np.isfinite(blocks)).all((1, 2)))
 
 
-def _verdict(blocks: SmoothBlocks | None) -> str:
+def _verdict(blocks: SmoothBlocks | None, planes: Sequence[Plane]) -> str:
     """Name the correlation; unknown where there is no noise to judge or structure looks like it."""
     if blocks is None:
         return "unknown"
@@ -204,7 +204,7 @@ def _verdict(blocks: SmoothBlocks | None) -> str:
     if min(blocks.tail_y, blocks.tail_x) > _STRUCTURE:
         return "unknown"
     along_rows, along_columns = lag_x > CORRELATED, lag_y > CORRELATED
-    if (along_rows or along_columns) and not is_like_noise(blocks):
+    if (along_rows or along_columns) and (not is_like_noise(blocks) or has_block_grid(planes)):
         return "unknown"
     if along_rows and along_columns:
         return "isotropic"
