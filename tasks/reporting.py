@@ -32,6 +32,7 @@ MAPS = (
     "residual_level",
     "residual_structure",
     "residual_lag",
+    "residual_tails",
     "seam",
     "flux_change",
     "risk",

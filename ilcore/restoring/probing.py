@@ -162,10 +162,19 @@ def _is_worth_it(candidate: Candidate, problem: Problem) -> bool:
     return depends or not candidate.overrides.get("stabilise", False)
 
 
-def problems_of(samples: Sequence[NDArray[Any]], channels: Sequence[Channel], space: int) -> Iterator[Problem]:
-    """Yield the middles of samples that are data throughout and hold something, the most varied first."""
+def problems_of(
+    samples: Sequence[NDArray[Any]], channels: Sequence[Channel], space: int, *, is_whole: bool = False
+) -> Iterator[Problem]:
+    """Yield the middles of samples that are data throughout and hold something, the most varied first.
+
+    Args:
+        samples: [channel, z, y, x] each, as stored; NaN where they are no data.
+        channels: Their normalisation and noise.
+        space: 2 or 3 axes of space.
+        is_whole: Whether samples are taken whole.
+    """
     live = [number for number, channel in enumerate(channels) if not channel.is_flat]
-    parts = [_middle(sample, space)[live].astype(np.float64) for sample in samples]
+    parts = [(sample if is_whole else _middle(sample, space))[live].astype(np.float64) for sample in samples]
     whole = [part for part in parts if np.isfinite(part).all()]
     noise = tuple(channels[number].noise for number in live)
     for part in sorted(whole, key=lambda part: -part.std())[:_SAMPLES]:
