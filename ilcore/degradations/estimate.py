@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.degradations.blocks import SIDE, SmoothBlocks, cut, smooth_blocks, variance_by_block_level
+from ilcore.degradations.counts import COUNTED, are_counts
 from ilcore.degradations.planes import (
     Limits,
     Plane,
@@ -102,6 +103,7 @@ class _Look:
     saturated_share: float
     empty_share: float
     missing_share: float
+    is_counted: bool
 
 
 def preflight(
@@ -161,6 +163,7 @@ def _look(planes: Sequence[Values], dtype: np.dtype[Any], missing: float | None)
         saturated_share=0.0 if limits.ceiling is None else float((measured >= limits.ceiling).mean()),
         empty_share=_empty_share(planes),
         missing_share=1 - measured.size / pooled.size if pooled.size else 1.0,
+        is_counted=dtype.kind in "ui" and are_counts(scan),
     )
 
 
@@ -215,6 +218,8 @@ def _noise(look: _Look, details: Sequence[Values], blocks: SmoothBlocks | None, 
     """Fit the noise line where the noise shows: in the fine detail, or in blocks if it is correlated."""
     if look.empty_share == 1:
         return Noise(correlation="unknown")
+    if look.is_counted and verdict in ("white", "unknown"):
+        return replace(COUNTED, correlation=verdict)
     if blocks is None or verdict in ("white", "unknown"):
         pixels = Details.of(look.planes, details)
         noise = below_floor(fit_line(pixels), pixels.level, white_floor(look.planes))

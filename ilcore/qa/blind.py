@@ -73,8 +73,8 @@ def judge_tile(
         residual_level: mean of residual^2 over the mean variance of the noise, both with FAINT^2 added so that data
             without noise have a level too; 1 is right, below 1 noise was kept.
         residual_structure: largest lump of the smoothed residual, in standard deviations of equally smoothed noise.
-        residual_lag: correlation of neighbours in the residual less that of the noise, the one farthest from 0; above
-            0 structure was removed, far below it a fine pattern.
+        residual_lag: correlation of neighbours in the residual less that of the noise; above 0 structure was removed,
+            far below it, where the noise is white, a fine pattern.
         residual_tails: spread of the outer over that of the inner values; 1 for noise, more where edges were removed,
             less where a pattern of few values was.
         contrast_loss: share by which the residual still follows the picture, counted only where it is significant.
@@ -126,12 +126,13 @@ class _Channel:
         variance = np.asarray(noise.variance(picture), np.float64)
         variance = np.maximum(variance, max(0.02 * float(variance[trusted].mean()), _LEAST_STD**2)) * weight
         around = _noise_lags(noise, lags, residual, weight)
-        uncut = inside_limits(noisy, trusted)
+        uncut = inside_limits(noisy, trusted, noise)
         return cls(residual, picture, weight, variance, around, noise.correlation == "white", uncut)
 
 
 def _noise_lags(noise: Noise, lags: Lags | None, residual: Values, weight: Values) -> tuple[float, float]:
-    if noise.correlation == "white":
+    # What looks like structure has a level, at most, but no correlation that is known.
+    if noise.correlation in ("white", "unknown"):
         return 0.0, 0.0
     found = lags[:2] if lags is not None else _neighbours(residual, weight)
     down, across = (float(np.clip(lag, 0.0, 0.9)) for lag in found)
@@ -142,12 +143,14 @@ def _findings(channel: _Channel) -> dict[str, float]:
     count = channel.weight.sum()
     found = _neighbours(channel.residual, channel.weight)
     like = likeness(channel.residual, np.sqrt(channel.variance), channel.uncut)
-    power, variance = float((channel.residual**2).sum() / count), float(channel.variance.sum() / count)
+    # At the limits of a detector, and in frames of black, the noise is cut off.
+    level = channel.uncut if channel.uncut.sum() > 0.1 * count else channel.weight > 0
+    power, variance = float((channel.residual[level] ** 2).mean()), float(channel.variance[level].mean())
     seen = channel.is_white and variance > FAINT**2
     return {
         "residual_level": (power + FAINT**2) / (variance + FAINT**2),
         "residual_structure": _lump(channel),
-        "residual_lag": max((a - b for a, b in zip(found, channel.lags, strict=True)), key=abs),
+        "residual_lag": _beyond(found, channel.lags),
         # Where nothing was taken away there are no tails.
         "residual_tails": float("nan") if like is None or like.size < _UNTOUCHED**0.5 else like.tails,
         "contrast_loss": _contrast_loss(channel),
@@ -156,6 +159,15 @@ def _findings(channel: _Channel) -> dict[str, float]:
         "untouched": float(seen and power < _UNTOUCHED * variance),
         "noise_std": float(np.sqrt(variance)),
     }
+
+
+def _beyond(found: tuple[float, float], lags: tuple[float, float]) -> float:
+    """Return the correlation beyond that of the noise: either way of white noise, of which nothing may be a pattern.
+
+    Of correlated noise a part may stay; what was taken away is less alike then.
+    """
+    beyond = [a - b for a, b in zip(found, lags, strict=True)]
+    return max(beyond, key=abs) if lags == (0.0, 0.0) else max(beyond)
 
 
 def _worst(found: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.grammar.problem import Noise
+
 Values: TypeAlias = NDArray[Any]
 
 #: What a residual that is noise has: tails in this range, no correlation beyond this.
@@ -20,6 +22,8 @@ TAILS, LAG = (0.75, 1.35), 0.3
 _NORMAL = 4.1075 / 1.3490
 #: Steps along y and x at which a residual is compared with itself.
 _STEPS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
+#: Below this share of its usual variance the noise has vanished.
+_VANISHED = 0.3
 #: Fewer values tell nothing.
 _FEWEST = 200
 
@@ -32,7 +36,8 @@ class Likeness:
         size: Standard deviation, in that of the noise.
         tails: Spread of the outer over that of the inner values; 1 for normal noise, 1.5 for a Laplacian, 0.3 for two
             values. A few outliers do not move it.
-        lag: Correlation with itself one or two steps away, less that of the noise; the one farthest from 0.
+        lag: Correlation with itself one or two steps away, less that of the noise; the one farthest from 0. Of
+            correlated noise, of which a part may stay, the largest.
     """
 
     size: float
@@ -44,7 +49,7 @@ class Likeness:
         """Return why a residual like this is no noise; empty where it may be."""
         if not TAILS[0] <= self.tails <= TAILS[1]:
             return f"it is not normally distributed (tails {self.tails:.2f}, of noise 1)"
-        if abs(self.lag) > LAG:
+        if not -LAG <= self.lag <= LAG:
             return f"it is alike from pixel to pixel (correlation {self.lag:+.2f} beyond the noise's own)"
         return ""
 
@@ -74,11 +79,14 @@ def likeness(
         return Likeness(size=0.0, tails=1.0, lag=0.0)
     beyond = [_lag(centred, inside, step) / power - expected for step, expected in _expected(lags)]
     tails = (high - low) / max(float(third - first), 1e-12) / _NORMAL
-    return Likeness(size=power**0.5, tails=float(tails), lag=max(beyond, key=abs))
+    lag = max(beyond, key=abs) if lags == (0.0, 0.0) else max(beyond)
+    return Likeness(size=power**0.5, tails=float(tails), lag=lag)
 
 
-def inside_limits(values: Values, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def inside_limits(values: Values, valid: NDArray[np.bool_], noise: Noise) -> NDArray[np.bool_]:
     """Return where values are data and not at a limit of the detector, at which many values pile up.
+
+    Where the noise vanishes in the dark, as that of counts does, many equal dark values are no limit.
 
     Shape:
         values, valid [..., y, x].
@@ -86,9 +94,10 @@ def inside_limits(values: Values, valid: NDArray[np.bool_]) -> NDArray[np.bool_]
     inside, share = valid.copy(), 0.003 * max(int(valid.sum()), 1)
     if not valid.any():
         return inside
+    usual = float(np.mean(noise.variance(values[valid])))
     for limit in (values[valid].min(), values[valid].max()):
         at = valid & (values == limit)
-        if at.sum() > share:
+        if at.sum() > share and noise.variance(float(limit)) > _VANISHED * usual:
             inside &= ~at
     return inside
 

@@ -37,7 +37,7 @@ PRICES: Mapping[Prefer, float] = {"speed": 0.5, "balance": 0.1, "quality": 0.0}
 #: Below this share of the range of values there is no noise worth the risk: 46 dB. Below this gain, in dB, neither.
 LEAST_NOISE, LEAST_GAIN = 0.005, 0.2
 #: The same where structure looks like noise, so that its level is the most that it can be.
-_LEAST_IN_DOUBT = 0.015, 0.5
+_LEAST_IN_DOUBT = 0.022, 0.5
 #: Time that nobody minds, in seconds of one core: below it doubling costs next to nothing.
 _UNMINDED = 60.0
 #: What fine-tuning brings on average where the noise is white, in dB, and the seconds of one core that it takes.

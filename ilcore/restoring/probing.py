@@ -127,7 +127,7 @@ def tried(
     if not problems:
         return {}
     wanted = {name: one for name, one in candidates.items() if _is_worth_it(one, problems[0])}
-    noise = np.array([float(problem.unbiased_variance().mean()) for problem in problems])
+    noise = np.array([_error_of_input(problem) for problem in problems])
     trials = [Trial(one, weights, seed) for one in wanted.values()]
     shares = np.array([[trial.risk(problem) for problem in problems] for trial in trials]) / np.maximum(noise, 1e-12)
     # Where the noise is taken for too strong, all risks are too low by the same: differences stay true.
@@ -149,11 +149,26 @@ def doubt_of(restored: Tiles, problem: Problem) -> str:
     for channel, noise in enumerate(problem.noise or ()):
         seen, image = (each[0, channel].double().numpy() for each in (problem.observed, restored))
         std = np.sqrt(np.maximum(noise.variance(image), 1e-12))
-        inside = inside_limits(seen, np.isfinite(seen))
+        inside = inside_limits(seen, np.isfinite(seen), noise)
         found = likeness(seen - image, std, inside, lags_of(noise))
         if found is not None and (doubt := found.doubt):
             return doubt
     return ""
+
+
+def _uncut(problem: Problem) -> Tiles:
+    """Return 1 where no limit of the detector cut the noise off, else 0, [1, channel, *space]."""
+    planes = [plane.double().numpy() for plane in problem.observed[0]]
+    masks = [
+        inside_limits(plane, np.isfinite(plane), noise)
+        for plane, noise in zip(planes, problem.noise or (), strict=True)
+    ]
+    return torch.from_numpy(np.stack(masks))[None]
+
+
+def _error_of_input(problem: Problem) -> float:
+    """Return the mean squared error of a sample as it is."""
+    return float((problem.unbiased_variance() * _uncut(problem)).mean())
 
 
 def _is_worth_it(candidate: Candidate, problem: Problem) -> bool:
@@ -222,5 +237,14 @@ class Trial:
             return self.restored(replace(problem, observed=observed))
 
         # A name of its own: with the method's, a probe would repeat what the method drew.
-        probes = Streams.of(self.seed, "probing/risk", _PLACE)
-        return float(risk_sure(predict, problem.observed, problem.noise or (), probes)[0])
+        probes, uncut = Streams.of(self.seed, "probing/risk", _PLACE), _uncut(problem)
+        if bool(uncut.all()):
+            return float(risk_sure(predict, problem.observed, problem.noise or (), probes)[0])
+        # Where the noise is cut off, what changes is error.
+        outside = ~uncut
+        changed = float(((predict(problem.observed) - problem.observed).square() * outside).mean())
+        share = float(uncut.float().mean())
+        if not share:
+            return changed
+        inside = risk_sure(predict, problem.observed, problem.noise or (), probes, trusted=uncut)
+        return share * float(inside[0]) + changed

@@ -64,7 +64,7 @@ def _taken(noise: Noise, ends: tuple[float, float], samples: Sequence[NDArray[An
     for problem in problems_of(samples, [_Known(ends, noise)], 2):
         seen, image = (each[0, 0].double().numpy() for each in (problem.observed, trial.restored(problem)))
         # At the limits of a detector, and in frames of black, there is no noise to take away.
-        inside = inside_limits(seen, np.isfinite(seen))
+        inside = inside_limits(seen, np.isfinite(seen), noise)
         power += float(((seen - image)[inside] ** 2).sum())
         variance += float(noise.variance(image[inside]).sum())
     return math.sqrt(power / variance) if variance > 0 else None
