@@ -93,7 +93,10 @@ def run_of(label: str, draw: int) -> Run:
 
 def runs(labels: Sequence[str], draws: Iterable[int], file: Lines | None = None) -> Iterator[Run]:
     """Yield the runs on draws of classes; those that a file holds are read from it, the others added."""
-    held = {(each["label"], each["draw"]): Run(**each) for each in (file.read() if file else ())}
+    held = {
+        (each["label"], each["draw"]): Run(**each | {"flagged": tuple(each["flagged"])})
+        for each in (file.read() if file else ())
+    }
     for draw in draws:
         for label in labels or CLASSES:
             found = held.get((label, draw)) or run_of(label, draw)

@@ -15,7 +15,7 @@ COUNTED = Noise(gain=1.0)
 #: Side of a block, how many are needed, the mean beyond which other estimators do, and the share of calm blocks.
 _SIDE, _FEWEST, _MOST, _CALM = 6, 40, 12.0, 0.25
 #: Variance over mean of the calm blocks of counts; being the calmest, they are a little calmer than the rest.
-_RATIO = (0.55, 1.15)
+_RATIO = (0.72, 1.15)
 
 
 def are_counts(planes: Sequence[Values]) -> bool:

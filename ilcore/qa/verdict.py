@@ -102,8 +102,9 @@ TILE_LIMITS: Mapping[str, Limit] = {
     "untouched": Limit((0, 0), (0, 0), "1: the noise is still there, all of it", needs_noise=True),
     # [7.2 | object removed: 10, invented blobs: 11, constant: 20]
     "residual_structure": Limit((0, 7.5), (0, 12), _LUMP, needs_noise=True),
-    # [0.95 to 1.35; labels, masks, clean and coded photographs 1.5 to 14, checkerboards 0.3 to 0.7]
-    "residual_tails": Limit((0.7, 1.6), (0.5, 2.5), _TAILS),
+    # [0.95 to 1.35, at hard edges in weak noise 2.3; labels, masks, clean and coded photographs 1.5 to 14,
+    # checkerboards 0.3 to 0.7]
+    "residual_tails": Limit((0.6, 2.5), (0.45, 5), _TAILS),
     # [0.12 | contrast 0.8: 0.12 to 0.25, invented blobs: -0.35]
     "contrast_loss": Limit((-0.15, 0.15), (-0.3, 0.3), _CONTRAST),
     # [0.05 | moved by 0.5: 0.48, by 1: 0.97]
@@ -122,7 +123,7 @@ RUN_LIMITS: Mapping[str, Limit] = {
     # Every denoiser leaves some correlation; only more than the noise itself has tells of structure. [0.11 | 0.28]
     # Below 0 it tells of a fine pattern. [-0.23 | -0.32 to -0.95]
     "residual correlation": Limit((-0.3, 0.15), (-0.6, 0.6), "median likeness of neighbours beyond the noise's own"),
-    "residual tails": Limit((0.75, 1.45), (0.55, 2.2), f"median over tiles: {_TAILS}"),
+    "residual tails": Limit((0.7, 1.8), (0.5, 4), f"median over tiles: {_TAILS}"),
     "contrast loss": Limit((0, 0.15), (0, 0.3), f"worst twentieth, either way: {_CONTRAST}"),
     "shift": Limit((0, 0.15), (0, 0.4), f"worst twentieth: {_SHIFT}"),
     "flux change": Limit((0, 0.12), (0, 0.35), f"worst twentieth, either way: {_FLUX}", needs_noise=True),
