@@ -190,7 +190,7 @@ def problems_of(
     """
     live = [number for number, channel in enumerate(channels) if not channel.is_flat]
     parts = [(sample if is_whole else _middle(sample, space))[live].astype(np.float64) for sample in samples]
-    whole = [part for part in parts if np.isfinite(part).all()]
+    whole = [part for part in parts if part.size and np.isfinite(part).all()]
     noise = tuple(channels[number].noise for number in live)
     for part in sorted(whole, key=lambda part: -part.std())[:_SAMPLES]:
         low = np.array([channels[n].low for n in live])[:, None, None, None]
