@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput
+from ilcore.qa.standardised import std_of_mean
 
 Values = NDArray[Any]
 #: Size of a voxel along y and x, and its unit.
@@ -49,13 +50,20 @@ class Plane:
         name: What it shows, such as "channel 0, z 12".
         before: Observation, in source units; values that are not finite are missing.
         after: Restoration, of the same shape.
-        noise_std: Standard deviation of the noise at a typical grey level, where known.
+        noise_std: Standard deviation of the noise at every pixel, or one for all, where known.
+        lags: Correlation of the noise of neighbours along y and x.
     """
 
     name: str
     before: Values
     after: Values
-    noise_std: float | None = None
+    noise_std: float | Values | None = None
+    lags: tuple[float, float] = (0.0, 0.0)
+
+    def part(self, name: str, place: tuple[slice, slice]) -> "Plane":
+        """Return a part of the plane under a name of its own."""
+        std = self.noise_std[place] if isinstance(self.noise_std, np.ndarray) else self.noise_std
+        return replace(self, name=name, before=self.before[place], after=self.after[place], noise_std=std)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +121,9 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
 def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, panel: int = LARGEST) -> bytes:
     """Draw before | after | what was taken away, as PNG.
 
-    Before and after share one contrast, percentiles 0.5 to 99.7 of before. The residual is grey within four standard
-    deviations of the noise, red above and blue below. Larger planes are reduced by block means; the grey scale of the
-    residual then shrinks as white noise does.
+    Before and after share one contrast, percentiles 0.5 to 99.7 of before. What was taken away is divided by the noise
+    at each pixel, where that is known, and grey within four standard deviations, red above and blue below. Larger
+    planes are reduced by block means; the grey scale then shrinks as the mean of noise so correlated does.
 
     Args:
         plane: What to draw.
@@ -131,14 +139,15 @@ def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, p
             " cut one plane out of each"
         )
     before, after = (_reduced(bands(image), plane.before.shape) for image in (plane.before, plane.after))
-    taken = _reduced(zip_bands(plane.before, plane.after), plane.before.shape)
+    taken = _reduced(zip_bands(plane), plane.before.shape)
     width, height = _box(before.shape, voxel_size, min(panel, LARGEST))
     shrink = max(1.0, max(plane.before.shape) / max(width, height))
-    span, (reach, meaning) = _contrast(before, after), _reach(taken, plane.noise_std, shrink)
+    span, (reach, meaning) = _contrast(before, after), _reach(taken, plane, shrink)
+    title = "taken away (before − after)" + ("" if _noise_of(plane) is None else ", over the noise")
     panels = (
         ("before", before, _grey(), span, f"black {span[0]:.4g}, white {span[1]:.4g}"),
         ("after", after, _grey(), span, "same contrast"),
-        ("taken away (before − after)", taken, _grey(ends=True), (-reach, reach), f"grey 0, black/white {meaning}"),
+        (title, taken, _grey(ends=True), (-reach, reach), f"grey 0, black/white {meaning}"),
     )
     column, gap = max(width, 270), 14
     figure = _figure(3 * column + 2 * gap, height + 66)
@@ -220,13 +229,21 @@ def bands(image: Values) -> Iterator[NDArray[np.float64]]:
         yield image[row : row + step].astype(np.float64)
 
 
-def zip_bands(one: Values, two: Values) -> Iterator[NDArray[np.float64]]:
-    """Yield the difference of two images by bands."""
-    for a, b in zip(bands(one), bands(two), strict=True):
+def zip_bands(plane: Plane) -> Iterator[NDArray[np.float64]]:
+    """Yield what was taken away by bands, divided by the noise at each pixel where that is known."""
+    noise = _noise_of(plane)
+    std = np.broadcast_to(1.0 if noise is None else noise, plane.before.shape)
+    for before, after, unit in zip(bands(plane.before), bands(plane.after), bands(std), strict=True):
         # The difference of two infinities is missing, not an alarm.
-        with np.errstate(invalid="ignore"):
-            difference = a - b
+        with np.errstate(invalid="ignore", divide="ignore"):
+            difference = (before - after) / unit
         yield difference
+
+
+def _noise_of(plane: Plane) -> Values | None:
+    """Return the noise at every pixel, or one for all; None where there is none to measure in."""
+    std = np.asarray(np.nan if plane.noise_std is None else plane.noise_std, np.float64)
+    return std if (np.nan_to_num(std, posinf=0.0) > 0).any() else None
 
 
 def _factor(shape: Sequence[int]) -> int:
@@ -276,11 +293,11 @@ def _apart(low: float, high: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _reach(taken: Values, noise_std: float | None, shrink: float) -> tuple[float, str]:
+def _reach(taken: Values, plane: Plane, shrink: float) -> tuple[float, str]:
     """Return the residual drawn black or white, and what it means."""
-    if noise_std is not None and math.isfinite(noise_std) and noise_std > 0:
-        reach, at_this_size = 4 * noise_std / shrink, " at this size" if shrink > 1 else ""
-        return reach, f"±{reach:.3g} (4 × noise{at_this_size})"
+    if _noise_of(plane) is not None:
+        reach = 4 * std_of_mean(shrink, plane.lags[0]) * std_of_mean(shrink, plane.lags[1])
+        return reach, f"±{reach:.3g} noise std" + (" (4 × the noise at this size)" if shrink > 1 else "")
     known = np.abs(taken[np.isfinite(taken)])
     spread = 4 * 1.4826 * float(np.median(known)) if known.size else 0.0
     reach = spread or float(known.max(initial=0.0)) or 1.0
