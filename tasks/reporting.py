@@ -11,8 +11,9 @@ from scipy import ndimage
 from ilcore.grammar.draws import lags_of
 from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import Region, region_of
+from ilcore.qa.drawing import VoxelSize
 from ilcore.qa.maps import VERDICT, verdict_map, write_maps
-from ilcore.qa.pictures import Plane, VoxelSize, before_after_picture
+from ilcore.qa.pictures import Plane, before_after_picture
 from ilcore.qa.report import ReportInput, WorstTile, render_report
 from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import QAReport

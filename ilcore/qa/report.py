@@ -12,12 +12,12 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined, Template
 from numpy.typing import NDArray
 
+from ilcore.qa.drawing import VoxelSize
 from ilcore.qa.pictures import (
     GUIDES,
     Curve,
     MapGuide,
     Plane,
-    VoxelSize,
     before_after_picture,
     curve_picture,
     map_picture,

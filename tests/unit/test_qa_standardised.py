@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from ilcore.grammar.problem import Noise
 from ilcore.qa.blind import judge_tile
-from ilcore.qa.pictures import ABOVE, Plane, before_after_picture, zip_bands
+from ilcore.qa.drawing import ABOVE
+from ilcore.qa.pictures import Plane, before_after_picture, zip_bands
 from ilcore.qa.standardised import std_of_mean, variance_at
 from tests.scenes import blurred, noisy, scene
 
