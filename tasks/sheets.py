@@ -72,7 +72,7 @@ def closing_sheet(
     measured = {f"qa_{metric_name(finding.check)}": finding.measured for finding in report.findings}
     return Sheet(
         metrics={**numbers, **measured},
-        tags={"il.verdict": report.verdict},
+        tags={"il.verdict": report.verdict, "il.not_checked": "; ".join(report.notes) or "nothing"},
         curves=curves,
         tables={"tiles/tiles.json": _tiles_told(ledger), "qa/findings.json": findings},
         files=_files(workspace),
