@@ -18,6 +18,7 @@ from ilcore.qa.report import ReportInput, WorstTile, render_report
 from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring.ledger import REASONS, STATUS, USED, Ledger
+from ilcore.restoring.null_test import null_fields
 from ilcore.restoring.plan import ChannelPlan, RestorationPlan
 from ilcore.restoring.record import versions
 from ilcore.restoring.volume_model import open_source
@@ -81,12 +82,14 @@ def report_input(
         findings=report.findings,
         why=plan.why,
         remarks=plan.source.remarks,
+        notes=report.notes,
         plan_yaml=plan.to_yaml(),
         preflight_rows=[_preflight(number, channel) for number, channel in enumerate(plan.channels)],
         planes=planes,
         crops=[_crop(plane) for plane in planes[:3]],
         maps=_maps(ledger),
         worst=list(_worst(pair, ledger)),
+        nulls=[(each.name, each.seen, each.restored) for each in null_fields(workspace)],
         curves=[(name.removeprefix("loss_").replace("_", " "), points) for name, points in curves.items()],
         numbers={name.replace("_", " "): f"{value:.4g}" for name, value in numbers.items() if value is not None},
         versions=versions(),

@@ -163,6 +163,27 @@ def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, p
     return panels_picture(name, panels, plane.before.shape, (width, height), voxel_size)
 
 
+def null_picture(name: str, seen: Values, restored: Values, *, panel: int = LARGEST) -> bytes:
+    """Draw noise alone | what the method made of it | the same, four times as contrasty, as PNG.
+
+    Args:
+        name: What it shows, such as "level 120".
+        seen: Noise on a level, less the level, over the noise.
+        restored: What the method made of it, in the same units.
+        panel: Pixels along the longer side of each of the three panels.
+
+    Shape:
+        seen, restored [y, x].
+    """
+    noise, flat = grey(), grey(ends=True)
+    panels = (
+        Panel("noise alone", seen, noise, (-4, 4), "black/white ±4 noise std"),
+        Panel("what came out: flat is right", restored, noise, (-4, 4), "same contrast"),
+        Panel("the same, magnified", restored, flat, (-1, 1), "grey the level, black/white ±1 noise std"),
+    )
+    return panels_picture(name, panels, seen.shape, box_of(seen.shape, None, min(panel, LARGEST)))
+
+
 def map_picture(name: str, array: Values, *, words: Sequence[str] = ()) -> bytes:
     """Draw a map of the tiles as PNG, z planes side by side, with its colour bar.
 

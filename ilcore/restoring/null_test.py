@@ -35,8 +35,9 @@ from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.grid import Tile
 from ilcore.volumes.stores import write_bytes
 
-#: Share of the voxels restored in a run that the fields may have.
-SHARE = 0.05
+#: Share of the voxels restored in a run that the fields may have: with what small fields cost beside their voxels, it
+#: stays below a twentieth of the work.
+SHARE = 0.04
 #: Levels of the fields, as quantiles of the smoothed scan; where three fields are too dear, the middle one.
 _QUANTILES = (0.05, 0.5, 0.98)
 #: Width in pixels of that smoothing.
