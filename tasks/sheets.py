@@ -163,7 +163,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _files(workspace: Workspace) -> dict[Place, str]:
-    found: dict[Place, str] = {workspace.report: "report", workspace.record: "config"}
+    found: dict[Place, str] = {workspace.report: "report", workspace.record: "config", workspace.null_test: "qa"}
     pictures = [place for place in entries(workspace.pictures) if place.suffix == ".png"]
     found |= dict.fromkeys(pictures, "images")
     model = workspace.weights / "volume.safetensors"

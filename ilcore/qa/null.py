@@ -6,7 +6,7 @@
                                                   └─ mean, less the one before ─ null bias
 
 There is nothing to be found in it, so whatever has a shape was invented or left. None of the numbers asks how the
-method works, and the first two are measured against the very noise that went in: chance in the draw takes no part.
+method works, and all are measured against the very noise that went in: chance in the draw takes little part.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,8 +46,8 @@ def null_numbers(seen: Values, restored: Values, levels: Values, stds: Values) -
     Returns:
         null noise: what is left of the deviation of the noise.
         null worms: the same of noise and image under a smoothing of one pixel.
-        null lump: largest lump under that smoothing, in standard deviations of the noise of a pixel.
-        null bias: change of the mean, in the same.
+        null lump: largest lump under that smoothing, in standard deviations of noise smoothed alike.
+        null bias: change of the mean, in standard deviations of the noise of a pixel.
 
     Shape:
         seen, restored [field, z, y, x]; levels, stds [field].
@@ -56,11 +56,11 @@ def null_numbers(seen: Values, restored: Values, levels: Values, stds: Values) -
     before, after = ((values - levels[place]) / stds[place] for values in (seen, restored))
     bias = (after - before).mean((1, 2, 3))
     before, after = (values - values.mean((1, 2, 3), keepdims=True) for values in (before, after))
-    coarse_before, coarse = _coarse(before), _coarse(after)
+    coarse, grain = _coarse(after), _rms(_coarse(before))
     return {
         "null noise": float((_rms(after) / _rms(before)).max()),
-        "null worms": float((_rms(coarse) / _rms(coarse_before)).max()),
-        "null lump": float(np.abs(coarse).max()),
+        "null worms": float((_rms(coarse) / grain).max()),
+        "null lump": float((np.abs(coarse).max((1, 2, 3)) / grain).max()),
         "null bias": float(bias[np.abs(bias).argmax()]),
     }
 

@@ -229,8 +229,9 @@ def _through(bench: Bench, fields: NDArray[np.float32]) -> NDArray[np.float64]:
     tiles = [Tile((-1, 0, 0, number), nowhere, nowhere, nowhere) for number in range(len(frames))]
     try:
         attempts = first_attempts(bench, tiles, frames)
-    except RecipeError as error:
-        raise _NotMade(f"the method cannot serve a field of that size: {error}") from error
+    except (RecipeError, RuntimeError, ValueError) as error:
+        # The scan is restored by now: that is not to be lost.
+        raise _NotMade(f"the method cannot restore noise alone: {error}") from error
     if spoilt := [attempt.reason for attempt in attempts if attempt.is_spoilt]:
         raise _NotMade(f"noise alone brought the method to an end ({spoilt[0]})")
     return np.stack([attempt.image for attempt in attempts]).astype(np.float64)

@@ -101,17 +101,13 @@ def sharpened(fields: Fields) -> Field:
 
 
 def with_blobs(fields: Fields) -> Field:
-    """Return a flat image on which some bumps of the noise have become objects."""
-    bumps = ndimage.gaussian_filter(fields.seen - fields.levels[:, None, None, None], (0, 0, 2, 2))
-    largest = bumps.max((2, 3), keepdims=True)
-    std = fields.stds[:, None, None, None]
-    spots = (
-        ndimage.gaussian_filter((bumps == largest).astype(float), (0, 0, 2.5, 2.5), mode="constant")
-        * 2
-        * np.pi
-        * 2.5**2
-    )
-    return fields.levels[:, None, None, None] + 2.5 * std * spots
+    """Return a flat image on which the largest bump of the noise has become an object."""
+    bumps = ndimage.gaussian_filter(fields.seen - fields.levels[:, None, None, None], (0, 0, 1, 1))
+    grain = bumps.std((2, 3), keepdims=True)
+    inner = bumps[..., 8:-8, 8:-8]
+    spots = np.pad((inner == inner.max((2, 3), keepdims=True)).astype(float), ((0, 0), (0, 0), (8, 8), (8, 8)))
+    shape = ndimage.gaussian_filter(spots, (0, 0, 2.5, 2.5)) * 2 * np.pi * 2.5**2
+    return fields.levels[:, None, None, None] + 7.5 * grain * shape
 
 
 #: Name -> what it makes of fields; every one must be caught, whatever the noise.
