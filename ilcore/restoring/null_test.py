@@ -35,9 +35,10 @@ from ilcore.restoring.workspace import Workspace, write_text
 from ilcore.tiling.grid import Tile
 from ilcore.volumes.stores import write_bytes
 
-#: Share of the voxels restored in a run that the fields may have: with what small fields cost beside their voxels, it
-#: stays below a twentieth of the work.
-SHARE = 0.04
+#: Share of the work of a run that the fields may take.
+SHARE = 0.05
+#: Until a GPU is full a small tile takes it as long as a larger one, of about so many voxels.
+_FULL = 16_384
 #: Levels of the fields, as quantiles of the smoothed scan; where three fields are too dear, the middle one.
 _QUANTILES = (0.05, 0.5, 0.98)
 #: Width in pixels of that smoothing.
@@ -55,7 +56,7 @@ class NullTest:
     Args:
         numbers: Check -> number; none where it was not made.
         laws: Check -> kind of noise whose limits hold.
-        share: Of the voxels of the run that the fields had.
+        share: Of the work of the run that it took, counted in voxels.
         why_not: Why it was not made.
     """
 
@@ -124,8 +125,8 @@ def null_fields(workspace: Workspace) -> list[NullField]:
 
 def _made(plan: RestorationPlan, workspace: Workspace, device: str) -> NullTest:
     _check(plan)
-    affordable = int(SHARE * _restored(plan, workspace))
-    count, extent = _fields_within(plan, affordable)
+    work = _Work.of(plan, workspace, device)
+    count, extent = work.fields(plan)
     make_repeatable(threads=1)
     bench = Bench.of(plan, workspace, device)
     fields = _Fields.of(plan, _levels(bench, count), extent)
@@ -139,7 +140,7 @@ def _made(plan: RestorationPlan, workspace: Workspace, device: str) -> NullTest:
     return NullTest(
         numbers={check: number for check, (number, _) in worst.items()},
         laws={check: law for check, (_, law) in worst.items()},
-        share=SHARE * after.size / affordable,
+        share=count * (after[0].size + work.beside) / work.done,
     )
 
 
@@ -182,27 +183,33 @@ def _has_noise(noise: Noise) -> bool:
     return noise.gain > 0 or noise.read_std > 0
 
 
-def _restored(plan: RestorationPlan, workspace: Workspace) -> float:
-    """Return about how many voxels went through the method: those that the tiles read which held something."""
-    status = Ledger(workspace.ledger, plan.tile_grid).read("status")
-    return voxels_read(plan.tile_grid) * float((status != STATUS.index("empty")).mean())
+@dataclass(frozen=True)
+class _Work:
+    """What a run did, and what a tile costs beside its voxels, both in voxels."""
 
+    done: float
+    beside: int
 
-def _fields_within(plan: RestorationPlan, affordable: int) -> tuple[int, Three]:
-    """Return how many fields there are and their size, (depth, y, x)."""
-    depth, *sides = plan.samples.extent
-    layer = depth * plan.source.shape[1]
-    for count, least in ((len(_QUANTILES), _LEAST_OF_THREE), (1, _LEAST)):
-        side = min(_SIDE, *sides, math.isqrt(affordable // (count * layer))) // _STEP * _STEP
-        if side >= least:
-            return count, (depth, side, side)
-    needed = _LEAST**2 * layer
-    if min(sides) < _LEAST:
-        raise _NotMade(f"it wants fields of {_LEAST} x {_LEAST} pixels at least, the scan has planes of {sides}")
-    raise _NotMade(
-        f"the smallest field has {needed} voxels, which is {needed * SHARE / max(affordable, 1):.0%} of what was "
-        f"restored; {SHARE:.0%} are allowed"
-    )
+    @classmethod
+    def of(cls, plan: RestorationPlan, workspace: Workspace, device: str) -> "_Work":
+        """Count the tiles that held something: nothing was done to the others."""
+        grid, beside = plan.tile_grid, max(plan.entry.beside, _FULL if device.startswith("cuda") else 0)
+        busy = float((Ledger(workspace.ledger, grid).read("status") != STATUS.index("empty")).mean())
+        return cls(busy * (voxels_read(grid) + len(grid) * beside), beside)
+
+    def fields(self, plan: RestorationPlan) -> tuple[int, Three]:
+        """Return how many fields are affordable, and their size, (depth, y, x)."""
+        depth, *sides = plan.samples.extent
+        layer = depth * plan.source.shape[1]
+        for count, least in ((len(_QUANTILES), _LEAST_OF_THREE), (1, _LEAST)):
+            room = max(0, int(SHARE * self.done) // count - self.beside) // layer
+            side = min(_SIDE, *sides, math.isqrt(room)) // _STEP * _STEP
+            if side >= least:
+                return count, (depth, side, side)
+        if min(sides) < _LEAST:
+            raise _NotMade(f"it wants fields of {_LEAST} x {_LEAST} pixels at least, the scan has planes of {sides}")
+        share = (_LEAST**2 * layer + self.beside) / max(self.done, 1)
+        raise _NotMade(f"the smallest field would be {share:.0%} of the work of the run, {SHARE:.0%} are allowed")
 
 
 def _levels(bench: Bench, count: int) -> NDArray[np.float64]:

@@ -1,12 +1,14 @@
 """What restorers make of noise alone: where the limits of the null test in `ilcore/qa/verdict.py` come from.
 
     python -m tests.bench.null [--methods NAME ...] [--seeds N] [--side N] [--device cuda]
+    python -m tests.bench.null --cost [--methods NAME ...]      # what a small tile costs beside its voxels
 
 Good restorers under the noise they cope with, and bad ones: smoothing over about a pixel, whose grain looks like worms,
 a denoiser told a third of the noise, one that is sharpened afterwards, one that invents stars, one that does nothing.
 """
 
 import argparse
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -143,14 +145,32 @@ def rows(
             yield law, f"BAD {name}", [fields.numbers(restore(fields)) for fields in drawn]
 
 
+def beside(name: str) -> float:
+    """Return what a tile costs beside its voxels, in voxels: from the times of a small field and of a large one."""
+    small, large = 40, 160
+    taken = []
+    for side in (small, small, large):
+        fields = Fields("white 0.1", 0, side)
+        began = time.process_time()
+        fields.through(name)
+        taken.append((time.process_time() - began) / len(LEVELS))
+    a_voxel = (taken[2] - taken[1]) / (large**2 - small**2)
+    return taken[1] / a_voxel - small**2
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", default=QUICK)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cost", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.cost:
+        for name in given.methods:
+            print(f"{name}: {beside(name):.0f} voxels", flush=True)
+        return
     print("| noise | limits of | restorer | null noise | null worms | null lump | null bias |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for law, name, found in rows(tuple(given.methods), given.seeds, given.side, given.device):
