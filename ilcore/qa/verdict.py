@@ -106,7 +106,7 @@ def _null_limits(noise: float, worms: float, lump: float) -> Mapping[str, Limit]
         "null noise": Limit((0, noise), (0, 1.05), _NULL_NOISE, needs_noise=True),
         "null worms": Limit((0, worms), (0, 1.05), _NULL_WORMS, needs_noise=True),
         "null lump": Limit((0, lump), (0, 2 * lump), _NULL_LUMP, needs_noise=True),
-        # [photographs at one count a pixel: 0.16]
+        # [the model of photographs at one count a pixel: 0.17]
         "null bias": Limit((-0.2, 0.2), (-0.35, 0.35), _NULL_BIAS, needs_noise=True),
     }
 
@@ -115,14 +115,14 @@ def _null_limits(noise: float, worms: float, lump: float) -> Mapping[str, Limit]
 #: noise, worms and lump of good restorers at most | noise and worms of smoothing over a pixel, and of total variation
 #: told a third of the noise, at least.
 NULL_LIMITS: Mapping[str, Mapping[str, Limit]] = {
-    # [0.25, 0.56, 3.1 | 0.28, 0.70; 0.65, 0.88]
-    "white": _null_limits(0.27, 0.62, 4.3),
-    # [0.30, 0.57, 4.9: counts have long tails | 0.28, 0.70; 0.66, 0.88]
-    "counts": _null_limits(0.32, 0.62, 5.6),
-    # [0.50, 0.61, 3.8 | 0.38, 0.73; 0.70, 0.89]
-    "lines": _null_limits(0.55, 0.66, 4.6),
-    # [0.43, 0.52, 3.2 | 0.42, 0.74; 0.71, 0.89]
-    "isotropic": _null_limits(0.5, 0.62, 4.2),
+    # [0.25, 0.58, 3.7 | 0.29, 0.71; 0.66, 0.89]
+    "white": _null_limits(0.3, 0.64, 4.4),
+    # [0.30, 0.58, 5.6: counts have long tails | 0.28, 0.71; 0.66, 0.88]
+    "counts": _null_limits(0.35, 0.64, 6.0),
+    # [0.51, 0.59, 3.4 | 0.39, 0.74; 0.71, 0.89]
+    "lines": _null_limits(0.56, 0.66, 4.6),
+    # [0.43, 0.51, 3.6 | 0.42, 0.75; 0.72, 0.89]
+    "isotropic": _null_limits(0.5, 0.62, 4.4),
 }
 
 #: Limits on one tile: outside `passes` it is doubtful, outside `warns` it falls back to the next method.
