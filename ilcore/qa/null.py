@@ -23,6 +23,10 @@ Values: TypeAlias = NDArray[Any]
 
 #: Width in pixels of the smoothing that tells grain of several pixels from single ones.
 _COARSE = 1.0
+#: What that smoothing leaves of the deviation of white noise.
+_WHITE = 1 / (2 * np.sqrt(np.pi) * _COARSE)
+#: Share of the deviation it should have that noise is taken to have at least.
+_LEAST = 0.5
 
 
 def law_of(noise: Noise) -> str:
@@ -56,9 +60,11 @@ def null_numbers(seen: Values, restored: Values, levels: Values, stds: Values) -
     before, after = ((values - levels[place]) / stds[place] for values in (seen, restored))
     bias = (after - before).mean((1, 2, 3))
     before, after = (values - values.mean((1, 2, 3), keepdims=True) for values in (before, after))
-    coarse, grain = _coarse(after), _rms(_coarse(before))
+    coarse = _coarse(after)
+    # On a level without light there may be hardly any noise: what is left then is compared with what should be there.
+    std, grain = np.maximum(_rms(before), _LEAST), np.maximum(_rms(_coarse(before)), _LEAST * _WHITE)
     return {
-        "null noise": float((_rms(after) / _rms(before)).max()),
+        "null noise": float((_rms(after) / std).max()),
         "null worms": float((_rms(coarse) / grain).max()),
         "null lump": float((np.abs(coarse).max((1, 2, 3)) / grain).max()),
         "null bias": float(bias[np.abs(bias).argmax()]),

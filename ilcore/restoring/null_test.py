@@ -45,6 +45,8 @@ _QUANTILES = (0.05, 0.5, 0.98)
 _SMOOTH = 2.0
 #: Largest side of a field, the least one of three, the least one of a single field, and the step between sides.
 _SIDE, _LEAST_OF_THREE, _LEAST, _STEP = 96, 48, 40, 8
+#: Planes that a field of a stack has at least.
+_THIN = 4
 #: Noise below this part of the value range is rounding, not noise.
 _LEAST_STD = 0.002
 
@@ -200,15 +202,15 @@ class _Work:
     def fields(self, plan: RestorationPlan) -> tuple[int, Three]:
         """Return how many fields are affordable, and their size, (depth, y, x)."""
         depth, *sides = plan.samples.extent
-        layer = depth * plan.source.shape[1]
-        for count, least in ((len(_QUANTILES), _LEAST_OF_THREE), (1, _LEAST)):
-            room = max(0, int(SHARE * self.done) // count - self.beside) // layer
+        affordable, layers = int(SHARE * self.done), min(depth, _THIN)
+        for count, deep, least in ((len(_QUANTILES), depth, _LEAST_OF_THREE), (1, depth, _LEAST), (1, layers, _LEAST)):
+            room = max(0, affordable // count - self.beside) // (deep * plan.source.shape[1])
             side = min(_SIDE, *sides, math.isqrt(room)) // _STEP * _STEP
             if side >= least:
-                return count, (depth, side, side)
+                return count, (deep, side, side)
         if min(sides) < _LEAST:
             raise _NotMade(f"it wants fields of {_LEAST} x {_LEAST} pixels at least, the scan has planes of {sides}")
-        share = (_LEAST**2 * layer + self.beside) / max(self.done, 1)
+        share = (_LEAST**2 * layers * plan.source.shape[1] + self.beside) / max(self.done, 1)
         raise _NotMade(f"the smallest field would be {share:.0%} of the work of the run, {SHARE:.0%} are allowed")
 
 

@@ -65,6 +65,15 @@ def test_every_run_is_tried_on_noise_alone(name, tmp_path):
         assert each.seen.size * len(fields) < 0.05 * voxels_read(plan.tile_grid)
 
 
+def test_a_stack_is_tried_as_a_stack(tmp_path):
+    plan, report, workspace = run(tmp_path, scan(8, 140, 140), "frame_pairs", overrides={"stop.steps": 3})
+    found = null_test_before(workspace)
+    assert plan.space == 3
+    assert report.notes == ()
+    assert set(found.numbers) == CHECKS
+    assert found.share <= 0.05
+
+
 def test_the_record_holds_number_limit_and_reason(tmp_path):
     _, report, workspace = run(tmp_path, scan(256, 256))
     record = json.loads(workspace.record.read_text())

@@ -7,7 +7,7 @@ import torch
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import noise_on
 from ilcore.grammar.problem import Noise
-from ilcore.qa.null import law_of, worst_channel
+from ilcore.qa.null import law_of, null_numbers, worst_channel
 from ilcore.qa.verdict import NULL_LIMITS, RUN_LIMITS, judge
 from tests.bench.null import BAD, LAWS, Fields, copes
 
@@ -100,3 +100,10 @@ def test_counts_are_counted():
     np.testing.assert_allclose((drawn - 0.05) / 0.1, np.round((drawn - 0.05) / 0.1), atol=1e-4)
     apart = drawn - drawn.mean()
     assert (apart**3).mean() / apart.std() ** 3 == pytest.approx(1, abs=0.1), "one count a pixel is skewed by 1"
+
+
+def test_where_there_is_no_light_there_is_nothing_to_compare_with():
+    seen = np.full((2, 1, 48, 48), 0.1)
+    numbers = null_numbers(seen, seen + 1e-5, np.array([0.1, 0.1]), np.array([0.002, 0.002]))
+    assert np.isfinite(list(numbers.values())).all()
+    assert judge(numbers).verdict == "pass"
