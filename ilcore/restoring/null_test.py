@@ -36,7 +36,7 @@ from ilcore.tiling.grid import Tile
 from ilcore.volumes.stores import write_bytes
 
 #: Share of the work of a run that the fields may take.
-SHARE = 0.05
+_SHARE = 0.05
 #: Until a GPU is full a small tile takes it as long as a larger one, of about so many voxels.
 _FULL = 16_384
 #: Levels of the fields, as quantiles of the smoothed scan; where three fields are too dear, the middle one.
@@ -202,7 +202,7 @@ class _Work:
     def fields(self, plan: RestorationPlan) -> tuple[int, Three]:
         """Return how many fields are affordable, and their size, (depth, y, x)."""
         depth, *sides = plan.samples.extent
-        affordable, layers = int(SHARE * self.done), min(depth, _THIN)
+        affordable, layers = int(_SHARE * self.done), min(depth, _THIN)
         for count, deep, least in ((len(_QUANTILES), depth, _LEAST_OF_THREE), (1, depth, _LEAST), (1, layers, _LEAST)):
             room = max(0, affordable // count - self.beside) // (deep * plan.source.shape[1])
             side = min(_SIDE, *sides, math.isqrt(room)) // _STEP * _STEP
@@ -211,7 +211,7 @@ class _Work:
         if min(sides) < _LEAST:
             raise _NotMade(f"it wants fields of {_LEAST} x {_LEAST} pixels at least, the scan has planes of {sides}")
         share = (_LEAST**2 * layers * plan.source.shape[1] + self.beside) / max(self.done, 1)
-        raise _NotMade(f"the smallest field would be {share:.0%} of the work of the run, {SHARE:.0%} are allowed")
+        raise _NotMade(f"the smallest field would be {share:.0%} of the work of the run, {_SHARE:.0%} are allowed")
 
 
 def _levels(bench: Bench, count: int) -> NDArray[np.float64]:
@@ -243,7 +243,10 @@ def _through(bench: Bench, fields: NDArray[np.float32]) -> NDArray[np.float64]:
         raise _NotMade(f"the method cannot restore noise alone: {error}") from error
     if spoilt := [attempt.reason for attempt in attempts if attempt.is_spoilt]:
         raise _NotMade(f"noise alone brought the method to an end ({spoilt[0]})")
-    return np.stack([attempt.image for attempt in attempts]).astype(np.float64)
+    images = np.stack([attempt.image for attempt in attempts]).astype(np.float64)
+    if not np.isfinite(images).all():
+        raise _NotMade("what the method made of noise alone is no number everywhere")
+    return images
 
 
 def _keep(workspace: Workspace, fields: _Fields, after: NDArray[np.float64]) -> None:

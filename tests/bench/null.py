@@ -4,7 +4,8 @@
     python -m tests.bench.null --cost [--methods NAME ...]      # what a small tile costs beside its voxels
 
 Good restorers under the noise they cope with, and bad ones: smoothing over about a pixel, whose grain looks like worms,
-a denoiser told a third of the noise, one that is sharpened afterwards, one that invents stars, one that does nothing.
+a denoiser told a third of the noise, one that is sharpened afterwards, one that invents an object, one that does
+nothing.
 """
 
 import argparse

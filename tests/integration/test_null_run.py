@@ -152,6 +152,13 @@ def test_a_method_that_fails_on_noise_alone_does_not_cost_the_result(tmp_path, m
     assert Workspace.of(plan.target).target.exists()
 
 
+def test_what_is_no_number_is_told(tmp_path, monkeypatch):
+    add_standins(monkeypatch)
+    report = carry_out(planned(saved(tmp_path, scan(256, 256)), tmp_path / "out.ome.zarr", "spoilt"))
+    assert numbers_in(report) == {}
+    assert "null test not made: " in report.notes[0]
+
+
 def test_it_is_made_once(tmp_path, monkeypatch):
     plan, _, workspace = run(tmp_path, scan(256, 256))
     monkeypatch.setattr(null_test, "_made", None)
