@@ -10,6 +10,7 @@ from flows.pages import MARKS
 if TYPE_CHECKING:
     from ilcore.restoring.planning import Wishes
     from tasks.benchmark import Event
+    from tasks.labelled import LabelledEvent
     from tasks.publish import Outcome
 
 
@@ -96,6 +97,11 @@ def run_bench(event: "Event", tracking: str | None) -> None:
     """Measure, show the table, and say where it is."""
     from dataclasses import fields
 
+    from tasks.labelled import LabelledEvent, is_labelled
+
+    if is_labelled(event):
+        _run_labelled(LabelledEvent(event))
+        return
     # What was asked for wrongly is said before anything is started.
     event.contenders(), event.pictures()
     out.print("starting Prefect ...", style="dim")
@@ -106,6 +112,14 @@ def run_bench(event: "Event", tracking: str | None) -> None:
     scores, page = settled(benchmark, {**wishes, "tracking": tracking})
     show_scores(scores)
     out.print(f"\ntable       {event.out}\nscores      {event.file().path}\nMLflow      {page}", markup=False)
+
+
+def _run_labelled(event: "LabelledEvent") -> None:
+    from ilcore.benchmark.labelled_runs import counts
+
+    told = counts(event.measured())
+    words = "\n".join(f"{name:26}{count}" for name, count in told.items())
+    out.print(f"{words}\n\ntable       {event.page}\nruns        {event.file.path}", markup=False)
 
 
 def settled(flow: Callable[..., Any], parameters: dict[str, Any]) -> Any:
