@@ -70,6 +70,8 @@ def _tell(outcome: "Outcome") -> None:
         if finding["verdict"] != "pass":
             told = f"{finding['check']}: {finding['measured']:.4g}, allowed {finding['allowed']} ({finding['why']})"
             out.print(f"{MARKS[finding['verdict']]}  {told}")
+    for note in outcome.notes:
+        out.print(note, style="dim", markup=False)
     place = outcome.target if outcome.is_published else "nothing was published: the QA gate refused the result"
     out.print(f"verdict     {MARKS[outcome.verdict]}")
     out.print(f"result      {place}\nreport      {outcome.report}", markup=False)
