@@ -178,7 +178,10 @@ def _worst(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return {}
     worst = {name: max((one[name] for one in found), key=abs) for name in found[0]}
     tails = [one["residual_tails"] for one in found if np.isfinite(one["residual_tails"])]
-    worst["residual_tails"] = max(tails, key=lambda each: abs(np.log(max(each, 1e-9))), default=float("nan"))
+    # Where nothing was taken away, or too little is seen of it, nobody asks.
+    worst.pop("residual_tails")
+    if tails:
+        worst["residual_tails"] = max(tails, key=lambda each: abs(np.log(max(each, 1e-9))))
     levels = [one["residual_level"] for one in found]
     worst["residual_level"] = max(levels, key=lambda level: abs(np.log(max(level, 1e-9))))
     worst["noise_std"] = float(np.mean([one["noise_std"] for one in found]))
