@@ -35,6 +35,7 @@ MAPS = (
     "seam",
     "flux_change",
     "risk",
+    "spread",
     "steps",
 )
 WORDS = {"status": STATUS, "used": USED, "reason": REASONS}

@@ -46,7 +46,10 @@ _HOLDS: dict[tuple[str, Entry, tuple[int, ...]], int] = {}
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to restore a tile: normalised image [channel, z, y, x] and how it came about."""
+    """One way to restore a tile: normalised image [channel, z, y, x] and how it came about.
+
+    `spread` is the standard deviation of the images that were averaged, like image, where the method averages any.
+    """
 
     used: str
     image: NDArray[np.float32]
@@ -55,6 +58,7 @@ class Attempt:
     risk: float | None = None
     risk_before: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
+    spread: NDArray[np.float32] | None = None
 
     @property
     def is_spoilt(self) -> bool:
@@ -184,6 +188,7 @@ def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Atte
         risk=done.risk[row] if done.risk else None,
         risk_before=done.risk_before[row] if done.risk_before else None,
         curve=done.curves[row] if done.curves else (),
+        spread=None if done.spread is None else to_numpy(done.spread[[row]])[0],
     )
 
 

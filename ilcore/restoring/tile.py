@@ -151,6 +151,7 @@ def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[st
     # Where something else had to be used, it is the first attempt's end that explains why.
     row |= {"status": status, "used": attempt.used, "reason": first.reason, "steps": first.steps}
     row |= {"curve": first.curve, "risk_before": first.risk_before, "clipped": _clipped(values, plan)}
+    row |= {"spread": _mean_spread(view, attempt)}
     return findings | row, values
 
 
@@ -176,6 +177,14 @@ def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, dict[
         if not tile_fails(instead):
             return attempt, instead, "fell back"
     return Attempt("raw", view.frame.seen, first.reason, first.steps), findings, "failed"
+
+
+def _mean_spread(view: _View, attempt: Attempt) -> float | None:
+    """Return the mean spread of what was averaged, normalised, where the tile is data."""
+    if attempt.spread is None:
+        return None
+    spread = attempt.spread[view.inner][view.kept.trusted]
+    return float(spread.mean()) if spread.size else None
 
 
 def _clipped(values: NDArray[np.float64], plan: RestorationPlan) -> float:
