@@ -98,7 +98,8 @@ class Ledger:
     @cached_property
     def _tile(self) -> "np.dtype[Any]":
         """Return the record of a tile as this ledger was made with: one of an earlier version has fewer columns."""
-        return np.dtype([(str(name), str(kind)) for name, kind in self._group.attrs["tile_record"]])
+        told: Any = self._group.attrs["tile_record"]
+        return np.dtype([(str(name), str(kind)) for name, kind in told])
 
     def _records(self, held: NDArray[np.uint8]) -> NDArray[Any]:
         """Return stored records with all columns of today; what the ledger has no column for is NaN."""
