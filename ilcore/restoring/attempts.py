@@ -131,7 +131,7 @@ def fallbacks(bench: Bench, tile: Tile, frame: Frame, first: Attempt) -> Iterato
         for used, weights in (("volume", bench.learnt), ("pretrained", bench.start)):
             if weights is not None and first.used not in (used, "pretrained"):
                 yield lambda used=used, weights=weights: _applied(bench, tile, frame, used, weights)  # type: ignore[misc]
-    yield lambda: Attempt("classical", _non_local_means(frame, bench.plan), "applied")
+    yield lambda: Attempt("classical", non_local_means(frame, bench.plan), "applied")
 
 
 def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
@@ -192,7 +192,7 @@ def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Atte
     )
 
 
-def _non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]:
+def non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]:
     """Return every plane through non-local means at the noise level of its channel, holes filled from beside them."""
     out = np.empty_like(frame.seen)
     for number, noise in enumerate(noise_of([frame], plan)):

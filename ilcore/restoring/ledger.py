@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
+from ilcore.qa.bounds import COLUMNS
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
 from ilcore.volumes.stores import Place, opened_by, remove
 from ilcore.volumes.write import store_errors
@@ -42,7 +43,7 @@ BLOCKS, GATHERED = 4096, 256
 _WHOLE = {"status": "u1", "used": "u1", "reason": "u1", "steps": "<i4", "digest": "<u8"}
 _MEASURES = (
     "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
-    "risk_before", "noise_std", "trusted_share", "seconds", "spread",
+    "risk_before", "noise_std", "trusted_share", "seconds", "spread", *COLUMNS,
 )  # fmt: skip
 _TILE = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])
 _BLOCK = np.dtype([("assembled", "u1"), ("clipped_values", "<i8"), ("block_digest", "<u8")])
