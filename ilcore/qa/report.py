@@ -88,6 +88,7 @@ class ReportInput:
         verdict: Of the whole run.
         findings: Checks with number and limit.
         why: Why this method was chosen.
+        bound: How good the result is at least, or why nobody can say; empty where it was not asked.
         remarks: What the source says and the result does not.
         plan_yaml: The plan, as it can be run again.
         preflight_rows: What was measured of each channel before the run.
@@ -107,6 +108,7 @@ class ReportInput:
     findings: Sequence[FindingLike]
     why: str
     plan_yaml: str
+    bound: str = ""
     remarks: Sequence[str] = ()
     preflight_rows: Sequence[Mapping[str, object]] = ()
     planes: Sequence[Plane] = ()
