@@ -33,6 +33,7 @@ MAPS = (
     "residual_level",
     "residual_structure",
     "residual_lag",
+    "residual_tails",
     "seam",
     "flux_change",
     "risk",

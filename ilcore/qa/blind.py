@@ -8,6 +8,7 @@ the level that was measured, with no lump that noise cannot explain, no trace of
               ├─ slope on the picture ───────────────── contrast_loss        0.2: structures a fifth too faint
               ├─ slope on the picture's gradient ────── shift                the picture moved, in voxels
               ├─ neighbours against the noise's own ─── residual_lag
+              ├─ outer over inner values ────────────── residual_tails       1 is right; it rests on no level of noise
               └─ mean ───────────────────────────────── flux_change
 """
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ilcore.grammar.problem import Noise
+from ilcore.qa.likeness import inside_limits, likeness
 from ilcore.qa.verdict import FAINT
 
 Values: TypeAlias = NDArray[Any]
@@ -71,7 +73,10 @@ def judge_tile(
         residual_level: mean of residual^2 over the mean variance of the noise, both with FAINT^2 added so that data
             without noise have a level too; 1 is right, below 1 noise was kept.
         residual_structure: largest lump of the smoothed residual, in standard deviations of equally smoothed noise.
-        residual_lag: correlation of neighbours in the residual less that of the noise; above 0 structure was removed.
+        residual_lag: correlation of neighbours in the residual less that of the noise; above 0 structure was removed,
+            far below it, where the noise is white, a fine pattern.
+        residual_tails: spread of the outer over that of the inner values; 1 for noise, more where edges were removed,
+            less where a pattern of few values was.
         contrast_loss: share by which the residual still follows the picture, counted only where it is significant.
         shift: displacement of the picture along its worst axis, voxels, counted only where it is significant.
         flux_change: mean of the residual, in parts of the normalised value range; 0 is right.
@@ -108,6 +113,7 @@ class _Channel:
     variance: Values
     lags: tuple[float, float]
     is_white: bool
+    uncut: NDArray[np.bool_]
 
     @classmethod
     def of(
@@ -120,11 +126,13 @@ class _Channel:
         variance = np.asarray(noise.variance(picture), np.float64)
         variance = np.maximum(variance, max(0.02 * float(variance[trusted].mean()), _LEAST_STD**2)) * weight
         around = _noise_lags(noise, lags, residual, weight)
-        return cls(residual, picture, weight, variance, around, noise.correlation == "white")
+        uncut = inside_limits(noisy, trusted, noise)
+        return cls(residual, picture, weight, variance, around, noise.correlation == "white", uncut)
 
 
 def _noise_lags(noise: Noise, lags: Lags | None, residual: Values, weight: Values) -> tuple[float, float]:
-    if noise.correlation == "white":
+    # What looks like structure has a level, at most, but no correlation that is known.
+    if noise.correlation in ("white", "unknown"):
         return 0.0, 0.0
     found = lags[:2] if lags is not None else _neighbours(residual, weight)
     down, across = (float(np.clip(lag, 0.0, 0.9)) for lag in found)
@@ -134,12 +142,17 @@ def _noise_lags(noise: Noise, lags: Lags | None, residual: Values, weight: Value
 def _findings(channel: _Channel) -> dict[str, float]:
     count = channel.weight.sum()
     found = _neighbours(channel.residual, channel.weight)
-    power, variance = float((channel.residual**2).sum() / count), float(channel.variance.sum() / count)
+    like = likeness(channel.residual, np.sqrt(channel.variance), channel.uncut)
+    # At the limits of a detector, and in frames of black, the noise is cut off.
+    level = channel.uncut if channel.uncut.sum() > 0.1 * count else channel.weight > 0
+    power, variance = float((channel.residual[level] ** 2).mean()), float(channel.variance[level].mean())
     seen = channel.is_white and variance > FAINT**2
     return {
         "residual_level": (power + FAINT**2) / (variance + FAINT**2),
         "residual_structure": _lump(channel),
-        "residual_lag": max(a - b for a, b in zip(found, channel.lags, strict=True)),
+        "residual_lag": _beyond(found, channel.lags),
+        # Where nothing was taken away there are no tails.
+        "residual_tails": float("nan") if like is None or like.size < _UNTOUCHED**0.5 else like.tails,
         "contrast_loss": _contrast_loss(channel),
         "shift": _shift(channel),
         "flux_change": float(channel.residual.sum() / count),
@@ -148,11 +161,22 @@ def _findings(channel: _Channel) -> dict[str, float]:
     }
 
 
+def _beyond(found: tuple[float, float], lags: tuple[float, float]) -> float:
+    """Return the correlation beyond that of the noise: either way of white noise, of which nothing may be a pattern.
+
+    Of correlated noise a part may stay; what was taken away is less alike then.
+    """
+    beyond = [a - b for a, b in zip(found, lags, strict=True)]
+    return max(beyond, key=abs) if lags == (0.0, 0.0) else max(beyond)
+
+
 def _worst(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the worst of each finding over the channels; mean of the noise."""
     if not found:
         return {}
     worst = {name: max((one[name] for one in found), key=abs) for name in found[0]}
+    tails = [one["residual_tails"] for one in found if np.isfinite(one["residual_tails"])]
+    worst["residual_tails"] = max(tails, key=lambda each: abs(np.log(max(each, 1e-9))), default=float("nan"))
     levels = [one["residual_level"] for one in found]
     worst["residual_level"] = max(levels, key=lambda level: abs(np.log(max(level, 1e-9))))
     worst["noise_std"] = float(np.mean([one["noise_std"] for one in found]))

@@ -94,6 +94,9 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
     "residual_lag": MapGuide(
         title="residual correlation", kind="off", reach=0.5,
         good="not red: neighbours in the residual are no more alike than in the noise. Blue: coarse noise was kept."),
+    "residual_tails": MapGuide(
+        title="residual tails", kind="off", best=1, reach=0.6,
+        good="pale, near 1: what was taken away is normally distributed. Red: edges or texture were. Blue: a pattern."),
     "seam": MapGuide(
         title="seams", kind="bad", reach=6,
         good="pale, below 2.5: grey levels change across a tile's border as they do beside it. Dark: a visible seam."),

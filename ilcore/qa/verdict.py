@@ -87,6 +87,7 @@ FAINT = 0.01
 # may be off by a factor of 1.25 either way, which alone moves `residual_level` between 0.64 and 1.56. In brackets: what
 # the good ones reached at most, then what three quarters of the bad ones exceed.
 _LEVEL = "what was taken away, over the noise; 1: exactly the noise, less: noise is left, more: structure is gone"
+_TAILS = "outer over inner values of what was taken away; 1: noise, more: edges or texture were taken, less: a pattern"
 _LUMP = "largest lump in what was taken away, in noise std; more means that objects were removed or invented"
 _CONTRAST = "by how much structures became fainter (above 0) or stronger (below 0)"
 _SHIFT = "by how many voxels the picture moved"
@@ -101,6 +102,9 @@ TILE_LIMITS: Mapping[str, Limit] = {
     "untouched": Limit((0, 0), (0, 0), "1: the noise is still there, all of it", needs_noise=True),
     # [7.2 | object removed: 10, invented blobs: 11, constant: 20]
     "residual_structure": Limit((0, 7.5), (0, 12), _LUMP, needs_noise=True),
+    # [0.95 to 1.35, at hard edges in weak noise 2.3; labels, masks, clean and coded photographs 1.5 to 14,
+    # checkerboards 0.3 to 0.7]
+    "residual_tails": Limit((0.6, 2.5), (0.45, 5), _TAILS),
     # [0.12 | contrast 0.8: 0.12 to 0.25, invented blobs: -0.35]
     "contrast_loss": Limit((-0.15, 0.15), (-0.3, 0.3), _CONTRAST),
     # [0.05 | moved by 0.5: 0.48, by 1: 0.97]
@@ -117,7 +121,9 @@ RUN_LIMITS: Mapping[str, Limit] = {
     "residual level": Limit((0.5, 1.35), (0, 2.0), f"median over tiles: {_LEVEL}", needs_noise=True),
     "residual structure": Limit((0, 7.5), (0, 12), f"worst twentieth: {_LUMP}", needs_noise=True),
     # Every denoiser leaves some correlation; only more than the noise itself has tells of structure. [0.11 | 0.28]
-    "residual correlation": Limit((-_INF, 0.15), (-_INF, _INF), "median likeness of neighbours beyond the noise's own"),
+    # Below 0 it tells of a fine pattern. [-0.23 | -0.32 to -0.95]
+    "residual correlation": Limit((-0.3, 0.15), (-0.6, 0.6), "median likeness of neighbours beyond the noise's own"),
+    "residual tails": Limit((0.7, 1.8), (0.5, 4), f"median over tiles: {_TAILS}"),
     "contrast loss": Limit((0, 0.15), (0, 0.3), f"worst twentieth, either way: {_CONTRAST}"),
     "shift": Limit((0, 0.15), (0, 0.4), f"worst twentieth: {_SHIFT}"),
     "flux change": Limit((0, 0.12), (0, 0.35), f"worst twentieth, either way: {_FLUX}", needs_noise=True),
@@ -227,6 +233,7 @@ def measures(
     _add(found, "residual level", _known(numbers, "residual_level"), np.median)
     _add(found, "residual structure", _known(numbers, "residual_structure"), _worst_twentieth)
     _add(found, "residual correlation", lags, np.median)
+    _add(found, "residual tails", _known(numbers, "residual_tails"), np.median)
     _add(found, "contrast loss", np.abs(_known(numbers, "contrast_loss")), _worst_twentieth)
     _add(found, "shift", _known(numbers, "shift"), _worst_twentieth)
     _add(found, "flux change", np.abs(_known(numbers, "flux over noise")), _worst_twentieth)

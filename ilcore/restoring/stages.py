@@ -28,7 +28,7 @@ from ilcore.restoring.record import versions
 from ilcore.restoring.scratch import Scratch, digest_of
 from ilcore.restoring.volume_model import check_start_weights, keep_start_weights, open_source
 from ilcore.restoring.workspace import Workspace, write_text
-from ilcore.tiling.assemble import blend, cast
+from ilcore.tiling.assemble import blend, cast, clipped_count
 from ilcore.tiling.grid import Tile, Unit
 from ilcore.volumes.destination import attributes_of, check_destination, estimated_bytes
 from ilcore.volumes.masks import MaskRung
@@ -230,6 +230,8 @@ def block_of(plan: RestorationPlan, workspace: Workspace, region: Region) -> tup
         kept |= ~volume.valid(region, source)
     wanted = np.where(kept, 0, blended)
     values, clipped = cast(wanted, np.dtype(plan.source.dtype))
+    if clipped:
+        clipped = clipped_count(wanted, source, plan.source.dtype)
     # What is data stays data: no new value may be one that means "no data".
     return np.where(kept, source, volume.validity.kept_valid(values, wanted)), clipped
 

@@ -17,6 +17,7 @@ from tests.columns import columns_of
 GOOD = {
     "status": "restored", "residual_level": 0.95, "residual_structure": 3.0, "residual_lag": 0.0, "contrast_loss": 0.0,
     "shift": 0.0, "flux_change": 0.0005, "noise_std": 0.05, "risk": 0.0005, "seam": 1.0, "clipped": 0.0,
+    "residual_tails": 1.0,
 }  # fmt: skip
 
 
@@ -45,6 +46,9 @@ def test_no_findings_is_no_pass():
         ({"residual_level": 1.6}, "residual level"),
         ({"residual_structure": 9.0}, "residual structure"),
         ({"residual_lag": 0.3}, "residual correlation"),
+        ({"residual_lag": -0.4}, "residual correlation"),
+        ({"residual_tails": 2.0}, "residual tails"),
+        ({"residual_tails": 0.6}, "residual tails"),
         ({"contrast_loss": -0.2}, "contrast loss"),
         ({"shift": 0.3}, "shift"),
         ({"flux_change": -0.01}, "flux change"),
