@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import computing_on
-from ilcore.grammar.problem import Noise
 from ilcore.grammar.recipe import ByHand, Method, Then, Within
 from ilcore.qa.erring import Law, Slope, error_sums, flat_sums, moved, slope_of
+from ilcore.qa.likeness import inside_limits
 from ilcore.restoring.attempts import Attempt, Bench, non_local_means
 from ilcore.restoring.depth import within
 from ilcore.restoring.frames import Frame, noise_of, problem_of, to_numpy
@@ -50,7 +50,9 @@ def error_columns(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> d
     counted, seen = inside[live], frame.seen[live]
     found = error_sums(seen, attempt.image[live], noise, counted, slopes)
     found |= flat_sums(frame.seen[core][live], frame.trusted[core][live], noise)
-    return found | {"cut_share": _cut_share(frame.raw[live], counted, noise)}
+    limits = zip(seen, counted, noise, strict=True)
+    cut = counted & ~np.stack([inside_limits(plane, valid, one) for plane, valid, one in limits])
+    return found | {"cut_share": float(cut.sum() / counted.sum())}
 
 
 def risk_of(columns: dict[str, float]) -> float | None:
@@ -134,17 +136,3 @@ def _is_by_hand(method: Method) -> bool:
             return all(_is_by_hand(one) for one in methods)
         case _:
             return False
-
-
-def _cut_share(raw: NDArray[np.generic], counted: NDArray[np.bool_], noise: Sequence[Noise]) -> float:
-    """Return the share of values that are as large, or as small, as any: noise that is not cut has few of them.
-
-    Counts of zero are no limit, unless read noise would have spread them.
-    """
-    cut = 0
-    for plane, inside, one in zip(raw, counted, noise, strict=True):
-        values = plane[inside]
-        if values.size:
-            cut += int((values == values.max()).sum()) - 1
-            cut += int((values == values.min()).sum()) - 1 if one.read_std >= 0.3 * one.gain else 0
-    return cut / max(int(counted.sum()), 1)

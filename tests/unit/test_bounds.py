@@ -230,3 +230,11 @@ def test_probes_are_the_same_whenever_asked(tmp_path: Path) -> None:
     tmp_path.joinpath("b").mkdir()
     first, second = (restored(tmp_path / name, "wavelet")[1] for name in "ab")
     assert first == second
+
+
+def test_noise_that_the_detector_cut_has_no_bound(tmp_path: Path) -> None:
+    clean, _ = observed((192, 192), 5)
+    seen = np.clip(clean + STD * np.random.default_rng(0).standard_normal(clean.shape), 0.05, 1).astype(np.float32)
+    plan = planned(saved(tmp_path, seen), tmp_path / "out.ome.zarr", "wavelet", noise_std=STD, sure=True)
+    carry_out(plan)
+    assert "limit of the detector" in bound_of_run(plan, Workspace.of(plan.target)).sentence
