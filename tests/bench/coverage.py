@@ -2,6 +2,7 @@
 
     python -m tests.bench.coverage --draws 500            every law, every restorer, so many draws each law
     python -m tests.bench.coverage --photographs DIR      the same on photographs, which hold fine texture
+    python -m tests.bench.coverage --runs 120             whole runs of 25 tiles, which are probed in windows
 
 A draw is a scene, a noise and a restorer; the level of the noise is told, or measured by preflight on that very image.
 Right is that the true error is at most the bound in 95 % of the draws that get one.
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -28,7 +30,12 @@ from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
 from ilcore.qa.bounds import COLUMNS, Bound, Circumstances, bound_of
 from ilcore.qa.erring import Law, error_sums, flat_sums, moved, slope_of
+from ilcore.restoring.alone import carry_out
+from ilcore.restoring.bounding import bound_of_run
+from ilcore.restoring.planning import plan_restoration
+from ilcore.restoring.workspace import Workspace
 from tests.scenes import blurred, scene
+from tests.standins import assembled
 
 Values = NDArray[np.float32]
 Restorer = Callable[[Values, tuple[Noise, ...]], Values]
@@ -162,6 +169,25 @@ def _columns(
     return {name: np.asarray(found[name]) for name in COLUMNS}
 
 
+def through_runs(name: str, count: int, *, told: bool) -> Iterator[Draw]:
+    """Yield draws that are whole runs, of so many tiles that they are probed in windows."""
+    law, blur = LAWS[name]
+    for number, clean in generated(count, 640):
+        method = ("wavelet", "tv")[number // len(SCENES) % 2]
+        with TemporaryDirectory() as folder:
+            source, target = Path(folder, "scan.npy"), str(Path(folder, "out.ome.zarr"))
+            np.save(source, observed_of(clean, law, blur, number))
+            plan = plan_restoration(
+                str(source), target, method=method, scope="tile", tile=(1, 128, 128),
+                noise_std=law.read_std if told else None,
+            )  # fmt: skip
+            carry_out(plan)
+            image = assembled(plan).squeeze()
+            bound = bound_of_run(plan, Workspace.of(target))
+        span = plan.channels[0].high - plan.channels[0].low
+        yield Draw(method, float(np.mean((image - clean) ** 2)) / span**2, bound)
+
+
 def table_row(name: str, draws: Sequence[Draw], *, told: bool) -> list[str]:
     """Return one line of the table."""
     bounded = [draw for draw in draws if draw.bound.error is not None]
@@ -188,6 +214,7 @@ def main() -> None:
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given.add_argument("--draws", type=int, default=500, help="of each noise law")
     given.add_argument("--photographs", type=Path, help="folder of grey pictures, in the place of generated scenes")
+    given.add_argument("--runs", type=int, help="whole runs of each noise law, in the place of single images")
     given.add_argument("--laws", nargs="*", default=list(LAWS), help="those alone")
     wished = given.parse_args()
     torch.set_num_threads(1)
@@ -196,6 +223,12 @@ def main() -> None:
     print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|", flush=True)
     for name in wished.laws:
         for told in (True, False):
+            if wished.runs:
+                # A level that is told is one level.
+                if not (told and LAWS[name][0].gain):
+                    draws = list(through_runs(name, wished.runs, told=told))
+                    print("| " + " | ".join(table_row(name, draws, told=told)) + " |", flush=True)
+                continue
             few = max(8, wished.draws // 20) if name == "correlated" else wished.draws
             images = photographs(wished.photographs, few) if wished.photographs else generated(few)
             draws = list(drawn(name, images, restorers, told=told))
