@@ -171,9 +171,8 @@ def _columns(
 
 def through_runs(name: str, count: int, *, told: bool) -> Iterator[Draw]:
     """Yield draws that are whole runs, of so many tiles that they are probed in windows."""
-    law, blur = LAWS[name]
+    (law, blur), method = LAWS[name], "wavelet"
     for number, clean in generated(count, 640):
-        method = ("wavelet", "tv")[number // len(SCENES) % 2]
         with TemporaryDirectory() as folder:
             source, target = Path(folder, "scan.npy"), str(Path(folder, "out.ome.zarr"))
             np.save(source, observed_of(clean, law, blur, number))
