@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
+from ilcore.qa.bounds import COLUMNS
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
 from ilcore.volumes.stores import Place, opened_by, remove
 from ilcore.volumes.write import store_errors
@@ -42,7 +43,7 @@ BLOCKS, GATHERED = 4096, 256
 _WHOLE = {"status": "u1", "used": "u1", "reason": "u1", "steps": "<i4", "digest": "<u8"}
 _MEASURES = (
     "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
-    "risk_before", "noise_std", "trusted_share", "seconds", "residual_tails",
+    "risk_before", "noise_std", "trusted_share", "seconds", "residual_tails", "spread", *COLUMNS,
 )  # fmt: skip
 _TILE = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])
 _BLOCK = np.dtype([("assembled", "u1"), ("clipped_values", "<i8"), ("block_digest", "<u8")])
@@ -95,6 +96,22 @@ class Ledger:
     def _group(self) -> "zarr.Group":
         return zarr.open_group(**opened_by(self.path), mode="r+")
 
+    @cached_property
+    def _tile(self) -> "np.dtype[Any]":
+        """Return the record of a tile as this ledger was made with: one of an earlier version has fewer columns."""
+        told: Any = self._group.attrs["tile_record"]
+        return np.dtype([(str(name), str(kind)) for name, kind in told])
+
+    def _records(self, held: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return stored records with all columns of today; what the ledger has no column for is NaN."""
+        found = np.ascontiguousarray(held).view(self._tile)[..., 0]
+        if self._tile == _TILE:
+            return found
+        records = np.zeros(found.shape, _TILE)
+        for name in _TILE.names or ():
+            records[name] = found[name] if name in (self._tile.names or ()) else np.nan
+        return records
+
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "grid": self.grid}
 
@@ -119,7 +136,7 @@ class Ledger:
             return self._read(name)
         if name in (_BLOCK.names or ()):
             return self._blocks()[name].copy()
-        return self.table()[name] if name in _MEASURES else _records(self._read("tiles"))[name].copy()
+        return self.table()[name] if name in _MEASURES else self._records(self._read("tiles"))[name].copy()
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Return all maps that have one number a tile, each [t, z, y, x]; measures of open tiles are NaN.
@@ -127,7 +144,7 @@ class Ledger:
         Raises:
             CorruptData: When a chunk fails its checksum.
         """
-        return {**_columns(_records(self._read("tiles"))), "seam": self._read("seam")}
+        return {**_columns(self._records(self._read("tiles"))), "seam": self._read("seam")}
 
     def digest_of(self, tile: Tile) -> int:
         """Return the digest of what a tile's worker wrote to scratch."""
@@ -145,7 +162,7 @@ class Ledger:
         places = np.array([tile.index for tile in tiles])
         low = places.min(axis=0)
         box = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, places.max(axis=0), strict=True))
-        records = _records(self._read("tiles", box))
+        records = self._records(self._read("tiles", box))
         chosen = [records[tuple(place - low)] for place in places]
         return [(int(record["digest"]), USED[int(record["used"])] == "raw") for record in chosen]
 
@@ -170,19 +187,19 @@ class Ledger:
             unit: The unit.
             rows: One mapping per tile, in the order of the unit's tiles; absent measures stay NaN.
         """
-        records = np.array([_record(row) for row in rows], _TILE)
+        records = np.array([_record(row) for row in rows], _TILE)[list(self._tile.names or ())].astype(self._tile)
         curves = np.stack([_thinned(row.get("curve", ())) for row in rows])
         place, shape = _place(unit)
         with store_errors(str(self.path)):
             if np.isfinite(curves).any():
                 self._named("curve")[place] = curves.reshape(*shape, CURVE, 2)
-            self._named("tiles")[place] = records.view("u1").reshape(*shape, _TILE.itemsize)
+            self._named("tiles")[place] = records.view("u1").reshape(*shape, self._tile.itemsize)
 
     def reopen(self, unit: Unit) -> None:
         """Forget that a unit was done."""
         place, shape = _place(unit)
         with store_errors(str(self.path)):
-            self._named("tiles")[place] = np.zeros((*shape, _TILE.itemsize), "u1")
+            self._named("tiles")[place] = np.zeros((*shape, self._tile.itemsize), "u1")
 
     def set_seams(self, unit: Unit, seams: Sequence[float]) -> None:
         """Store the seam scores of a unit, which are known only after assembling."""
@@ -272,10 +289,6 @@ def _place(unit: Unit) -> tuple[tuple[slice, ...], tuple[int, ...]]:
     first, last = unit.tiles[0].index, unit.tiles[-1].index
     place = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
     return place, tuple(b - a + 1 for a, b in zip(first, last, strict=True))
-
-
-def _records(held: NDArray[np.uint8]) -> NDArray[Any]:
-    return np.ascontiguousarray(held).view(_TILE)[..., 0]
 
 
 def _columns(records: NDArray[Any]) -> dict[str, NDArray[Any]]:
