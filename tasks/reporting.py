@@ -8,14 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ilcore.grammar.draws import lags_of
+from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import Region, region_of
+from ilcore.qa.drawing import VoxelSize
 from ilcore.qa.maps import VERDICT, verdict_map, write_maps
-from ilcore.qa.pictures import Plane, VoxelSize, before_after_picture
+from ilcore.qa.pictures import Plane, before_after_picture
 from ilcore.qa.report import ReportInput, WorstTile, render_report
+from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring.bounding import bound_of_run, error_map
 from ilcore.restoring.ledger import REASONS, STATUS, USED, Ledger
-from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.null_test import null_fields
+from ilcore.restoring.plan import ChannelPlan, RestorationPlan
 from ilcore.restoring.record import versions
 from ilcore.restoring.volume_model import open_source
 from ilcore.restoring.workspace import Workspace
@@ -84,12 +89,14 @@ def report_input(
         why=plan.why,
         bound=bound_of_run(plan, workspace).sentence,
         remarks=plan.source.remarks,
+        notes=report.notes,
         plan_yaml=plan.to_yaml(),
         preflight_rows=[_preflight(number, channel) for number, channel in enumerate(plan.channels)],
         planes=planes,
         crops=[_crop(plane) for plane in planes[:3]],
         maps=_maps(ledger) | _errors(plan, workspace),
         worst=list(_worst(pair, ledger)),
+        nulls=[(each.name, each.seen, each.restored) for each in null_fields(workspace)],
         curves=[(name.removeprefix("loss_").replace("_", " "), points) for name, points in curves.items()],
         numbers={name.replace("_", " "): f"{value:.4g}" for name, value in numbers.items() if value is not None},
         versions=versions(),
@@ -120,8 +127,9 @@ class _Pair:
     def plane(self, region: Region, name: str) -> Plane:
         """Return one plane of one channel as it was and as it is."""
         before, after = _values(self.source.known(region)), _values(self.result.read(region))
-        level = self.plan.channels[region[1][0]].level
-        return Plane(name=name, before=before, after=after, noise_std=level or None)
+        channel = self.plan.channels[region[1][0]]
+        lags = lags_of(channel.noise)
+        return Plane(name=name, before=before, after=after, noise_std=_noise_std(after, channel), lags=lags)
 
     def _name(self, channel: int, z: int, spans: Sequence[tuple[int, int]]) -> str:
         part = "" if [b - a for a, b in spans] == list(self.source.shape[3:]) else f", middle {WINDOW} pixels"
@@ -132,6 +140,14 @@ class _Pair:
 
 def _values(block: NDArray[Any]) -> NDArray[np.float64]:
     return block[0, 0, 0].astype(np.float64)
+
+
+def _noise_std(restored: NDArray[np.float64], channel: ChannelPlan) -> NDArray[np.float64] | None:
+    """Return the noise at every pixel in units of the source; None where none was found."""
+    law = Noise(gain=channel.gain, read_std=channel.read_std, offset=channel.offset)
+    known = np.isfinite(restored)
+    std = np.sqrt(variance_at(np.where(known, restored, channel.low), law, known))
+    return std if std.any() else None
 
 
 def _middle(length: int, most: int) -> tuple[int, int]:
@@ -147,8 +163,7 @@ def _crop(plane: Plane) -> Plane:
     inner = busy[half : max(half + 1, busy.shape[0] - half), half : max(half + 1, busy.shape[1] - half)]
     y, x = (int(n) for n in np.unravel_index(int(np.argmax(inner)), inner.shape)) if inner.size else (0, 0)
     cut = (slice(y, y + CROP), slice(x, x + CROP))
-    name = f"{plane.name}, y {y}, x {x}"
-    return Plane(name=name, before=plane.before[cut], after=plane.after[cut], noise_std=plane.noise_std)
+    return plane.part(f"{plane.name}, y {y}, x {x}", cut)
 
 
 def _maps(ledger: Ledger) -> dict[str, NDArray[Any]]:

@@ -25,9 +25,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class QAReport:
-    """All checks of a run; the verdict is the worst of them."""
+    """All checks of a run; the verdict is the worst of them. `notes` tell what was not checked, and why."""
 
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -94,6 +95,38 @@ _SHIFT = "by how many voxels the picture moved"
 _FLUX = "change of the mean over the noise std; more makes tiles brighter or darker than they were"
 _RISK = "estimated error over the noise variance; below 1 the result is closer to the truth than the raw data"
 
+_NULL_NOISE = "share of the noise's deviation that is left of noise alone"
+_NULL_WORMS = "the same of the part coarser than a pixel; more are worms or blobs where there is nothing"
+_NULL_LUMP = "largest lump made of noise alone, in std of noise as coarse; more is an object that was invented"
+_NULL_BIAS = "by how many noise std noise alone becomes brighter or darker"
+
+
+def _null_limits(noise: float, worms: float, lump: float) -> Mapping[str, Limit]:
+    """Return the limits on what is made of noise alone; what amplifies noise, or doubles a lump, fails."""
+    return {
+        # [patches mixed on stabilised noise at less than a count a pixel: 1.11, 1.08]
+        "null noise": Limit((0, noise), (0, 1.2), _NULL_NOISE, needs_noise=True),
+        "null worms": Limit((0, worms), (0, 1.2), _NULL_WORMS, needs_noise=True),
+        "null lump": Limit((0, lump), (0, 2 * lump), _NULL_LUMP, needs_noise=True),
+        # [the model of photographs at one count a pixel: 0.17]
+        "null bias": Limit((-0.2, 0.2), (-0.35, 0.35), _NULL_BIAS, needs_noise=True),
+    }
+
+
+#: Limits on what a method makes of noise alone, by the noise. Found with `python -m tests.bench.null`; in brackets
+#: noise, worms and lump of good restorers at most | noise and worms of smoothing over a pixel, and of total variation
+#: told a third of the noise, at least.
+NULL_LIMITS: Mapping[str, Mapping[str, Limit]] = {
+    # [0.25, 0.58, 3.7 | 0.29, 0.71; 0.66, 0.89]
+    "white": _null_limits(0.3, 0.64, 4.4),
+    # [0.30, 0.58, 5.6: counts have long tails | 0.28, 0.71; 0.66, 0.88]
+    "counts": _null_limits(0.35, 0.64, 6.0),
+    # [0.51, 0.59, 3.4 | 0.39, 0.74; 0.71, 0.89]
+    "lines": _null_limits(0.56, 0.66, 4.6),
+    # [0.43, 0.51, 3.6 | 0.42, 0.75; 0.72, 0.89]
+    "isotropic": _null_limits(0.5, 0.62, 4.4),
+}
+
 #: Limits on one tile: outside `passes` it is doubtful, outside `warns` it falls back to the next method.
 TILE_LIMITS: Mapping[str, Limit] = {
     "finite": Limit((1, 1), (1, 1), "values are not finite"),
@@ -138,6 +171,7 @@ RUN_LIMITS: Mapping[str, Limit] = {
     "noise confidence": Limit(
         (CONFIDENT, 1), (0, 1), "how far the noise estimate, and so this verdict, can be trusted"
     ),
+    **NULL_LIMITS["white"],
 }
 
 
@@ -171,16 +205,21 @@ def tile_fails(findings: Mapping[str, Any]) -> str | None:
     return why if verdict == "fail" else None
 
 
-def judge(measured: Mapping[str, float], gate: Mapping[str, tuple[float, float]] | None = None) -> QAReport:
+def judge(
+    measured: Mapping[str, float],
+    gate: Mapping[str, tuple[float, float]] | None = None,
+    limits: Mapping[str, Limit] | None = None,
+) -> QAReport:
     """Return the verdict on a run.
 
     Args:
         measured: Check -> number, names as in RUN_LIMITS; checks that could not be made are left out.
         gate: Check -> range outside of which a run is refused, where somebody wants another one.
+        limits: Check -> limit that holds for the noise of this run, where the usual one does not.
     """
     confidence = float(measured.get("noise confidence", 1.0))
     found = []
-    for name, common in RUN_LIMITS.items():
+    for name, common in {**RUN_LIMITS, **(limits or {})}.items():
         if name in measured:
             value = float(measured[name])
             limit = common if gate is None or name not in gate else common.moved(gate[name])

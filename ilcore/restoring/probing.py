@@ -129,17 +129,17 @@ def tried(
     wanted = {name: one for name, one in candidates.items() if _is_worth_it(one, problems[0])}
     noise = np.array([_error_of_input(problem) for problem in problems])
     trials = [Trial(one, weights, seed) for one in wanted.values()]
-    shares = np.array([[trial.risk(problem) for problem in problems] for trial in trials]) / np.maximum(noise, 1e-12)
+    looks = [[trial.look(problem) for problem in problems] for trial in trials]
+    shares = np.array([[look.risk for look in row] for row in looks]) / np.maximum(noise, 1e-12)
     # Where the noise is taken for too strong, all risks are too low by the same: differences stay true.
     shares += np.maximum(0, _LEAST - shares.min(0))
     gains = [-10 * math.log10(max(float(share), 1e-9)) for share in np.median(shares, 1)]
-    doubts = [_doubt(trial, problems) for trial in trials]
+    doubts = [_of_most([look.doubt for look in row]) for row in looks]
     return {name: Tried(gain_db=gain, doubt=doubt) for name, gain, doubt in zip(wanted, gains, doubts, strict=True)}
 
 
-def _doubt(trial: "Trial", problems: Sequence[Problem]) -> str:
-    """Return why what a candidate took from most samples is no noise; empty where it is."""
-    doubts = [doubt_of(trial.restored(problem), problem) for problem in problems]
+def _of_most(doubts: Sequence[str]) -> str:
+    """Return the first doubt where most samples have one; empty where they have none."""
     held = [doubt for doubt in doubts if doubt]
     return held[0] if 2 * len(held) > len(doubts) else ""
 
@@ -190,7 +190,7 @@ def problems_of(
     """
     live = [number for number, channel in enumerate(channels) if not channel.is_flat]
     parts = [(sample if is_whole else _middle(sample, space))[live].astype(np.float64) for sample in samples]
-    whole = [part for part in parts if np.isfinite(part).all()]
+    whole = [part for part in parts if part.size and np.isfinite(part).all()]
     noise = tuple(channels[number].noise for number in live)
     for part in sorted(whole, key=lambda part: -part.std())[:_SAMPLES]:
         low = np.array([channels[n].low for n in live])[:, None, None, None]
@@ -230,21 +230,26 @@ class Trial:
             return fit.restore(self.method, problem, Streams.of(0, "probing", _PLACE)).image
         return fit.predict(self.method, problem, self.weights, Streams.of(0, "probing", _PLACE))
 
-    def risk(self, problem: Problem) -> float:
-        """Return the estimated mean squared error on one sample, in squared normalised units."""
+    def look(self, problem: Problem) -> "Look":
+        """Return what a candidate makes of one sample."""
+        images = []
 
         def predict(observed: Tiles) -> Tiles:
-            return self.restored(replace(problem, observed=observed))
+            images.append(self.restored(replace(problem, observed=observed)))
+            return images[-1]
 
         # A name of its own: with the method's, a probe would repeat what the method drew.
-        probes, uncut = Streams.of(self.seed, "probing/risk", _PLACE), _uncut(problem)
-        if bool(uncut.all()):
-            return float(risk_sure(predict, problem.observed, problem.noise or (), probes)[0])
+        probes, uncut, noise = Streams.of(self.seed, "probing/risk", _PLACE), _uncut(problem), problem.noise or ()
+        risk = float(risk_sure(predict, problem.observed, noise, probes, trusted=uncut)[0])
+        image, share = images[0], float(uncut.float().mean())
         # Where the noise is cut off, what changes is error.
-        outside = ~uncut
-        changed = float(((predict(problem.observed) - problem.observed).square() * outside).mean())
-        share = float(uncut.float().mean())
-        if not share:
-            return changed
-        inside = risk_sure(predict, problem.observed, problem.noise or (), probes, trusted=uncut)
-        return share * float(inside[0]) + changed
+        changed = float(((image - problem.observed).square() * ~uncut).mean())
+        return Look(risk=share * risk + changed if share < 1 else risk, doubt=doubt_of(image, problem))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One candidate on one sample: its estimated risk, squared normalised units, and why its residual is no noise."""
+
+    risk: float
+    doubt: str

@@ -21,9 +21,8 @@ from ilcore.degradations.estimate import ChannelReport, Preflight
 from ilcore.grammar.problem import Noise
 from ilcore.qa.likeness import inside_limits
 from ilcore.restoring.choose import CANDIDATES
-from ilcore.restoring.known import range_of
+from ilcore.restoring.known import data_of, range_of
 from ilcore.restoring.probing import Trial, problems_of
-from ilcore.restoring.sampling import data_of
 
 #: What the network takes away of noise at its true level, on textures; below the second share the estimate is lowered.
 _TAKEN, _TOO_LITTLE = 0.75, 0.65

@@ -144,9 +144,9 @@ def test_structure_that_looks_like_noise_is_tried_as_white_noise_of_its_floor():
 @pytest.mark.parametrize(
     ("verdict", "share", "gain", "is_left"),
     [
-        ("white", 0.004, 9.0, True), ("white", 0.006, 9.0, False), ("white", 0.1, 0.1, True), ("white", 0.1, -3.0, True),
-        ("white", 0.1, 0.3, False), ("unknown", 0.02, 9.0, True), ("unknown", 0.03, 9.0, False),
-        ("unknown", 0.03, 0.3, True),
+        ("white", 0.004, 9.0, True), ("white", 0.006, 9.0, False), ("white", 0.1, 0.1, True),
+        ("white", 0.1, -3.0, True), ("white", 0.1, 0.3, False), ("unknown", 0.02, 9.0, True),
+        ("unknown", 0.03, 9.0, False), ("unknown", 0.03, 0.3, True),
     ],
 )  # fmt: skip
 def test_without_a_gain_to_be_had_the_source_is_kept(verdict, share, gain, is_left):
