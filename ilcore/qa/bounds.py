@@ -217,8 +217,8 @@ def _unfit(tiles: Mapping[str, NDArray[np.float64]], about: Circumstances) -> st
     unknown = int((~np.isfinite(tiles["err_loss_var"]) & counted).sum())
     cut, counts = _mean(tiles, "cut_share"), _mean(tiles, "err_noise") / max(about.counts, 1e-12) ** 2
     objections = {
-        "no tile holds data": not counted.any(),
         "the noise is correlated, or its law is not known": not about.is_white,
+        "no tile holds data": not counted.any(),
         f"the noise estimate is not certain enough (confidence {about.confidence:.2f})": about.confidence < CONFIDENT,
         f"{100 * cut:.2g} % of the values lie at a limit of the detector, where the noise is cut": cut > _CUT,
         f"{counts:.2g} counts a voxel, and the formula needs {_FEWEST_COUNTS:g}": about.counts > 0
