@@ -1,0 +1,116 @@
+"""Faint structure: points and lines searched in what was taken away.
+
+    residual / noise std ─┬─ smoothed by 0 to 2 pixels ──── points      one pixel, a star, a vesicle
+                          └─ summed along 12 directions ─── lines       a filament, a road, a scratch
+
+A response counts where noise alone would give it in one of twenty tiles or less, however many places were looked at,
+and where the restored picture around is quiet: every good denoiser leaves some of a sharp edge in its residual. Where
+the restored picture still shows some of a point, what is left counts as evidence that it is one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, poisson
+
+from ilcore.grammar.problem import Noise
+from ilcore.qa.faint_lines import LINE, line_hits
+from ilcore.qa.faint_points import WIDTHS, point_hits
+from ilcore.qa.faint_plane import Hits, QuietPlane
+
+Values: TypeAlias = NDArray[Any]
+#: Chance that noise alone shows something in a run; and at least that in a tile of it.
+CHANCE, LEAST_CHANCE = 0.05, 0.001
+#: Responses of several filters and all places, in terms of independent ones: measured on white noise.
+_FILTERS = 3.0
+#: A line must stand out by so much more than a point: edges and stripes of the scene leave some of themselves.
+_LINES_OVER_POINTS = 1.0
+#: Responses closer than this are one finding (pixels): points, and what lies along a line.
+_APART, _BESIDE = 5.0, 6.0
+#: At most so many findings of a tile are told apart; where more were found, the number is a lower bound.
+MOST = 1000
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A point or a line that was taken away.
+
+    Args:
+        kind: What it is.
+        place: Channel, depth, y, x of its middle.
+        size: Width of a point (standard deviation, pixels; 0: one pixel), length of the piece of line that was tried.
+        angle: Direction of a line, radians from the x axis towards larger y; 0 for points.
+        strength: Matched-filter response of what was taken away, in noise standard deviations; negative: it was dark.
+        kept: Share of its contrast that the restored picture still has.
+    """
+
+    kind: Literal["point", "line"]
+    place: tuple[int, int, int, int]
+    size: float
+    angle: float
+    strength: float
+    kept: float
+
+
+def search(
+    noisy: Values, restored: Values, trusted: NDArray[np.bool_], noise: Sequence[Noise], chance: float = CHANCE
+) -> tuple[Trace, ...]:
+    """Return the points and lines that were taken away, strongest first.
+
+    Args:
+        noisy: Observation.
+        restored: Restoration, in the same units.
+        trusted: Where the observation is data.
+        noise: Noise of each channel, in the same units.
+        chance: Chance at which noise alone, perfectly removed, may show one anywhere.
+
+    Shape:
+        noisy, restored, trusted [channel, z, y, x].
+
+    Reference:
+        Matched filters under a familywise error rate; the local scale is that of constant-false-alarm detectors:
+        Rohling, "Radar CFAR thresholding in clutter and multiple target situations", IEEE TAES 1983. Sums along lines
+        by doubling: Brady, "A fast discrete approximation algorithm for the Radon transform", SIAM J. Comput. 1998.
+    """
+    limit = limit_of(int(trusted.sum()), chance)
+    found: list[Trace] = []
+    for channel, z in np.ndindex(*noisy.shape[:2]):
+        here = (noisy[channel, z], restored[channel, z], trusted[channel, z])
+        if here[2].any() and min(here[2].shape) > 2:
+            found += _in_plane(QuietPlane.of(*here, noise[channel]), (channel, z), limit)
+    return tuple(sorted(found, key=lambda trace: -abs(trace.strength)))
+
+
+def limit_of(places: int, chance: float = CHANCE) -> float:
+    """Return the response, in noise standard deviations, that noise alone exceeds anywhere with some chance."""
+    return float(norm.isf(chance / (2 * _FILTERS * max(places, 1))))
+
+
+def chance_of(places: int, all_places: int) -> float:
+    """Return the chance of a false finding that one tile of a run gets, so that the run has CHANCE in all.
+
+    In runs of more tiles than CHANCE / LEAST_CHANCE some are found by chance; `by_chance` tells how many.
+    """
+    return max(CHANCE * min(1.0, places / max(all_places, 1)), LEAST_CHANCE)
+
+
+def by_chance(tiles: int) -> int:
+    """Return in how many of so many tiles something is found by chance, at most."""
+    return int(poisson.isf(CHANCE, tiles * LEAST_CHANCE)) if tiles * LEAST_CHANCE > CHANCE else 0
+
+
+def counted(traces: Sequence[Trace]) -> dict[str, float]:
+    """Return the findings of a tile: `faint_points` and `faint_lines`, how many were taken away."""
+    return {f"faint_{kind}s": float(sum(trace.kind == kind for trace in traces)) for kind in ("point", "line")}
+
+
+def _in_plane(plane: QuietPlane, place: tuple[int, int], limit: float) -> Iterator[Trace]:
+    lines = line_hits(plane, limit + _LINES_OVER_POINTS).apart(LINE / 2, MOST)
+    points = point_hits(plane, limit).beside(lines, LINE / 2, _BESIDE).apart(_APART, MOST)
+    for kind, hits in (("line", lines), ("point", points)):
+        for y, x, which, strength, kept in hits.rows():
+            size, angle = (float(LINE), which) if kind == "line" else (WIDTHS[int(which)], 0.0)
+            yield Trace(kind, (*place, y, x), size, angle, strength, kept)  # type: ignore[arg-type]
