@@ -27,7 +27,7 @@ CHANCE, LEAST_CHANCE = 0.05, 0.001
 #: Responses of several filters and all places, in terms of independent ones: measured on white noise.
 _FILTERS = 3.0
 #: A line must stand out by so much more than a point: edges and stripes of the scene leave some of themselves.
-_LINES_OVER_POINTS = 1.0
+_LINES_OVER_POINTS = 0.75
 #: Responses closer than this are one finding (pixels): points, and what lies along a line.
 _APART, _BESIDE = 5.0, 6.0
 #: At most so many findings of a tile are told apart; where more were found, the number is a lower bound.

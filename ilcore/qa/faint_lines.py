@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.qa.faint_plane import Hits, QuietPlane, Response, background, halved
+from ilcore.qa.faint_plane import Hits, QuietPlane, Response, Surroundings, background, halved
 
 Values: TypeAlias = NDArray[Any]
 
@@ -15,8 +15,12 @@ LINE = 2**_DOUBLINGS
 ANGLES = tuple(np.pi * number / _DIRECTIONS for number in range(_DIRECTIONS))
 #: What one pixel may add to a line: a hot one is a point.
 _MOST = 4.0
-#: A line stands out that is so many times the typical response around it.
-_OUT = 1.0
+#: Distances (pixels) to both sides at which a line's surroundings are looked at.
+_SIDES = (4, 5, 6, 7, 8)
+#: Share of what the filter sees of the restored picture there that good denoisers take away.
+_LEFT = 0.05
+#: Side of the box whose mean is background: a line must not be much of it.
+_BACKGROUND = 25
 
 
 def line_hits(plane: QuietPlane, limit: float) -> Hits:
@@ -29,15 +33,14 @@ def line_hits(plane: QuietPlane, limit: float) -> Hits:
         at = response.candidates(plane.known, limit)
         if not at[0].size:
             continue
-        activity = response.activity(at)
         skewness = None if plane.skewness is None else plane.skewness[at] * skew
-        score, strength, share = response.scores(at, activity, _OUT * activity, skewness)
+        score, strength, share = response.scores(at, Surroundings.of(response.kept, at, _sides(angle)), _LEFT, skewness)
         parts.append(Hits(*at, np.full(len(score), angle), score, strength, share).some(score > limit))
     return Hits.joined(parts)
 
 
 def _prepared(image: Values) -> Values:
-    return np.asarray(halved(image) - background(image))
+    return np.asarray(halved(image) - background(image, _BACKGROUND))
 
 
 def _summed(image: Values, angle: float) -> Values:
@@ -49,6 +52,11 @@ def _summed(image: Values, angle: float) -> Values:
         image = _plus(image, *_step(2**doubling * down / unit, 2**doubling * across / unit))
     half = (LINE - 1) / 2
     return _moved(image, *_step(-half * down / unit, -half * across / unit))
+
+
+def _sides(angle: float) -> list[tuple[int, int]]:
+    away = (side * sign for side in _SIDES for sign in (1, -1))
+    return [_step(distance * np.cos(angle), -distance * np.sin(angle)) for distance in away]
 
 
 def _step(down: float, across: float) -> tuple[int, int]:

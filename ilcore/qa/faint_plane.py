@@ -1,6 +1,6 @@
 """One plane in which faint structure is searched, and what a search finds in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,20 +11,20 @@ from scipy import ndimage
 from ilcore.grammar.problem import Noise
 
 Values: TypeAlias = NDArray[Any]
+#: Rows and columns of some pixels.
+Places: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp]]
 
-#: Side of the box whose mean is background.
-BACKGROUND = 13
 #: Noise below this part of the value range is rounding, not noise.
 LEAST_STD = 0.002
-#: Share of what a filter sees of the restored picture around that may be left in the residual: of texture and edges
-#: good denoisers leave about a third.
-LEFT = 0.5
-#: Scales that are believed: of a residual from a method that keeps some noise, and of the noisy picture.
-LEAST_RESIDUAL, LEAST_NOISY = 0.95, 0.95
+#: Share of what a filter sees of the restored picture around that counts as noise where the kept part of a point is
+#: added to what was taken away; and how many times the largest response around that part must be.
+LEFT_OF_BOTH, OUT = 0.5, 1.5
+#: The least scale that is believed of a residual: a method that keeps noise leaves less.
+LEAST_SCALE = 0.95
 #: A response must take at least this share of its contrast away, and be this many standard deviations, to count.
-LOST, LEAST = 0.4, 2.3
+LOST, LEAST = 0.45, 3.0
 #: Side of the box in which scales are measured, in pixels; on every second pixel.
-_AROUND, _STEP = 33, 2
+_AROUND, _STEP, _STRONG = 33, 2, 3.0
 #: Planes of so many pixels have a median in every eighth row and column.
 _LARGE = 20_000
 
@@ -77,10 +77,10 @@ class Response:
     taken: Values
     kept: Values
 
-    def candidates(self, known: NDArray[np.bool_], limit: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def candidates(self, known: NDArray[np.bool_], limit: float) -> Places:
         """Return where a closer look may find more than the limit."""
-        strong = np.abs(self.taken) > LEAST_RESIDUAL * limit
-        both = (np.abs(self.taken + self.kept) > LEAST_NOISY * limit) & (np.abs(self.taken) > LEAST)
+        strong = np.abs(self.taken) > LEAST_SCALE * limit
+        both = (np.abs(self.taken + self.kept) > LEAST_SCALE * limit) & (np.abs(self.taken) > LEAST)
         y, x = np.nonzero((strong | both) & known)
         return y, x
 
@@ -93,30 +93,46 @@ class Response:
         return Response(self.taken / np.float32(scale), self.kept / np.float32(scale))
 
     def scores(
-        self, at: tuple[NDArray[np.intp], NDArray[np.intp]], activity: Values, around: Values, skewness: Values | None
+        self, at: Places, around: "Surroundings", left: float, skewness: Values | None
     ) -> tuple[Values, Values, Values]:
         """Return score, signed response and kept share at candidates.
 
         Args:
             at: Rows and columns of the candidates.
-            activity: Root mean square of the same response to the restored picture around each.
-            around: Response to the restored picture above which a candidate stands out from its surroundings.
+            around: The restored picture around each.
+            left: Share of what the filter sees around that good denoisers take away.
             skewness: Of the filtered noise at each, where it is not Gaussian.
         """
         sign = np.sign(self.taken[at])
         taken, kept = np.abs(self.taken[at]), sign * self.kept[at]
-        whole, loud = taken + kept, (LEFT * activity) ** 2
-        alone = taken / np.sqrt(np.maximum(LEAST_RESIDUAL, _scale(self.taken)[_half(at)]) ** 2 + loud)
-        together = whole / np.sqrt(np.maximum(LEAST_NOISY, _scale(self.taken + self.kept)[_half(at)]) ** 2 + loud)
-        stands_out = (kept > around) & (taken > LOST * whole) & (taken > LEAST)
+        whole = taken + kept
+        alone = taken / np.hypot(_scale(self.taken, at), left * around.typical)
+        together = whole / np.hypot(_scale(self.taken + self.kept, at), LEFT_OF_BOTH * around.typical)
+        stands_out = (kept > OUT * around.largest) & (taken > LOST * whole) & (taken > LEAST)
         score = np.maximum(alone, np.where(stands_out, together, 0))
         if skewness is not None:
             score = np.where(sign > 0, as_gaussian(score, skewness), score)
         return score, sign * taken, np.clip(kept / np.maximum(whole, 1e-6), 0, 1)
 
-    def activity(self, at: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Values:
-        """Return the root mean square of the response to the restored picture around candidates."""
-        return _scale(self.kept, np.inf)[_half(at)]
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Response of a filter to the restored picture around candidates: root mean square, and largest absolute value."""
+
+    typical: Values
+    largest: Values
+
+    @classmethod
+    def of(cls, kept: Values, at: Places, offsets: Sequence[tuple[int, int]]) -> "Surroundings":
+        """Look at some offsets (down, across) from each candidate; beyond the edges the image is mirrored."""
+        far = max(max(abs(down), abs(across)) for down, across in offsets)
+        wide = np.pad(np.abs(kept), far, mode="reflect" if min(kept.shape) > far else "edge")
+        power, largest = np.zeros(len(at[0]), np.float32), np.zeros(len(at[0]), np.float32)
+        for down, across in offsets:
+            value = wide[at[0] + far + down, at[1] + far + across]
+            power += value**2
+            np.maximum(largest, value, out=largest)
+        return cls(np.sqrt(power / len(offsets)), largest)
 
 
 @dataclass(frozen=True)
@@ -189,16 +205,13 @@ def halved(a: Values) -> Values:
     return np.asarray(0.25 * p[:, :-2] + 0.5 * p[:, 1:-1] + 0.25 * p[:, 2:])
 
 
-def background(a: Values) -> Values:
+def background(a: Values, side: int) -> Values:
     """Return the mean of the box around every pixel."""
-    return np.asarray(ndimage.uniform_filter(a, BACKGROUND, mode="nearest"))
+    return np.asarray(ndimage.uniform_filter(a, side, mode="nearest"))
 
 
-def _scale(response: Values, most: float = 3.0) -> Values:
-    """Return the root mean square of a response around every second pixel, single strong ones held down."""
-    power = np.minimum(response[::_STEP, ::_STEP] ** 2, most**2)
-    return np.sqrt(np.maximum(ndimage.uniform_filter(power, _AROUND // _STEP, mode="reflect"), 0))
-
-
-def _half(at: tuple[NDArray[np.intp], NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    return at[0] // _STEP, at[1] // _STEP
+def _scale(response: Values, at: Places) -> Values:
+    """Return the root mean square of a response around some places, single strong values held down."""
+    power = np.minimum(response[::_STEP, ::_STEP] ** 2, _STRONG**2)
+    scale = ndimage.uniform_filter(power, _AROUND // _STEP, mode="reflect")[at[0] // _STEP, at[1] // _STEP]
+    return np.asarray(np.sqrt(np.maximum(scale, LEAST_SCALE**2)))
