@@ -18,8 +18,8 @@ from scipy.stats import norm, poisson
 
 from ilcore.grammar.problem import Noise
 from ilcore.qa.faint_lines import LINE, line_hits
+from ilcore.qa.faint_plane import QuietPlane
 from ilcore.qa.faint_points import WIDTHS, point_hits
-from ilcore.qa.faint_plane import Hits, QuietPlane
 
 Values: TypeAlias = NDArray[Any]
 #: Chance that noise alone shows something in a run; and at least that in a tile of it.

@@ -164,7 +164,7 @@ class Hits:
 
     def apart(self, distance: float, most: int) -> "Hits":
         """Return the strongest hits of which no two are nearer than a distance, at most so many."""
-        left, kept = np.argsort(-self.score, kind="stable"), []
+        left, kept = np.argsort(-self.score, kind="stable"), list[np.intp]()
         while left.size and len(kept) < most:
             best, left = left[0], left[1:]
             kept.append(best)

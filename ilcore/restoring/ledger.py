@@ -43,6 +43,8 @@ _WHOLE = {"status": "u1", "used": "u1", "reason": "u1", "steps": "<i4", "digest"
 _MEASURES = (
     "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
     "risk_before", "noise_std", "trusted_share", "seconds",
+    # Not in ledgers of version 0.1.
+    "faint_points", "faint_lines", "object_flux", "radiometry", "band_ratio", "bleeding", "flicker", "ghosts",
 )  # fmt: skip
 _TILE = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])
 _BLOCK = np.dtype([("assembled", "u1"), ("clipped_values", "<i8"), ("block_digest", "<u8")])
@@ -101,6 +103,22 @@ class Ledger:
     def _named(self, name: str) -> Any:
         return self._group[name]
 
+    @cached_property
+    def _record(self) -> "np.dtype[Any]":
+        """The record of a tile as this ledger was made with it; earlier versions knew fewer measures."""
+        described: Any = self._group.attrs["tile_record"]
+        return np.dtype([(str(name), str(kind)) for name, kind in described])
+
+    def _records(self, place: Any = ...) -> NDArray[Any]:
+        """Return the records of tiles; of measures that this ledger has not, nothing is known."""
+        held = np.ascontiguousarray(self._read("tiles", place)).view(self._record)[..., 0]
+        if self._record == _TILE:
+            return held
+        records, known = np.zeros(held.shape, _TILE), held.dtype.names or ()
+        for name in _TILE.names or ():
+            records[name] = held[name] if name in known else np.nan
+        return records
+
     def _read(self, name: str, place: Any = ...) -> NDArray[Any]:
         try:
             return np.asarray(self._named(name)[place])
@@ -119,7 +137,7 @@ class Ledger:
             return self._read(name)
         if name in (_BLOCK.names or ()):
             return self._blocks()[name].copy()
-        return self.table()[name] if name in _MEASURES else _records(self._read("tiles"))[name].copy()
+        return self.table()[name] if name in _MEASURES else self._records()[name].copy()
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Return all maps that have one number a tile, each [t, z, y, x]; measures of open tiles are NaN.
@@ -127,7 +145,7 @@ class Ledger:
         Raises:
             CorruptData: When a chunk fails its checksum.
         """
-        return {**_columns(_records(self._read("tiles"))), "seam": self._read("seam")}
+        return {**_columns(self._records()), "seam": self._read("seam")}
 
     def digest_of(self, tile: Tile) -> int:
         """Return the digest of what a tile's worker wrote to scratch."""
@@ -145,7 +163,7 @@ class Ledger:
         places = np.array([tile.index for tile in tiles])
         low = places.min(axis=0)
         box = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, places.max(axis=0), strict=True))
-        records = _records(self._read("tiles", box))
+        records = self._records(box)
         chosen = [records[tuple(place - low)] for place in places]
         return [(int(record["digest"]), USED[int(record["used"])] == "raw") for record in chosen]
 
@@ -170,19 +188,20 @@ class Ledger:
             unit: The unit.
             rows: One mapping per tile, in the order of the unit's tiles; absent measures stay NaN.
         """
-        records = np.array([_record(row) for row in rows], _TILE)
+        record = self._record
+        records = np.array([_record_of(row, record) for row in rows], record)
         curves = np.stack([_thinned(row.get("curve", ())) for row in rows])
         place, shape = _place(unit)
         with store_errors(str(self.path)):
             if np.isfinite(curves).any():
                 self._named("curve")[place] = curves.reshape(*shape, CURVE, 2)
-            self._named("tiles")[place] = records.view("u1").reshape(*shape, _TILE.itemsize)
+            self._named("tiles")[place] = records.view("u1").reshape(*shape, record.itemsize)
 
     def reopen(self, unit: Unit) -> None:
         """Forget that a unit was done."""
         place, shape = _place(unit)
         with store_errors(str(self.path)):
-            self._named("tiles")[place] = np.zeros((*shape, _TILE.itemsize), "u1")
+            self._named("tiles")[place] = np.zeros((*shape, self._record.itemsize), "u1")
 
     def set_seams(self, unit: Unit, seams: Sequence[float]) -> None:
         """Store the seam scores of a unit, which are known only after assembling."""
@@ -274,10 +293,6 @@ def _place(unit: Unit) -> tuple[tuple[slice, ...], tuple[int, ...]]:
     return place, tuple(b - a + 1 for a, b in zip(first, last, strict=True))
 
 
-def _records(held: NDArray[np.uint8]) -> NDArray[Any]:
-    return np.ascontiguousarray(held).view(_TILE)[..., 0]
-
-
 def _columns(records: NDArray[Any]) -> dict[str, NDArray[Any]]:
     is_open = records["status"] == 0
     found = {name: records[name].copy() for name in _TILE.names or ()}
@@ -286,10 +301,11 @@ def _columns(records: NDArray[Any]) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _record(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    words = [WORDS[name].index(str(row.get(name))) for name in WORDS]
-    measures = [math.nan if row.get(name) is None else row[name] for name in _MEASURES]
-    return (*words, row.get("steps") or 0, row.get("digest") or 0, *measures)
+def _record_of(row: Mapping[str, Any], record: "np.dtype[Any]") -> tuple[Any, ...]:
+    held: dict[str, Any] = {name: words.index(str(row.get(name))) for name, words in WORDS.items()}
+    held |= {"steps": row.get("steps") or 0, "digest": row.get("digest") or 0}
+    held |= {name: math.nan if row.get(name) is None else row[name] for name in _MEASURES}
+    return tuple(held.get(name, math.nan) for name in record.names or ())
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> NDArray[np.float32]:
