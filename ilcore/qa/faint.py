@@ -14,16 +14,15 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, poisson
+from scipy.special import ndtri
 
 from ilcore.grammar.problem import Noise
+from ilcore.qa.chances import CHANCE
 from ilcore.qa.faint_lines import LINE, line_hits
 from ilcore.qa.faint_plane import QuietPlane
 from ilcore.qa.faint_points import WIDTHS, point_hits
 
 Values: TypeAlias = NDArray[Any]
-#: Chance that noise alone shows something in a run; and at least that in a tile of it.
-CHANCE, LEAST_CHANCE = 0.05, 0.001
 #: Responses of several filters and all places, in terms of independent ones: measured on white noise.
 _FILTERS = 3.0
 #: A line must stand out by so much more than a point: edges and stripes of the scene leave some of themselves.
@@ -86,20 +85,7 @@ def search(
 
 def limit_of(places: int, chance: float = CHANCE) -> float:
     """Return the response, in noise standard deviations, that noise alone exceeds anywhere with some chance."""
-    return float(norm.isf(chance / (2 * _FILTERS * max(places, 1))))
-
-
-def chance_of(places: int, all_places: int) -> float:
-    """Return the chance of a false finding that one tile of a run gets, so that the run has CHANCE in all.
-
-    In runs of more tiles than CHANCE / LEAST_CHANCE some are found by chance; `by_chance` tells how many.
-    """
-    return max(CHANCE * min(1.0, places / max(all_places, 1)), LEAST_CHANCE)
-
-
-def by_chance(tiles: int) -> int:
-    """Return in how many of so many tiles something is found by chance, at most."""
-    return int(poisson.isf(CHANCE, tiles * LEAST_CHANCE)) if tiles * LEAST_CHANCE > CHANCE else 0
+    return -float(ndtri(chance / (2 * _FILTERS * max(places, 1))))
 
 
 def counted(traces: Sequence[Trace]) -> dict[str, float]:

@@ -21,6 +21,8 @@ _BLOCK = 16
 _COARSE = 1.5
 #: Least standard deviation, in noise std, of the change between frames that can leave a ghost.
 _MOVED = 0.05
+#: How far the share of noise that frames keep may be off.
+_DOUBT = 0.05
 
 
 def movie_checks(lights: Sequence[Light]) -> dict[str, float]:
@@ -67,8 +69,10 @@ def ghosts(light: Light) -> float:
         return 0.0
     noise = light.inflation**2 * float(light.variance[1:-1][inside].mean()) / (4 * np.pi * _COARSE**2)
     rest = _without(taken[1:-1][inside], now[inside])
-    # Noise that a frame keeps is in its residual too, with a share of at most a quarter, and twice in the curvature.
-    held = _share(-rest, _without((before + after - 2 * now)[inside], now[inside]), noise, noise / 2)
+    # Of the noise, k was kept and 1 - k taken: that is in the residual, and twice in the curvature.
+    kept = min(max(1 - float(np.sqrt(rest.var() / max(noise, 1e-12))), 0) + _DOUBT, 0.5)
+    curvature = _without((before + after - 2 * now)[inside], now[inside])
+    held = _share(-rest, curvature, noise, 2 * kept * (1 - kept) * noise)
     trailing = _share(rest, _without((after - before)[inside], now[inside]), noise, 0.0)
     return max(held, 2 * abs(trailing))
 

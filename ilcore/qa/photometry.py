@@ -21,7 +21,7 @@ from ilcore.grammar.problem import Noise
 Values: TypeAlias = NDArray[Any]
 
 #: A bias counts only beyond so many standard errors.
-_SURE = 4.0
+_SURE = 3.0
 #: An object is brighter than the median by this part of the way to the brightest, and by so many noise std.
 _BRIGHT, _BRIGHTEST, _OVER_NOISE = 0.3, 0.998, 2.0
 #: Pixels of the smallest object, and part of a plane that the largest may cover.

@@ -5,6 +5,7 @@ read ─> normalise ─> method ─> judge ──ok─────────�
                       └── next ──┘   see attempts.py
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from ilcore.grammar.devices import computing_on, is_out_of_memory
 from ilcore.grammar.recipe import ByHand
 from ilcore.grammar.region import voxels
 from ilcore.qa.blind import judge_tile
+from ilcore.qa.chances import chance_of
+from ilcore.qa.faithful import faithful
 from ilcore.qa.risk import risk_sure
 from ilcore.qa.verdict import tile_fails
 from ilcore.restoring.abreast import abreast
@@ -196,7 +199,12 @@ def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:
         lags=[channel.lags for channel in channels],
     )  # fmt: skip
     findings["finite"] = float(np.isfinite(image).all())
-    return findings
+    return findings | faithful(
+        kept.seen[live], image[live], kept.trusted[live], [noise[number] for number in live],
+        zeros=[channel.zero for channel in channels],
+        is_movie=bench.plan.depth == "t",
+        chance=chance_of(kept.raw.size, math.prod(bench.plan.source.shape)),
+    )  # fmt: skip
 
 
 def _stein(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> float | None:
