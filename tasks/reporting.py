@@ -1,7 +1,8 @@
 """Gather what the report of a run shows, a few planes and tiles at a time, and write the page."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ilcore.grammar.region import Region, region_of
+from ilcore.qa.chances import chance_of
+from ilcore.qa.faint import search
 from ilcore.qa.maps import VERDICT, verdict_map, write_maps
+from ilcore.qa.marks import Mark
 from ilcore.qa.pictures import Plane, VoxelSize, before_after_picture
 from ilcore.qa.report import ReportInput, WorstTile, render_report
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring.ledger import REASONS, STATUS, USED, Ledger
-from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.plan import ChannelPlan, RestorationPlan
 from ilcore.restoring.record import versions
 from ilcore.restoring.volume_model import open_source
 from ilcore.restoring.workspace import Workspace
@@ -26,12 +30,16 @@ from ilcore.volumes.write import WriteTarget, open_target
 #: Largest side of a plane that is read whole, and side of a crop: the driver's memory must not grow with the volume.
 WINDOW, CROP = 1024, 96
 CHANNELS, WORST = 3, 6
+#: At most so many points and lines of a plane are marked.
+MARKS = 300
 MAPS = (
     "status",
     "used",
     "residual_level",
     "residual_structure",
     "residual_lag",
+    "faint_points",
+    "faint_lines",
     "seam",
     "flux_change",
     "risk",
@@ -113,14 +121,33 @@ class _Pair:
     def plane(self, region: Region, name: str) -> Plane:
         """Return one plane of one channel as it was and as it is."""
         before, after = _values(self.source.known(region)), _values(self.result.read(region))
-        level = self.plan.channels[region[1][0]].level
-        return Plane(name=name, before=before, after=after, noise_std=level or None)
+        channel = self.plan.channels[region[1][0]]
+        return Plane(
+            name=name, before=before, after=after, noise_std=channel.level or None,
+            marks=_marks(before, after, channel, math.prod(self.plan.source.shape)),
+        )  # fmt: skip
 
     def _name(self, channel: int, z: int, spans: Sequence[tuple[int, int]]) -> str:
         part = "" if [b - a for a, b in spans] == list(self.source.shape[3:]) else f", middle {WINDOW} pixels"
         names = self.source.channels
         where = f", z {z}" if self.source.shape[2] > 1 else ""
         return f"{names[channel] if names else f'channel {channel}'}{where}{part}"
+
+
+def _marks(
+    before: NDArray[np.float64], after: NDArray[np.float64], channel: ChannelPlan, places: int
+) -> tuple[Mark, ...]:
+    """Return the points and lines that were taken away from a plane."""
+    known = np.isfinite(before) & np.isfinite(after)
+    if channel.is_flat or not known.any():
+        return ()
+    unit = [(np.where(known, image, 0) - channel.low) / (channel.high - channel.low) for image in (before, after)]
+    seen, restored = (image[None, None] for image in unit)
+    found = search(seen, restored, known[None, None], [channel.noise], chance_of(known.size, places))
+    return tuple(
+        Mark(trace.place[2], trace.place[3], trace.size if trace.kind == "line" else 0.0, trace.angle)
+        for trace in found[:MARKS]
+    )
 
 
 def _values(block: NDArray[Any]) -> NDArray[np.float64]:
@@ -141,7 +168,9 @@ def _crop(plane: Plane) -> Plane:
     y, x = (int(n) for n in np.unravel_index(int(np.argmax(inner)), inner.shape)) if inner.size else (0, 0)
     cut = (slice(y, y + CROP), slice(x, x + CROP))
     name = f"{plane.name}, y {y}, x {x}"
-    return Plane(name=name, before=plane.before[cut], after=plane.after[cut], noise_std=plane.noise_std)
+    inside = [mark for mark in plane.marks if 0 <= mark.y - y < CROP and 0 <= mark.x - x < CROP]
+    marks = tuple(replace(mark, y=mark.y - y, x=mark.x - x) for mark in inside)
+    return Plane(name=name, before=plane.before[cut], after=plane.after[cut], noise_std=plane.noise_std, marks=marks)
 
 
 def _maps(ledger: Ledger) -> dict[str, NDArray[Any]]:
@@ -166,7 +195,8 @@ def _worst_places(table: Mapping[str, NDArray[Any]]) -> list[Index]:
     status = table["status"]
     order = 2.0 * (status == STATUS.index("failed")) + (status == STATUS.index("fell back"))
     level = np.nan_to_num(table["residual_level"], nan=1.0)
-    badness = np.nan_to_num(table["residual_structure"]) + np.abs(np.log(np.maximum(level, 1e-6)))
+    badness = np.log1p(np.nan_to_num(table["faint_points"]) + np.nan_to_num(table["faint_lines"]))
+    badness += np.nan_to_num(table["residual_structure"]) + np.abs(np.log(np.maximum(level, 1e-6)))
     ranked = np.lexsort((-badness.ravel(), -order.ravel()))
     some = ranked[(status.ravel() != STATUS.index("empty"))[ranked]][:WORST]
     return [(int(t), int(z), int(y), int(x)) for t, z, y, x in zip(*np.unravel_index(some, status.shape), strict=True)]
@@ -177,6 +207,9 @@ def _reason(row: Mapping[str, Any]) -> str:
         return "nothing passed: kept as it was"
     if row["status"] == "fell back":
         return f"fell back to {row['used']}"
+    points, lines = int(row["faint_points"] or 0), int(row["faint_lines"] or 0)
+    if points or lines:
+        return f"{points} points and {lines} lines were taken away: structure or outliers"
     return "largest residual among those that passed"
 
 

@@ -22,7 +22,7 @@ _COARSE = 1.5
 #: Least standard deviation, in noise std, of the change between frames that can leave a ghost.
 _MOVED = 0.05
 #: How far the share of noise that frames keep may be off.
-_DOUBT = 0.05
+_DOUBT = 0.02
 
 
 def movie_checks(lights: Sequence[Light]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput
+from ilcore.qa.marks import Mark, draw, title_of
 
 Values = NDArray[Any]
 #: Size of a voxel along y and x, and its unit.
@@ -50,12 +51,14 @@ class Plane:
         before: Observation, in source units; values that are not finite are missing.
         after: Restoration, of the same shape.
         noise_std: Standard deviation of the noise at a typical grey level, where known.
+        marks: Points and lines found in what was taken away.
     """
 
     name: str
     before: Values
     after: Values
     noise_std: float | None = None
+    marks: Sequence[Mark] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,8 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
     "flux_change": MapGuide(
         title="change of the mean", kind="off", reach=0.05,
         good="pale, near 0: no tile became brighter or darker."),
+    "faint_points": MapGuide(title="points taken away", kind="bad", reach=5, good="pale, 0: nothing but noise."),
+    "faint_lines": MapGuide(title="lines taken away", kind="bad", reach=5, good="pale, 0: nothing but noise."),
     "clipped": MapGuide(title="clipped share", kind="bad", reach=0.01, good="pale, 0: no value left the data type."),
     "risk": MapGuide(title="estimated error", good="even, no tile that stands out: mean squared error, estimated."),
     "noise_std": MapGuide(title="noise", good="even, where the light is even: standard deviation of the noise."),
@@ -138,7 +143,7 @@ def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, p
     panels = (
         ("before", before, _grey(), span, f"black {span[0]:.4g}, white {span[1]:.4g}"),
         ("after", after, _grey(), span, "same contrast"),
-        ("taken away (before − after)", taken, _grey(ends=True), (-reach, reach), f"grey 0, black/white {meaning}"),
+        (title_of(plane.marks), taken, _grey(ends=True), (-reach, reach), f"grey 0, black/white {meaning}"),
     )
     column, gap = max(width, 270), 14
     figure = _figure(3 * column + 2 * gap, height + 66)
@@ -149,6 +154,8 @@ def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, p
         axes = _axes(figure, (left, 42, width, height))
         _show(axes, image, plane.before.shape, colours, limits)
         _write(figure, left, 46 + height, note, soft=True)
+        if number == 2:
+            draw(axes, plane.marks)
         if number == 0 and _is_known(voxel_size):
             _scale_bar(axes, plane.before.shape, voxel_size, (width, height))
     return _png(figure)

@@ -1,0 +1,39 @@
+"""Marks in the pictures of a report: points are ringed, lines are underlaid."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+#: Colour of what is marked.
+MARKED = "#00c389"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place to be marked in a plane: a point, or a line of some length (pixels) and angle (radians)."""
+
+    y: float
+    x: float
+    length: float = 0.0
+    angle: float = 0.0
+
+
+def title_of(marks: Sequence[Mark]) -> str:
+    """Return the title of a picture of what was taken away."""
+    return "taken away (before − after)" + (f": {len(marks)} structures or outliers" if marks else "")
+
+
+def draw(axes: Axes, marks: Sequence[Mark]) -> None:
+    """Mark places in an image whose axes count pixels."""
+    points = [mark for mark in marks if not mark.length]
+    axes.scatter(
+        [mark.x + 0.5 for mark in points], [mark.y + 0.5 for mark in points],
+        s=60, facecolors="none", edgecolors=MARKED, linewidths=1.1,
+    )  # fmt: skip
+    for mark in marks:
+        if mark.length:
+            across, down = (0.5 * mark.length * part for part in (math.cos(mark.angle), math.sin(mark.angle)))
+            ends = [mark.x + 0.5 - across, mark.x + 0.5 + across], [mark.y + 0.5 - down, mark.y + 0.5 + down]
+            axes.plot(*ends, color=MARKED, lw=5, alpha=0.45, solid_capstyle="round", scalex=False, scaley=False)
