@@ -19,12 +19,10 @@ from scipy.special import ndtri
 from ilcore.grammar.problem import Noise
 from ilcore.qa.chances import CHANCE
 from ilcore.qa.faint_lines import LINE, line_hits
-from ilcore.qa.faint_plane import QuietPlane
+from ilcore.qa.faint_plane import FILTERS, QuietPlane
 from ilcore.qa.faint_points import WIDTHS, point_hits
 
 Values: TypeAlias = NDArray[Any]
-#: Responses of several filters and all places, in terms of independent ones: measured on white noise.
-_FILTERS = 3.0
 #: A line must stand out by so much more than a point: edges and stripes of the scene leave some of themselves.
 _LINES_OVER_POINTS = 0.75
 #: Responses closer than this are one finding (pixels): points, and what lies along a line.
@@ -85,7 +83,7 @@ def search(
 
 def limit_of(places: int, chance: float = CHANCE) -> float:
     """Return the response, in noise standard deviations, that noise alone exceeds anywhere with some chance."""
-    return -float(ndtri(chance / (2 * _FILTERS * max(places, 1))))
+    return -float(ndtri(chance / (2 * FILTERS * max(places, 1))))
 
 
 def counted(traces: Sequence[Trace]) -> dict[str, float]:
@@ -95,7 +93,10 @@ def counted(traces: Sequence[Trace]) -> dict[str, float]:
 
 def _in_plane(plane: QuietPlane, place: tuple[int, int], limit: float) -> Iterator[Trace]:
     lines = line_hits(plane, limit + _LINES_OVER_POINTS).apart(LINE / 2, MOST)
-    points = point_hits(plane, limit).beside(lines, LINE / 2, _BESIDE).apart(_APART, MOST)
+    points = point_hits(plane, limit).apart(_APART, MOST)
+    # A strong point makes lines through it, a line points along it: the stronger of them is what it is.
+    lines = lines.stronger(points, LINE / 2, _BESIDE)
+    points = points.beside(lines, LINE / 2, _BESIDE)
     for kind, hits in (("line", lines), ("point", points)):
         for y, x, which, strength, kept in hits.rows():
             size, angle = (float(LINE), which) if kind == "line" else (WIDTHS[int(which)], 0.0)

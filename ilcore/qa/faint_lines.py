@@ -19,6 +19,8 @@ _MOST = 4.0
 _SIDES = (4, 5, 6, 7, 8)
 #: Share of what the filter sees of the restored picture there that good denoisers take away.
 _LEFT = 0.05
+#: Side of the box in which the scale of responses is measured.
+_REACH = 65
 #: Side of the box whose mean is background: a line must not be much of it.
 _BACKGROUND = 25
 
@@ -29,12 +31,13 @@ def line_hits(plane: QuietPlane, limit: float) -> Hits:
     taken = _prepared(taken)
     parts = []
     for angle, (norm, skew) in zip(ANGLES, _NORMS, strict=True):
-        response = Response(_summed(taken, angle) / norm, _summed(picture, angle) / norm).scaled()
+        response = Response(_summed(taken, angle) / norm, _summed(picture, angle) / norm, _REACH).scaled()
         at = response.candidates(plane.known, limit)
         if not at[0].size:
             continue
         skewness = None if plane.skewness is None else plane.skewness[at] * skew
-        score, strength, share = response.scores(at, Surroundings.of(response.kept, at, _sides(angle)), _LEFT, skewness)
+        around = Surroundings.of(response.kept, at, _sides(angle))
+        score, strength, share = response.scores(at, response.shown(plane.known), around, _LEFT, skewness)
         parts.append(Hits(*at, np.full(len(score), angle), score, strength, share).some(score > limit))
     return Hits.joined(parts)
 

@@ -7,8 +7,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.special import ndtri
 
 from ilcore.grammar.problem import Noise
+from ilcore.qa.chances import CHANCE
 
 Values: TypeAlias = NDArray[Any]
 #: Rows and columns of some pixels.
@@ -22,9 +24,13 @@ LEFT_OF_BOTH, OUT = 0.5, 1.5
 #: The least scale that is believed of a residual: a method that keeps noise leaves less.
 LEAST_SCALE = 0.95
 #: A response must take at least this share of its contrast away, and be this many standard deviations, to count.
-LOST, LEAST = 0.45, 3.0
-#: Side of the box in which scales are measured, in pixels; on every second pixel.
-_AROUND, _STEP, _STRONG = 33, 2, 3.0
+LOST, LEAST, SHOWN = 0.45, 2.3, 1.5
+#: Responses of several filters and all places, in terms of independent ones: measured on white noise.
+FILTERS = 4.0
+#: Scales are measured on every second pixel, stronger responses than this held down.
+_STEP, _STRONG = 2, 2.5
+#: Mean square of Gaussian noise so held down.
+_HELD = 0.978
 #: Planes of so many pixels have a median in every eighth row and column.
 _LARGE = 20_000
 
@@ -72,17 +78,22 @@ class Response:
     Args:
         taken: To what was taken away.
         kept: To the restored picture.
+        reach: Side of the box (pixels) in which its scale is measured: what is found must not be much of it.
     """
 
     taken: Values
     kept: Values
+    reach: int
 
     def candidates(self, known: NDArray[np.bool_], limit: float) -> Places:
         """Return where a closer look may find more than the limit."""
-        strong = np.abs(self.taken) > LEAST_SCALE * limit
-        both = (np.abs(self.taken + self.kept) > LEAST_SCALE * limit) & (np.abs(self.taken) > LEAST)
-        y, x = np.nonzero((strong | both) & known)
+        strong, both = (np.abs(values) > LEAST_SCALE * limit for values in (self.taken, self.taken + self.kept))
+        y, x = np.nonzero((strong | (both & (np.abs(self.taken) > LEAST))) & known)
         return y, x
+
+    def shown(self, known: NDArray[np.bool_]) -> int:
+        """Return at how many places the restored picture shows something."""
+        return int(((np.abs(self.kept) > SHOWN) & known).sum())
 
     def scaled(self) -> "Response":
         """Return the response over its own scale, where noise is stronger, or more correlated, than was told."""
@@ -90,15 +101,16 @@ class Response:
         scale = max(1.0, float(np.median(np.abs(self.taken[::step, ::step]))) / 0.6745)
         if scale == 1:
             return self
-        return Response(self.taken / np.float32(scale), self.kept / np.float32(scale))
+        return Response(self.taken / np.float32(scale), self.kept / np.float32(scale), self.reach)
 
     def scores(
-        self, at: Places, around: "Surroundings", left: float, skewness: Values | None
+        self, at: Places, shown: int, around: "Surroundings", left: float, skewness: Values | None
     ) -> tuple[Values, Values, Values]:
         """Return score, signed response and kept share at candidates.
 
         Args:
             at: Rows and columns of the candidates.
+            shown: Places of the plane where the restored picture shows something.
             around: The restored picture around each.
             left: Share of what the filter sees around that good denoisers take away.
             skewness: Of the filtered noise at each, where it is not Gaussian.
@@ -106,10 +118,13 @@ class Response:
         sign = np.sign(self.taken[at])
         taken, kept = np.abs(self.taken[at]), sign * self.kept[at]
         whole = taken + kept
-        alone = taken / np.hypot(_scale(self.taken, at), left * around.typical)
-        together = whole / np.hypot(_scale(self.taken + self.kept, at), LEFT_OF_BOTH * around.typical)
-        stands_out = (kept > OUT * around.largest) & (taken > LOST * whole) & (taken > LEAST)
-        score = np.maximum(alone, np.where(stands_out, together, 0))
+        alone = taken / np.hypot(_scale(self.taken, at, self.reach), left * around.typical)
+        together = whole / np.hypot(_scale(self.taken + self.kept, at, self.reach), LEFT_OF_BOTH * around.typical)
+        stands_out, able = kept > OUT * around.largest, kept > SHOWN
+        # Of many points that were kept, noise alone makes a few look as if they had been lost.
+        many = max(shown * float(stands_out[able].mean()) if able.any() else 0, 1.0)
+        is_lost = (taken > LOST * whole) & (taken > max(LEAST, -float(ndtri(CHANCE / (FILTERS * many)))))
+        score = np.maximum(alone, np.where(stands_out & is_lost, together, 0))
         if skewness is not None:
             score = np.where(sign > 0, as_gaussian(score, skewness), score)
         return score, sign * taken, np.clip(kept / np.maximum(whole, 1e-6), 0, 1)
@@ -174,11 +189,23 @@ class Hits:
     def beside(self, lines: "Hits", half: float, distance: float) -> "Hits":
         """Return the hits that do not lie along a line; `half` is half its length, `which` of lines their angle."""
         away = np.ones(len(self.y), bool)
-        for y, x, angle, _, _ in lines.rows():
-            along = (self.x - x) * np.cos(angle) + (self.y - y) * np.sin(angle)
-            across = (self.y - y) * np.cos(angle) - (self.x - x) * np.sin(angle)
-            away &= (np.abs(along) > half + distance) | (np.abs(across) > distance)
+        for number in range(len(lines.y)):
+            away &= ~self._along(lines, number, half, distance)
         return self.some(away)
+
+    def stronger(self, points: "Hits", half: float, distance: float) -> "Hits":
+        """Return the lines that are stronger than each point along them."""
+        along = (points._along(self, number, half, distance) for number in range(len(self.y)))
+        best = [float(points.score[near].max(initial=0)) for near in along]
+        return self.some(self.score > np.array(best))
+
+    def _along(self, lines: "Hits", number: int, half: float, distance: float) -> NDArray[np.bool_]:
+        down, right, angle = self.y - lines.y[number], self.x - lines.x[number], lines.which[number]
+        along, across = (
+            right * np.cos(angle) + down * np.sin(angle),
+            down * np.cos(angle) - right * np.sin(angle),
+        )
+        return np.asarray((np.abs(along) <= half + distance) & (np.abs(across) <= distance))
 
     def rows(self) -> Iterator[tuple[int, int, float, float, float]]:
         """Go through y, x, which, strength and kept of all hits."""
@@ -210,8 +237,8 @@ def background(a: Values, side: int) -> Values:
     return np.asarray(ndimage.uniform_filter(a, side, mode="nearest"))
 
 
-def _scale(response: Values, at: Places) -> Values:
+def _scale(response: Values, at: Places, reach: int) -> Values:
     """Return the root mean square of a response around some places, single strong values held down."""
     power = np.minimum(response[::_STEP, ::_STEP] ** 2, _STRONG**2)
-    scale = ndimage.uniform_filter(power, _AROUND // _STEP, mode="reflect")[at[0] // _STEP, at[1] // _STEP]
+    scale = ndimage.uniform_filter(power, reach // _STEP, mode="reflect")[at[0] // _STEP, at[1] // _STEP] / _HELD
     return np.asarray(np.sqrt(np.maximum(scale, LEAST_SCALE**2)))

@@ -18,8 +18,10 @@ WIDTHS = tuple(float(np.sqrt(times / 2)) for times in _TIMES)
 _INNER, _OUTER = (3, 3, 3, 4, 5), 7
 #: Share of what a filter sees of the restored picture in the ring that good denoisers take away.
 _LEFT = 0.1
+#: Side of the box in which the scale of responses is measured.
+_REACH = 33
 #: Side of the box whose mean is background.
-_BACKGROUND = 13
+_BACKGROUND = 21
 
 
 def point_hits(plane: QuietPlane, limit: float) -> Hits:
@@ -28,14 +30,13 @@ def point_hits(plane: QuietPlane, limit: float) -> Hits:
     both = zip(_filtered(plane.taken), _filtered(plane.picture), strict=True)
     for number, (taken, kept) in enumerate(both):
         norm, skew = _NORMS[number]
-        response = Response(taken / norm, kept / (plane.std * norm)).scaled()
+        response = Response(taken / norm, kept / (plane.std * norm), _REACH).scaled()
         at = response.candidates(plane.known, limit)
         if not at[0].size:
             continue
         skewness = None if plane.skewness is None else plane.skewness[at] * skew
-        score, strength, share = response.scores(
-            at, Surroundings.of(response.kept, at, _RINGS[number]), _LEFT, skewness
-        )
+        around = Surroundings.of(response.kept, at, _RINGS[number])
+        score, strength, share = response.scores(at, response.shown(plane.known), around, _LEFT, skewness)
         found = Hits(*at, np.full(len(score), float(number)), score, strength, share)
         parts.append(found.some(score > limit))
     return Hits.joined(parts)
@@ -57,8 +58,8 @@ def _ring(inner: int) -> list[tuple[int, int]]:
 
 def _norms() -> list[tuple[float, float]]:
     """Return of each filter the standard deviation, and the skewness, that white noise of 1 and 1 has under it."""
-    dot = np.zeros((41, 41))
-    dot[20, 20] = 1
+    dot = np.zeros((61, 61))
+    dot[30, 30] = 1
     kernels = list(_filtered(dot))
     stds = [float(np.sqrt((kernel**2).sum())) for kernel in kernels]
     return [(std, float((kernel**3).sum()) / std**3) for kernel, std in zip(kernels, stds, strict=True)]

@@ -51,7 +51,7 @@ class Plane:
         before: Observation, in source units; values that are not finite are missing.
         after: Restoration, of the same shape.
         noise_std: Standard deviation of the noise at a typical grey level, where known.
-        marks: Points and lines found in what was taken away.
+        marks: What was found in the difference.
     """
 
     name: str
@@ -103,8 +103,8 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
     "flux_change": MapGuide(
         title="change of the mean", kind="off", reach=0.05,
         good="pale, near 0: no tile became brighter or darker."),
-    "faint_points": MapGuide(title="points taken away", kind="bad", reach=5, good="pale, 0: nothing but noise."),
-    "faint_lines": MapGuide(title="lines taken away", kind="bad", reach=5, good="pale, 0: nothing but noise."),
+    **{f"faint_{what}": MapGuide(title=f"{what} taken away", kind="bad", reach=5, good="pale, 0: nothing but noise.")
+       for what in ("points", "lines")},
     "clipped": MapGuide(title="clipped share", kind="bad", reach=0.01, good="pale, 0: no value left the data type."),
     "risk": MapGuide(title="estimated error", good="even, no tile that stands out: mean squared error, estimated."),
     "noise_std": MapGuide(title="noise", good="even, where the light is even: standard deviation of the noise."),
@@ -154,8 +154,7 @@ def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, p
         axes = _axes(figure, (left, 42, width, height))
         _show(axes, image, plane.before.shape, colours, limits)
         _write(figure, left, 46 + height, note, soft=True)
-        if number == 2:
-            draw(axes, plane.marks)
+        draw(axes, plane.marks if number == 2 else ())
         if number == 0 and _is_known(voxel_size):
             _scale_bar(axes, plane.before.shape, voxel_size, (width, height))
     return _png(figure)
