@@ -36,7 +36,9 @@ def bleeding(lights: Sequence[Light]) -> float | None:
     pictures = np.stack([_smooth(light.picture)[known] for light in lights])
     pictures -= pictures.mean(axis=1, keepdims=True)
     gram = pictures @ pictures.T / pictures.shape[1]
-    own = 1 / np.maximum(np.diag(np.linalg.pinv(gram, rcond=1e-9, hermitian=True)), 1e-12)
+    # What of each channel no combination of the others explains; a trifle more, so that equal ones can be inverted.
+    trifle = max(1e-9 * float(np.trace(gram)), 1e-12) * np.eye(len(gram))
+    own = 1 / np.diag(np.linalg.inv(gram + trifle))
     found = [share for number, light in enumerate(lights) for share in _shares(number, light, pictures, own, known)]
     return max(found, key=abs) if found else None
 
