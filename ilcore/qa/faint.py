@@ -86,9 +86,19 @@ def limit_of(places: int, chance: float = CHANCE) -> float:
     return -float(ndtri(chance / (2 * FILTERS * max(places, 1))))
 
 
-def counted(traces: Sequence[Trace]) -> dict[str, float]:
-    """Return the findings of a tile: `faint_points` and `faint_lines`, how many were taken away."""
-    return {f"faint_{kind}s": float(sum(trace.kind == kind for trace in traces)) for kind in ("point", "line")}
+def counted(traces: Sequence[Trace], core: tuple[slice, ...] | None = None) -> dict[str, float]:
+    """Return the findings of a tile: `faint_points` and `faint_lines`, how many were taken away.
+
+    Args:
+        traces: What was found.
+        core: What the tile owns, [channel, z, y, x]: what it shares with its neighbours they count too.
+    """
+    own = [trace for trace in traces if core is None or _is_in(trace, core)]
+    return {f"faint_{kind}s": float(sum(trace.kind == kind for trace in own)) for kind in ("point", "line")}
+
+
+def _is_in(trace: Trace, core: tuple[slice, ...]) -> bool:
+    return all(span.start <= at < span.stop for at, span in zip(trace.place[1:], core[1:], strict=True))
 
 
 def _in_plane(plane: QuietPlane, place: tuple[int, int], limit: float) -> Iterator[Trace]:

@@ -25,6 +25,7 @@ def faithful(
     zeros: Sequence[float] | None = None,
     is_movie: bool = False,
     chance: float = CHANCE,
+    core: tuple[slice, ...] | None = None,
 ) -> dict[str, float]:
     """Return the findings on one tile; checks that cannot be made are absent.
 
@@ -36,6 +37,7 @@ def faithful(
         zeros: Level of no light of each channel, for ratios; 0 by default.
         is_movie: Whether the planes of the tile are frames that follow each other.
         chance: Chance at which noise alone, perfectly removed, may show faint structure in this tile.
+        core: Where faint structure is counted, [channel, z, y, x]; everywhere by default.
 
     Returns:
         faint_points, faint_lines: how many were taken away.
@@ -51,7 +53,7 @@ def faithful(
     if not given:
         return {}
     lights = [Light.of(*each) for each in given]
-    found = counted(search(noisy, restored, trusted, noise, chance)) | photometry(lights)
+    found = counted(search(noisy, restored, trusted, noise, chance), core) | photometry(lights)
     share = bleeding(lights)
     if share is not None:
         found["bleeding"] = share

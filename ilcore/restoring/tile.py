@@ -204,6 +204,7 @@ def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:
         zeros=[channel.zero for channel in channels],
         is_movie=bench.plan.depth == "t",
         chance=chance_of(kept.raw.size, math.prod(bench.plan.source.shape)),
+        core=within(view.tile.core, view.tile.keep, bench.plan.depth),
     )  # fmt: skip
 
 
