@@ -19,7 +19,8 @@ _MOST = 4.0
 _SIDES = (4, 5, 6, 7, 8)
 #: Share of what the filter sees of the restored picture there that good denoisers take away.
 _LEFT = 0.05
-#: Side of the box in which the scale of responses is measured.
+#: Side of the box in which the scale of responses is measured, and every how many pixels.
+_STEP = 4
 _REACH = 65
 #: Side of the box whose mean is background: a line must not be much of it.
 _BACKGROUND = 25
@@ -31,7 +32,7 @@ def line_hits(plane: QuietPlane, limit: float) -> Hits:
     taken = _prepared(taken)
     parts = []
     for angle, (norm, skew) in zip(ANGLES, _NORMS, strict=True):
-        response = Response(_summed(taken, angle) / norm, _summed(picture, angle) / norm, _REACH).scaled()
+        response = Response(_summed(taken, angle) / norm, _summed(picture, angle) / norm, _REACH, _STEP).scaled()
         at = response.candidates(plane.known, limit)
         if not at[0].size:
             continue

@@ -27,8 +27,8 @@ LEAST_SCALE = 0.95
 LOST, LEAST, SHOWN = 0.45, 2.3, 1.5
 #: Responses of several filters and all places, in terms of independent ones: measured on white noise.
 FILTERS = 4.0
-#: Scales are measured on every second pixel, stronger responses than this held down.
-_STEP, _STRONG = 2, 2.5
+#: Stronger responses than this are held down where scales are measured.
+_STRONG = 2.5
 #: Mean square of Gaussian noise so held down.
 _HELD = 0.978
 #: Planes of so many pixels have a median in every eighth row and column.
@@ -79,16 +79,20 @@ class Response:
         taken: To what was taken away.
         kept: To the restored picture.
         reach: Side of the box (pixels) in which its scale is measured: what is found must not be much of it.
+        step: Every how many pixels it is measured.
     """
 
     taken: Values
     kept: Values
     reach: int
+    step: int
 
     def candidates(self, known: NDArray[np.bool_], limit: float) -> Places:
         """Return where a closer look may find more than the limit."""
-        strong, both = (np.abs(values) > LEAST_SCALE * limit for values in (self.taken, self.taken + self.kept))
-        y, x = np.nonzero((strong | (both & (np.abs(self.taken) > LEAST))) & known)
+        taken, whole = np.abs(self.taken), np.abs(self.taken + self.kept)
+        least = LEAST_SCALE * limit
+        lost = (taken > LEAST) & (whole > least) & (taken > LOST * whole)
+        y, x = np.nonzero(((taken > least) | lost) & known)
         return y, x
 
     def shown(self, known: NDArray[np.bool_]) -> int:
@@ -101,7 +105,7 @@ class Response:
         scale = max(1.0, float(np.median(np.abs(self.taken[::step, ::step]))) / 0.6745)
         if scale == 1:
             return self
-        return Response(self.taken / np.float32(scale), self.kept / np.float32(scale), self.reach)
+        return Response(self.taken / np.float32(scale), self.kept / np.float32(scale), self.reach, self.step)
 
     def scores(
         self, at: Places, shown: int, around: "Surroundings", left: float, skewness: Values | None
@@ -118,8 +122,8 @@ class Response:
         sign = np.sign(self.taken[at])
         taken, kept = np.abs(self.taken[at]), sign * self.kept[at]
         whole = taken + kept
-        alone = taken / np.hypot(_scale(self.taken, at, self.reach), left * around.typical)
-        together = whole / np.hypot(_scale(self.taken + self.kept, at, self.reach), LEFT_OF_BOTH * around.typical)
+        alone = taken / np.hypot(self._scale(self.taken, at), left * around.typical)
+        together = whole / np.hypot(self._scale(self.taken + self.kept, at), LEFT_OF_BOTH * around.typical)
         stands_out, able = kept > OUT * around.largest, kept > SHOWN
         # Of many points that were kept, noise alone makes a few look as if they had been lost.
         many = max(shown * float(stands_out[able].mean()) if able.any() else 0, 1.0)
@@ -128,6 +132,13 @@ class Response:
         if skewness is not None:
             score = np.where(sign > 0, as_gaussian(score, skewness), score)
         return score, sign * taken, np.clip(kept / np.maximum(whole, 1e-6), 0, 1)
+
+    def _scale(self, response: Values, at: Places) -> Values:
+        """Return the root mean square of a response around some places, single strong values held down."""
+        power = np.minimum(response[:: self.step, :: self.step] ** 2, _STRONG**2)
+        around = ndimage.uniform_filter(power, self.reach // self.step, mode="reflect")
+        scale = around[at[0] // self.step, at[1] // self.step] / _HELD
+        return np.asarray(np.sqrt(np.maximum(scale, LEAST_SCALE**2)))
 
 
 @dataclass(frozen=True)
@@ -140,11 +151,13 @@ class Surroundings:
     @classmethod
     def of(cls, kept: Values, at: Places, offsets: Sequence[tuple[int, int]]) -> "Surroundings":
         """Look at some offsets (down, across) from each candidate; beyond the edges the image is mirrored."""
-        far = max(max(abs(down), abs(across)) for down, across in offsets)
-        wide = np.pad(np.abs(kept), far, mode="reflect" if min(kept.shape) > far else "edge")
         power, largest = np.zeros(len(at[0]), np.float32), np.zeros(len(at[0]), np.float32)
+        rows, columns = (
+            {step: _mirrored(at[axis] + step, kept.shape[axis]) for step in {offset[axis] for offset in offsets}}
+            for axis in (0, 1)
+        )
         for down, across in offsets:
-            value = wide[at[0] + far + down, at[1] + far + across]
+            value = np.abs(kept[rows[down], columns[across]])
             power += value**2
             np.maximum(largest, value, out=largest)
         return cls(np.sqrt(power / len(offsets)), largest)
@@ -225,6 +238,12 @@ def as_gaussian(value: Values, skewness: Values) -> Values:
     return np.asarray(3 * np.sqrt(shape) * (root - 1 + 1 / (9 * shape)))
 
 
+def _mirrored(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
+    """Return indices that left an axis, mirrored at its ends."""
+    inside = np.abs(index)
+    return np.asarray(np.clip(np.where(inside >= length, 2 * length - 2 - inside, inside), 0, length - 1))
+
+
 def halved(a: Values) -> Values:
     """Return an image smoothed by (1, 2, 1) / 4 along both axes, a Gaussian of variance a half; edges repeat."""
     p = np.pad(a, 1, mode="edge")
@@ -235,10 +254,3 @@ def halved(a: Values) -> Values:
 def background(a: Values, side: int) -> Values:
     """Return the mean of the box around every pixel."""
     return np.asarray(ndimage.uniform_filter(a, side, mode="nearest"))
-
-
-def _scale(response: Values, at: Places, reach: int) -> Values:
-    """Return the root mean square of a response around some places, single strong values held down."""
-    power = np.minimum(response[::_STEP, ::_STEP] ** 2, _STRONG**2)
-    scale = ndimage.uniform_filter(power, reach // _STEP, mode="reflect")[at[0] // _STEP, at[1] // _STEP] / _HELD
-    return np.asarray(np.sqrt(np.maximum(scale, LEAST_SCALE**2)))

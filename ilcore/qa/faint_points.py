@@ -18,7 +18,8 @@ WIDTHS = tuple(float(np.sqrt(times / 2)) for times in _TIMES)
 _INNER, _OUTER = (3, 3, 3, 4, 5), 7
 #: Share of what a filter sees of the restored picture in the ring that good denoisers take away.
 _LEFT = 0.1
-#: Side of the box in which the scale of responses is measured.
+#: Side of the box in which the scale of responses is measured, and every how many pixels.
+_STEP = 2
 _REACH = 33
 #: Side of the box whose mean is background.
 _BACKGROUND = 21
@@ -30,7 +31,7 @@ def point_hits(plane: QuietPlane, limit: float) -> Hits:
     both = zip(_filtered(plane.taken), _filtered(plane.picture), strict=True)
     for number, (taken, kept) in enumerate(both):
         norm, skew = _NORMS[number]
-        response = Response(taken / norm, kept / (plane.std * norm), _REACH).scaled()
+        response = Response(taken / norm, kept / (plane.std * norm), _REACH, _STEP).scaled()
         at = response.candidates(plane.known, limit)
         if not at[0].size:
             continue

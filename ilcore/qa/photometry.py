@@ -9,6 +9,7 @@ Each number is what is left beyond a few standard errors of the noise.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ilcore.grammar.problem import Noise
+from ilcore.qa.faint_plane import halved
 
 Values: TypeAlias = NDArray[Any]
 
@@ -30,8 +32,10 @@ _SMALLEST, _LARGEST = 5, 0.1
 _APERTURE, _INNER, _OUTER = 5, 7, 13
 #: Least share of a ring that must be free of other objects.
 _FREE = 0.3
-#: Classes of levels, and the smoothing (pixels) under which a level is told: kept noise must not choose the class.
-_CLASSES, _COARSE = 6, 3.0
+#: Classes of levels, and the side (pixels) of the box whose mean tells a level: kept noise must not choose the class.
+_CLASSES, _BOX = 6, 11
+#: Pixels that tell a median or a quantile well enough.
+_ENOUGH = 10_000
 #: Levels below this part of the value range have no ratio.
 _DARK = 0.1
 
@@ -56,6 +60,11 @@ class Light:
     zero: float
     inflation: float
 
+    @cached_property
+    def level(self) -> Values:
+        """Return the level around every pixel."""
+        return np.asarray(ndimage.uniform_filter(self.picture, (1, _BOX, _BOX)))
+
     @classmethod
     def of(
         cls, noisy: Values, restored: Values, trusted: NDArray[np.bool_], noise: Noise, zero: float = 0.0
@@ -65,7 +74,8 @@ class Light:
         taken = np.where(trusted, noisy - picture, 0).astype(np.float32)
         variance = np.broadcast_to(np.asarray(noise.variance(picture), np.float32), picture.shape)
         # An estimate may be too small; the typical residual is believed then.
-        typical = float(np.median(np.abs(taken[trusted]))) / 0.6745
+        some = taken[trusted]
+        typical = float(np.median(np.abs(some[:: max(1, some.size // _ENOUGH)]))) / 0.6745
         variance = np.maximum(variance, typical**2) * trusted
         along = [(1 + lag) / (1 - lag) for lag in np.clip(noise.lags, 0.0, 0.9)]
         spread = float(np.sqrt(np.prod(along))) if noise.correlation != "white" else 1.0
@@ -123,10 +133,11 @@ def level_classes(lights: Sequence[Light]) -> Values:
         [z, y, x].
     """
     known = np.logical_and.reduce([light.weight > 0 for light in lights])
-    level = np.mean([ndimage.gaussian_filter(light.picture, (0, _COARSE, _COARSE)) for light in lights], axis=0)
+    level = np.mean([light.level for light in lights], axis=0)
     if not known.any():
         return np.full(level.shape, -1)
-    low, high = np.quantile(level[known], (0.01, 0.99))
+    some = level[known]
+    low, high = np.quantile(some[:: max(1, some.size // _ENOUGH)], (0.01, 0.99))
     steps = np.linspace(low, high, _CLASSES + 1)[1:-1]
     return np.where(known, np.searchsorted(steps, level), -1)
 
@@ -167,8 +178,8 @@ def _by_class(light: Light, classes: Values) -> tuple[Values, Values, Values, ND
 def _chosen_by_noise(light: Light, levels: Values) -> Values:
     """Return what kept noise alone can make of the mean residual of a class: a share k of it gives k (1 - k)."""
     inside = light.weight > 0
-    noise = light.inflation**2 * float(light.variance[inside].mean()) / (4 * np.pi * _COARSE**2)
-    level = ndimage.gaussian_filter(light.picture, (0, _COARSE, _COARSE))[inside]
+    noise = light.inflation**2 * float(light.variance[inside].mean()) / _BOX**2
+    level = light.level[inside]
     return np.asarray(noise / 4 / max(float(level.var()), 1e-12) * np.abs(levels - float(level.mean())))
 
 
@@ -176,6 +187,8 @@ def _sums(taken: Values, picture: Values, variance: Values, weight: Values) -> V
     """Return light lost, light, and variance of the loss, summed over the objects of a plane."""
     labels = _objects(picture, variance, weight)
     count = int(labels.max(initial=0))
+    if not count:
+        return np.zeros(3)
     aperture, inner, outer = (ndimage.maximum_filter(labels, side) for side in (_APERTURE, _INNER, _OUTER))
     aperture, ring = np.where(weight > 0, aperture, 0), np.where((weight > 0) & (inner == 0), outer, 0)
 
@@ -196,9 +209,9 @@ def _objects(picture: Values, variance: Values, weight: Values) -> Values:
     known = weight > 0
     if known.sum() < 100:
         return np.zeros(picture.shape, int)
-    smooth = ndimage.gaussian_filter(picture, 1.0)
+    smooth = halved(halved(picture))
     ground, top = np.quantile(smooth[known], (0.5, _BRIGHTEST))
-    noise = float(np.sqrt(np.median(variance[known])))
+    noise = float(np.sqrt(variance[known].mean()))
     level = ground + max(_BRIGHT * (top - ground), _OVER_NOISE * noise)
     labels, count = ndimage.label((smooth > level) & known)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
