@@ -38,7 +38,7 @@ def line_hits(plane: QuietPlane, limit: float) -> Hits:
             continue
         skewness = None if plane.skewness is None else plane.skewness[at] * skew
         around = Surroundings.of(response.kept, at, _sides(angle))
-        score, strength, share = response.scores(at, response.shown(plane.known), around, _LEFT, skewness)
+        score, strength, share = response.scores(at, plane.known, around, _LEFT, skewness)
         parts.append(Hits(*at, np.full(len(score), angle), score, strength, share).some(score > limit))
     return Hits.joined(parts)
 

@@ -92,7 +92,7 @@ class Response:
         taken, whole = np.abs(self.taken), np.abs(self.taken + self.kept)
         least = LEAST_SCALE * limit
         lost = (taken > LEAST) & (whole > least) & (taken > LOST * whole)
-        y, x = np.nonzero(((taken > least) | lost) & known)
+        y, x = np.divmod(np.flatnonzero(((taken > least) | lost) & known), known.shape[1])
         return y, x
 
     def shown(self, known: NDArray[np.bool_]) -> int:
@@ -108,13 +108,13 @@ class Response:
         return Response(self.taken / np.float32(scale), self.kept / np.float32(scale), self.reach, self.step)
 
     def scores(
-        self, at: Places, shown: int, around: "Surroundings", left: float, skewness: Values | None
+        self, at: Places, known: NDArray[np.bool_], around: "Surroundings", left: float, skewness: Values | None
     ) -> tuple[Values, Values, Values]:
         """Return score, signed response and kept share at candidates.
 
         Args:
             at: Rows and columns of the candidates.
-            shown: Places of the plane where the restored picture shows something.
+            known: Where something may be found.
             around: The restored picture around each.
             left: Share of what the filter sees around that good denoisers take away.
             skewness: Of the filtered noise at each, where it is not Gaussian.
@@ -124,9 +124,10 @@ class Response:
         whole = taken + kept
         alone = taken / np.hypot(self._scale(self.taken, at), left * around.typical)
         together = whole / np.hypot(self._scale(self.taken + self.kept, at), LEFT_OF_BOTH * around.typical)
-        stands_out, able = kept > OUT * around.largest, kept > SHOWN
+        able = kept > SHOWN
+        stands_out = able & (kept > OUT * around.largest)
         # Of many points that were kept, noise alone makes a few look as if they had been lost.
-        many = max(shown * float(stands_out[able].mean()) if able.any() else 0, 1.0)
+        many = max(self.shown(known) * float(stands_out[able].mean()) if stands_out.any() else 0, 1.0)
         is_lost = (taken > LOST * whole) & (taken > max(LEAST, -float(ndtri(CHANCE / (FILTERS * many)))))
         score = np.maximum(alone, np.where(stands_out & is_lost, together, 0))
         if skewness is not None:

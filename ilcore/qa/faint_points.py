@@ -37,7 +37,7 @@ def point_hits(plane: QuietPlane, limit: float) -> Hits:
             continue
         skewness = None if plane.skewness is None else plane.skewness[at] * skew
         around = Surroundings.of(response.kept, at, _RINGS[number])
-        score, strength, share = response.scores(at, response.shown(plane.known), around, _LEFT, skewness)
+        score, strength, share = response.scores(at, plane.known, around, _LEFT, skewness)
         found = Hits(*at, np.full(len(score), float(number)), score, strength, share)
         parts.append(found.some(score > limit))
     return Hits.joined(parts)
