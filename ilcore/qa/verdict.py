@@ -111,7 +111,7 @@ _DOUBTFUL = (-_INF, _INF)
 _FAITHFUL: Mapping[str, Limit] = {
     "faint_points": Limit((0, 0), _DOUBTFUL, _POINTS),
     "faint_lines": Limit((0, 0), _DOUBTFUL, _LINES),
-    "object_flux": Limit((-0.02, 0.02), _DOUBTFUL, _OBJECTS),
+    "object_flux": Limit((-0.03, 0.03), _DOUBTFUL, _OBJECTS),
     "radiometry": Limit((-0.01, 0.01), _DOUBTFUL, _LEVELS),
     "band_ratio": Limit((-0.02, 0.02), _DOUBTFUL, _RATIO),
     "bleeding": Limit((-0.03, 0.03), _DOUBTFUL, _BLEEDING),
