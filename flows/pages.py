@@ -119,6 +119,8 @@ def show_verdict(found: Mapping[str, Any], *, as_json: bool) -> None:
         return
     rows = [(f["check"], f["verdict"], _short(f["measured"]), f["allowed"]) for f in found["findings"]]
     out.print(_grid(("check", "verdict", "measured", "allowed"), rows))
+    for note in found["notes"]:
+        out.print(f"\n{plain(note)}", style="dim", markup=False)
     out.print(f"\nverdict: {MARKS.get(found['verdict'], found['verdict'])}")
 
 

@@ -10,6 +10,7 @@ from flows.pages import MARKS
 if TYPE_CHECKING:
     from ilcore.restoring.planning import Wishes
     from tasks.benchmark import Event
+    from tasks.labelled import LabelledEvent
     from tasks.publish import Outcome
 
 
@@ -69,6 +70,8 @@ def _tell(outcome: "Outcome") -> None:
         if finding["verdict"] != "pass":
             told = f"{finding['check']}: {finding['measured']:.4g}, allowed {finding['allowed']} ({finding['why']})"
             out.print(f"{MARKS[finding['verdict']]}  {told}")
+    for note in outcome.notes:
+        out.print(note, style="dim", markup=False)
     place = outcome.target if outcome.is_published else "nothing was published: the QA gate refused the result"
     out.print(f"verdict     {MARKS[outcome.verdict]}")
     out.print(f"result      {place}\nreport      {outcome.report}", markup=False)
@@ -94,6 +97,11 @@ def run_bench(event: "Event", tracking: str | None) -> None:
     """Measure, show the table, and say where it is."""
     from dataclasses import fields
 
+    from tasks.labelled import LabelledEvent, is_labelled
+
+    if is_labelled(event):
+        _run_labelled(LabelledEvent(event))
+        return
     # What was asked for wrongly is said before anything is started.
     event.contenders(), event.pictures()
     out.print("starting Prefect ...", style="dim")
@@ -104,6 +112,14 @@ def run_bench(event: "Event", tracking: str | None) -> None:
     scores, page = settled(benchmark, {**wishes, "tracking": tracking})
     show_scores(scores)
     out.print(f"\ntable       {event.out}\nscores      {event.file().path}\nMLflow      {page}", markup=False)
+
+
+def _run_labelled(event: "LabelledEvent") -> None:
+    from ilcore.benchmark.labelled_runs import counts
+
+    told = counts(event.measured())
+    words = "\n".join(f"{name:26}{count}" for name, count in told.items())
+    out.print(f"{words}\n\ntable       {event.page}\nruns        {event.file.path}", markup=False)
 
 
 def settled(flow: Callable[..., Any], parameters: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ def summary_markdown(outcome: "Outcome") -> str:
         "| check | verdict | measured | allowed |",
         "|---|---|---|---|",
         *(_finding(finding) for finding in outcome.findings),
+        *(f"\n{note}" for note in outcome.notes),
     ]
     return "\n".join(lines)
 

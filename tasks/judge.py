@@ -14,22 +14,28 @@ from ilcore.grammar.errors import BadPlan
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring.damage import read_damage
 from ilcore.restoring.ledger import STATUS, Ledger
+from ilcore.restoring.null_test import make_null_test
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.stages import measure_seams, verdict_of
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.stores import Place
-from tasks.cluster import Cluster
+from tasks.cluster import Cluster, worker_device
 from tasks.progress import Progress
 
 
 @task(name="judge", cache_policy=NO_CACHE)
 def judge(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> QAReport:
-    """Measure the seams of every tile, and return all findings with their verdict."""
+    """Measure the seams of every tile, make the null test, and return all findings with their verdict."""
     grid = plan.tile_grid
     with Progress.of("judge", math.prod(grid.unit_shape), "units") as progress:
         for _ in cluster.spread(partial(measure_seams, plan, workspace), grid.units(), anywhere=True):
             progress.step()
+    cluster.alone(partial(_null_test, plan, workspace), cluster.device)
     return verdict_of(plan, workspace)
+
+
+def _null_test(plan: RestorationPlan, workspace: Workspace, device: str) -> None:
+    make_null_test(plan, workspace, worker_device(device))
 
 
 def standing(target: str) -> dict[str, Any]:
@@ -74,7 +80,8 @@ def judgement(target: str) -> dict[str, Any]:
     if not workspace.record.exists():
         raise BadPlan(f"a verdict wants a finished run, got one that is still going on; il resume {target}")
     record = _record(workspace)
-    return {"target": str(workspace.target), "verdict": record["verdict"], "findings": record["findings"]}
+    told = {name: record.get(name, []) for name in ("findings", "notes")}
+    return {"target": str(workspace.target), "verdict": record["verdict"], **told}
 
 
 def report_page(target: str, copy: str | None) -> Place:

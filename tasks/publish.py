@@ -24,6 +24,7 @@ class Outcome:
         verdict: pass, warn or fail; with fail nothing was published.
         numbers: What sums the run up, as in the MLflow run.
         findings: Every check with its number and limit.
+        notes: What was not checked, and why.
         page: How to see the MLflow run; empty where there was nothing to do.
     """
 
@@ -32,6 +33,7 @@ class Outcome:
     report: str
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     findings: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
     page: str = ""
 
     @property
@@ -71,6 +73,7 @@ def outcome_of(workspace: Workspace, report: QAReport, numbers: Mapping[str, flo
         report=str(workspace.report),
         numbers=numbers,
         findings=tuple(asdict(finding) for finding in report.findings),
+        notes=report.notes,
         page=page,
     )
 

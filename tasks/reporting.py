@@ -2,22 +2,27 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ilcore.grammar.draws import lags_of
+from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import Region, region_of
 from ilcore.qa.chances import chance_of
+from ilcore.qa.drawing import VoxelSize
 from ilcore.qa.faint import search
 from ilcore.qa.maps import VERDICT, verdict_map, write_maps
 from ilcore.qa.marks import Mark
-from ilcore.qa.pictures import Plane, VoxelSize, before_after_picture
+from ilcore.qa.pictures import Plane, before_after_picture
 from ilcore.qa.report import ReportInput, WorstTile, render_report
+from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring.ledger import REASONS, STATUS, USED, Ledger
+from ilcore.restoring.null_test import null_fields
 from ilcore.restoring.plan import ChannelPlan, RestorationPlan
 from ilcore.restoring.record import versions
 from ilcore.restoring.volume_model import open_source
@@ -38,6 +43,7 @@ MAPS = (
     "residual_level",
     "residual_structure",
     "residual_lag",
+    "residual_tails",
     "faint_points",
     "faint_lines",
     "seam",
@@ -85,12 +91,14 @@ def report_input(
         findings=report.findings,
         why=plan.why,
         remarks=plan.source.remarks,
+        notes=report.notes,
         plan_yaml=plan.to_yaml(),
         preflight_rows=[_preflight(number, channel) for number, channel in enumerate(plan.channels)],
         planes=planes,
         crops=[_crop(plane) for plane in planes[:3]],
         maps=_maps(ledger),
         worst=list(_worst(pair, ledger)),
+        nulls=[(each.name, each.seen, each.restored) for each in null_fields(workspace)],
         curves=[(name.removeprefix("loss_").replace("_", " "), points) for name, points in curves.items()],
         numbers={name.replace("_", " "): f"{value:.4g}" for name, value in numbers.items() if value is not None},
         versions=versions(),
@@ -122,10 +130,9 @@ class _Pair:
         """Return one plane of one channel as it was and as it is."""
         before, after = _values(self.source.known(region)), _values(self.result.read(region))
         channel = self.plan.channels[region[1][0]]
-        return Plane(
-            name=name, before=before, after=after, noise_std=channel.level or None,
-            marks=_marks(before, after, channel, math.prod(self.plan.source.shape)),
-        )  # fmt: skip
+        lags, marks = lags_of(channel.noise), _marks(before, after, channel, math.prod(self.plan.source.shape))
+        std = _noise_std(after, channel)
+        return Plane(name=name, before=before, after=after, noise_std=std, lags=lags, marks=marks)
 
     def _name(self, channel: int, z: int, spans: Sequence[tuple[int, int]]) -> str:
         part = "" if [b - a for a, b in spans] == list(self.source.shape[3:]) else f", middle {WINDOW} pixels"
@@ -154,6 +161,14 @@ def _values(block: NDArray[Any]) -> NDArray[np.float64]:
     return block[0, 0, 0].astype(np.float64)
 
 
+def _noise_std(restored: NDArray[np.float64], channel: ChannelPlan) -> NDArray[np.float64] | None:
+    """Return the noise at every pixel in units of the source; None where none was found."""
+    law = Noise(gain=channel.gain, read_std=channel.read_std, offset=channel.offset)
+    known = np.isfinite(restored)
+    std = np.sqrt(variance_at(np.where(known, restored, channel.low), law, known))
+    return std if std.any() else None
+
+
 def _middle(length: int, most: int) -> tuple[int, int]:
     start = max(0, (length - most) // 2)
     return start, min(length, start + most)
@@ -167,10 +182,7 @@ def _crop(plane: Plane) -> Plane:
     inner = busy[half : max(half + 1, busy.shape[0] - half), half : max(half + 1, busy.shape[1] - half)]
     y, x = (int(n) for n in np.unravel_index(int(np.argmax(inner)), inner.shape)) if inner.size else (0, 0)
     cut = (slice(y, y + CROP), slice(x, x + CROP))
-    name = f"{plane.name}, y {y}, x {x}"
-    inside = [mark for mark in plane.marks if 0 <= mark.y - y < CROP and 0 <= mark.x - x < CROP]
-    marks = tuple(replace(mark, y=mark.y - y, x=mark.x - x) for mark in inside)
-    return Plane(name=name, before=plane.before[cut], after=plane.after[cut], noise_std=plane.noise_std, marks=marks)
+    return plane.part(f"{plane.name}, y {y}, x {x}", cut)
 
 
 def _maps(ledger: Ledger) -> dict[str, NDArray[Any]]:

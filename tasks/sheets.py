@@ -72,7 +72,7 @@ def closing_sheet(
     measured = {f"qa_{metric_name(finding.check)}": finding.measured for finding in report.findings}
     return Sheet(
         metrics={**numbers, **measured},
-        tags={"il.verdict": report.verdict},
+        tags={"il.verdict": report.verdict, "il.not_checked": "; ".join(report.notes) or "nothing"},
         curves=curves,
         tables={"tiles/tiles.json": _tiles_told(ledger), "qa/findings.json": findings},
         files=_files(workspace),
@@ -163,7 +163,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _files(workspace: Workspace) -> dict[Place, str]:
-    found: dict[Place, str] = {workspace.report: "report", workspace.record: "config"}
+    found: dict[Place, str] = {workspace.report: "report", workspace.record: "config", workspace.null_test: "qa"}
     pictures = [place for place in entries(workspace.pictures) if place.suffix == ".png"]
     found |= dict.fromkeys(pictures, "images")
     model = workspace.weights / "volume.safetensors"

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from ilcore.benchmark.lines import Lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +62,7 @@ class ScoreFile:
 
     def add(self, score: Score) -> None:
         """Append one score."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(asdict(score)) + "\n"
-        with self.path.open("a+b") as file:
-            # A line that was cut by a kill must not spoil this one.
-            if file.tell() and not self._ends_whole():
-                line = "\n" + line
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        Lines(self.path).add(asdict(score))
 
     def scores(self) -> dict[str, Score]:
         """Return the last score of every key; lines that were cut short are skipped."""
@@ -80,18 +73,7 @@ class ScoreFile:
         return {key for key, score in self.scores().items() if score.is_final}
 
     def _lines(self) -> Iterator[Score]:
-        if not self.path.exists():
-            return
         names = {field.name for field in fields(Score)}
-        for line in self.path.read_text(errors="replace").splitlines():
-            try:
-                found = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(found, dict) and {"key", "method", "set", "image"} <= set(found):
+        for found in Lines(self.path).read():
+            if {"key", "method", "set", "image"} <= set(found):
                 yield Score(**{name: value for name, value in found.items() if name in names})
-
-    def _ends_whole(self) -> bool:
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"

@@ -12,6 +12,7 @@
     poisson        natural/set12/*.png                       Poisson of 30 counts at full scale, and white, 5 of 255
     scenes         generated scenes                          white, 25 of 255
     scenes_correlated, scenes_poisson, scenes_volume         the same laws on generated scenes
+    labelled                                  whole runs of `il restore`, see labelled.py: it stands alone
 
 Added noise is numpy's default_rng(position of the file in its set), neither clipped nor rounded. All values are in
 units where the truth has peak 1: sources of 8 bits are divided by 255, others by the maximum of their truth.
@@ -55,7 +56,7 @@ def gather(
     wanted = list(names) or ([] if images and not data else _default(data))
     for name in wanted:
         if name not in SETS:
-            raise BadInput(f"a set must be one of {', '.join(SETS)}; got {name!r}")
+            raise BadInput(f"a set must be one of {', '.join(SETS)}, or labelled alone; got {name!r}")
         pictures = SETS[name](data)
         if not pictures:
             raise BadInput(

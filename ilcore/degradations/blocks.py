@@ -51,6 +51,8 @@ class SmoothBlocks:
         tail_x: Correlation at a horizontal distance of three.
         whiteness: Variance of the diagonal detail over the variance of the residual; 1 for white noise.
         count: How many blocks were used.
+        skewness: Third moment of the residual over its deviation, block by block; 0 for normal noise.
+        kurtosis: Fourth moment, likewise; 3 for normal noise.
     """
 
     std: float
@@ -61,6 +63,8 @@ class SmoothBlocks:
     tail_x: float
     whiteness: float
     count: int
+    skewness: float = 0.0
+    kurtosis: float = 3.0
 
     @property
     def leak(self) -> float:
@@ -184,7 +188,16 @@ def _described(residual: Blocks, variance: Values, fine: Blocks) -> SmoothBlocks
         tail_x=_lag(residual, 0, 3) / power,
         whiteness=whiteness,
         count=len(residual),
+        skewness=_moment(residual, 3),
+        kurtosis=_moment(residual, 4),
     )
+
+
+def _moment(residual: Blocks, order: int) -> float:
+    """Return a moment of the residual, each block by its own deviation: how bright or strong it is does not count."""
+    inner = residual[:, 1:-1, 1:-1]
+    scaled = inner / np.sqrt((inner**2).mean((1, 2), keepdims=True) + np.finfo(float).tiny)
+    return float((scaled**order).mean())
 
 
 def without_plane(blocks: Blocks) -> Blocks:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.degradations.blocks import SIDE, SmoothBlocks, cut, smooth_blocks, variance_by_block_level
+from ilcore.degradations.counts import COUNTED, are_counts
 from ilcore.degradations.planes import (
     Limits,
     Plane,
@@ -26,6 +27,7 @@ from ilcore.degradations.planes import (
 )
 from ilcore.degradations.signal_dependent import Details, fit_line, noise_through
 from ilcore.degradations.wavelets import diagonal_detail
+from ilcore.degradations.witness import below_floor, has_block_grid, is_like_noise, white_floor
 from ilcore.grammar.problem import Noise
 
 #: A lag above this is correlation; below, it is the uncertainty of one image (Aydin uses the same limit).
@@ -101,6 +103,7 @@ class _Look:
     saturated_share: float
     empty_share: float
     missing_share: float
+    is_counted: bool
 
 
 def preflight(
@@ -126,7 +129,7 @@ def _channel(
     look = _look(planes_of(samples, channel, _BUDGET), dtype, missing)
     details = [diagonal_detail(plane.values) for plane in look.planes]
     blocks = smooth_blocks(look.planes, details)
-    verdict = _verdict(blocks)
+    verdict = _verdict(blocks, look.planes)
     noise = _noise(look, details, blocks, verdict)
     lags = blocks.noise_lags if blocks else (0.0, 0.0, 0.0)
     return ChannelReport(
@@ -160,6 +163,7 @@ def _look(planes: Sequence[Values], dtype: np.dtype[Any], missing: float | None)
         saturated_share=0.0 if limits.ceiling is None else float((measured >= limits.ceiling).mean()),
         empty_share=_empty_share(planes),
         missing_share=1 - measured.size / pooled.size if pooled.size else 1.0,
+        is_counted=dtype.kind in "ui" and are_counts(scan),
     )
 
 
@@ -195,7 +199,7 @@ def _is_flat(blocks: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(((blocks == first) | ~np.isfinite(blocks)).all((1, 2)))
 
 
-def _verdict(blocks: SmoothBlocks | None) -> str:
+def _verdict(blocks: SmoothBlocks | None, planes: Sequence[Plane]) -> str:
     """Name the correlation; unknown where there is no noise to judge or structure looks like it."""
     if blocks is None:
         return "unknown"
@@ -203,6 +207,8 @@ def _verdict(blocks: SmoothBlocks | None) -> str:
     if min(blocks.tail_y, blocks.tail_x) > _STRUCTURE:
         return "unknown"
     along_rows, along_columns = lag_x > CORRELATED, lag_y > CORRELATED
+    if (along_rows or along_columns) and (not is_like_noise(blocks) or has_block_grid(planes)):
+        return "unknown"
     if along_rows and along_columns:
         return "isotropic"
     return "row" if along_rows else "column" if along_columns else "white"
@@ -212,8 +218,12 @@ def _noise(look: _Look, details: Sequence[Values], blocks: SmoothBlocks | None, 
     """Fit the noise line where the noise shows: in the fine detail, or in blocks if it is correlated."""
     if look.empty_share == 1:
         return Noise(correlation="unknown")
+    if look.is_counted and verdict in ("white", "unknown"):
+        return replace(COUNTED, correlation=verdict)
     if blocks is None or verdict in ("white", "unknown"):
-        return replace(fit_line(Details.of(look.planes, details)), correlation=verdict)
+        pixels = Details.of(look.planes, details)
+        noise = below_floor(fit_line(pixels), pixels.level, white_floor(look.planes))
+        return replace(noise, correlation=verdict)
     level, variance = variance_by_block_level(look.planes, details, blocks)
     flat = Noise(read_std=float(np.median(variance)) ** 0.5)
     return replace(noise_through(level, variance) or flat, correlation=verdict)

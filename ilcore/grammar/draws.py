@@ -34,6 +34,32 @@ def unit_noise(problem: Problem, streams: Streams, rows: Sequence[int] | None = 
     return torch.stack(planes, 1)
 
 
+def noise_on(levels: Tensor, noise: Sequence[Noise], streams: Streams) -> Tensor:
+    """Return levels with noise of a law: counts where it is white and grows with the signal, else normal noise.
+
+    Args:
+        levels: What there would be without noise.
+        noise: Law of each channel.
+        streams: One random stream a row.
+
+    Shape:
+        levels [row, channel, *space] -> the same.
+    """
+    problem = Problem(observed=levels, noise=tuple(noise))
+    seen = levels + problem.noise_std(levels) * unit_noise(problem, streams)
+    for number, law in enumerate(noise):
+        if law.gain > 0 and lags_of(law) == (0, 0):
+            seen[:, number] = _counted(levels[:, number], law, streams)
+    return seen
+
+
+def _counted(levels: Tensor, law: Noise, streams: Streams) -> Tensor:
+    light = ((levels - law.offset).double() / law.gain).clamp_min(0)
+    rows = zip(light, streams.generators, strict=True)
+    counts = torch.stack([torch.poisson(row, generator=own) for row, own in rows])
+    return levels + law.gain * (counts - light) + law.read_std * streams.normal(levels.shape[1:])
+
+
 def probe_of(problem: Problem, streams: Streams, rows: Sequence[int] | None = None) -> Tensor:
     """Return directions of unit variance with the correlation of the noise: signs where it is white.
 

@@ -107,15 +107,16 @@ def _grids(shape: tuple[int, ...], stride: int) -> Iterator[tuple[slice, ...]]:
 _SELF = "Batson & Royer, Noise2Self, ICML 2019"
 
 
-def _calibrated(name: str, inner: Classical, what: str, reference: str) -> Entry:
+def _calibrated(name: str, inner: Classical, what: str, reference: str, beside: int = 1500) -> Entry:
     return baseline(
         f"{name}_j", Calibrated(inner=inner), f"{what} at the level that predicts hidden pixels best.",
         f"{reference}; {_SELF}", "A baseline where the level of white noise is not known.", frozenset(),
+        beside=beside,
     )  # fmt: skip
 
 
 ENTRIES = (
     _calibrated("nlm", NonLocalMeans(), "Non-local means", BUADES),
-    _calibrated("tv", TotalVariation(), "Total variation", ROF),
-    _calibrated("wavelet", Wavelet(), "BayesShrink", BAYES),
+    _calibrated("tv", TotalVariation(), "Total variation", ROF, beside=6500),
+    _calibrated("wavelet", Wavelet(), "BayesShrink", BAYES, beside=12_000),
 )

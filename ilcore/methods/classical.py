@@ -235,13 +235,14 @@ _DABOV = "Dabov, Foi, Katkovnik & Egiazarian, TIP 2007; Mäkinen, Azzari & Foi, 
 
 
 def baseline(
-    name: str, method: ByHand, summary: str, reference: str, when: str, needs: frozenset[str] = _TOLD, cost: int = 1
-) -> Entry:
+    name: str, method: ByHand, summary: str, reference: str, when: str, needs: frozenset[str] = _TOLD, cost: int = 1,
+    beside: int = 1500,
+) -> Entry:  # fmt: skip
     """Return the entry of a method that learns nothing."""
     return Entry(
         name=name, method=method, summary=summary, reference=reference, when=when, needs=needs, cost=cost,
         question=f"None: nothing is learnt{'' if needs else ', one level is chosen by predicting hidden pixels'}.",
-        scopes=frozenset({"tile"}),
+        scopes=frozenset({"tile"}), beside=beside,
     )  # fmt: skip
 
 
@@ -249,9 +250,9 @@ ENTRIES = (
     baseline("nlm", NonLocalMeans(), "Non-local means: alike patches are averaged.", BUADES,
            "A baseline; repeated structure, moderate white noise. The fallback of last resort."),
     baseline("tv", TotalVariation(), "Total variation: flat areas with sharp edges.", ROF,
-           "A baseline; piecewise constant images. Textures are flattened."),
+           "A baseline; piecewise constant images. Textures are flattened.", beside=6500),
     baseline("wavelet", Wavelet(), "BayesShrink on wavelets, averaged over shifts.", BAYES,
-           "A baseline; the quickest of all, stacks as a whole."),
+           "A baseline; the quickest of all, stacks as a whole.", beside=12_000),
     baseline("bm3d", Bm3d(), "BM3D, the yardstick of classical denoising (optional extra `bm3d`).", _DABOV,
            "A yardstick for measurements; white noise of known level. Its licence forbids commercial use.", cost=2),
 )  # fmt: skip

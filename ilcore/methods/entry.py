@@ -38,6 +38,8 @@ class Entry:
         tile_steps: Steps per tile that must follow a model learnt on the volume; 0 where applying it is enough.
         kilobytes: Memory that a voxel of a tile takes, in kB, while weights move on it and while they are applied, or
             the method carried out; `python -m tests.bench.memory` measures it.
+        beside: What a tile costs beside its voxels, in voxels: as many more would take that long on a CPU;
+            `python -m tests.bench.null --cost` measures it.
         version: One more whenever the same plan gives other voxels, so that a run that was begun before is not
             finished with them.
     """
@@ -55,6 +57,7 @@ class Entry:
     scopes: frozenset[str] = frozenset({"tile", "volume"})
     tile_steps: int = 0
     kilobytes: tuple[int, int] = (0, 1)
+    beside: int = 1500
     version: int = 1
 
     @property

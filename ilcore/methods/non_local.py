@@ -248,6 +248,7 @@ ENTRIES = (
         when="White noise of known level, no training wanted: the strongest method that learns from one image alone.",
         reference="Herbreteau & Kervrann, NL-Ridge, ICIP 2022",
         cost=1,
+        beside=8000,
         needs=frozenset({"noise"}),
         scopes=frozenset({"tile"}),
     ),

@@ -8,7 +8,11 @@ the level that was measured, with no lump that noise cannot explain, no trace of
               ├─ slope on the picture ───────────────── contrast_loss        0.2: structures a fifth too faint
               ├─ slope on the picture's gradient ────── shift                the picture moved, in voxels
               ├─ neighbours against the noise's own ─── residual_lag
+              ├─ outer over inner values ────────────── residual_tails       1 is right; it rests on no level of noise
               └─ mean ───────────────────────────────── flux_change
+
+Energy is compared with that of the noise of the same pixels, and the mean is light that was lost or found; the others
+are in units of the noise at each pixel: where it grows with the signal, bright parts would otherwise drown dark ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +24,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ilcore.grammar.problem import Noise
+from ilcore.qa.likeness import inside_limits, likeness
+from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import FAINT
 
 Values: TypeAlias = NDArray[Any]
@@ -71,7 +77,10 @@ def judge_tile(
         residual_level: mean of residual^2 over the mean variance of the noise, both with FAINT^2 added so that data
             without noise have a level too; 1 is right, below 1 noise was kept.
         residual_structure: largest lump of the smoothed residual, in standard deviations of equally smoothed noise.
-        residual_lag: correlation of neighbours in the residual less that of the noise; above 0 structure was removed.
+        residual_lag: correlation of neighbours in the residual less that of the noise; above 0 structure was removed,
+            far below it, where the noise is white, a fine pattern.
+        residual_tails: spread of the outer over that of the inner values; 1 for noise, more where edges were removed,
+            less where a pattern of few values was.
         contrast_loss: share by which the residual still follows the picture, counted only where it is significant.
         shift: displacement of the picture along its worst axis, voxels, counted only where it is significant.
         flux_change: mean of the residual, in parts of the normalised value range; 0 is right.
@@ -108,6 +117,7 @@ class _Channel:
     variance: Values
     lags: tuple[float, float]
     is_white: bool
+    uncut: NDArray[np.bool_]
 
     @classmethod
     def of(
@@ -116,30 +126,35 @@ class _Channel:
         picture = np.nan_to_num(restored.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         residual = np.where(trusted, noisy - picture, 0.0)
         weight = trusted.astype(np.float64)
-        # A restoration a little below the dark level would make the variance vanish; its tile average does not.
-        variance = np.asarray(noise.variance(picture), np.float64)
-        variance = np.maximum(variance, max(0.02 * float(variance[trusted].mean()), _LEAST_STD**2)) * weight
-        around = _noise_lags(noise, lags, residual, weight)
-        return cls(residual, picture, weight, variance, around, noise.correlation == "white")
+        variance = variance_at(picture, noise, trusted, _LEAST_STD) * weight
+        around = _noise_lags(noise, lags, residual, variance)
+        uncut = inside_limits(noisy, trusted, noise)
+        return cls(residual, picture, weight, variance, around, noise.correlation == "white", uncut)
 
 
-def _noise_lags(noise: Noise, lags: Lags | None, residual: Values, weight: Values) -> tuple[float, float]:
-    if noise.correlation == "white":
+def _noise_lags(noise: Noise, lags: Lags | None, residual: Values, variance: Values) -> tuple[float, float]:
+    # What looks like structure has a level, at most, but no correlation that is known.
+    if noise.correlation in ("white", "unknown"):
         return 0.0, 0.0
-    found = lags[:2] if lags is not None else _neighbours(residual, weight)
+    found = lags[:2] if lags is not None else _neighbours(residual, variance)
     down, across = (float(np.clip(lag, 0.0, 0.9)) for lag in found)
     return down, across
 
 
 def _findings(channel: _Channel) -> dict[str, float]:
     count = channel.weight.sum()
-    found = _neighbours(channel.residual, channel.weight)
-    power, variance = float((channel.residual**2).sum() / count), float(channel.variance.sum() / count)
+    found = _neighbours(channel.residual, channel.variance)
+    like = likeness(channel.residual, np.sqrt(channel.variance), channel.uncut)
+    # At the limits of a detector, and in frames of black, the noise is cut off.
+    level = channel.uncut if channel.uncut.sum() > 0.1 * count else channel.weight > 0
+    power, variance = float((channel.residual[level] ** 2).mean()), float(channel.variance[level].mean())
     seen = channel.is_white and variance > FAINT**2
     return {
         "residual_level": (power + FAINT**2) / (variance + FAINT**2),
         "residual_structure": _lump(channel),
-        "residual_lag": max(a - b for a, b in zip(found, channel.lags, strict=True)),
+        "residual_lag": _beyond(found, channel.lags),
+        # Where nothing was taken away there are no tails.
+        "residual_tails": float("nan") if like is None or like.size < _UNTOUCHED**0.5 else like.tails,
         "contrast_loss": _contrast_loss(channel),
         "shift": _shift(channel),
         "flux_change": float(channel.residual.sum() / count),
@@ -148,11 +163,25 @@ def _findings(channel: _Channel) -> dict[str, float]:
     }
 
 
+def _beyond(found: tuple[float, float], lags: tuple[float, float]) -> float:
+    """Return the correlation beyond that of the noise: either way of white noise, of which nothing may be a pattern.
+
+    Of correlated noise a part may stay; what was taken away is less alike then.
+    """
+    beyond = [a - b for a, b in zip(found, lags, strict=True)]
+    return max(beyond, key=abs) if lags == (0.0, 0.0) else max(beyond)
+
+
 def _worst(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the worst of each finding over the channels; mean of the noise."""
     if not found:
         return {}
     worst = {name: max((one[name] for one in found), key=abs) for name in found[0]}
+    tails = [one["residual_tails"] for one in found if np.isfinite(one["residual_tails"])]
+    # Where nothing was taken away, or too little is seen of it, nobody asks.
+    worst.pop("residual_tails")
+    if tails:
+        worst["residual_tails"] = max(tails, key=lambda each: abs(np.log(max(each, 1e-9))))
     levels = [one["residual_level"] for one in found]
     worst["residual_level"] = max(levels, key=lambda level: abs(np.log(max(level, 1e-9))))
     worst["noise_std"] = float(np.mean([one["noise_std"] for one in found]))
@@ -194,19 +223,25 @@ def _inflation(lag: float, width: float) -> float:
 
 
 def _contrast_loss(channel: _Channel) -> float:
-    """Return the slope of the coarse residual on the coarse picture, less what kept noise alone can make of it."""
+    """Return the slope of the coarse residual on the coarse picture, less what kept noise alone can make of it.
+
+    Every pixel weighs what its noise allows, as in generalised least squares.
+    """
     inside = channel.weight > 0
     norm = np.maximum(_smooth(channel.weight, _COARSE), 1e-6)
     centre = channel.picture[inside].mean()
     picture = (_smooth(channel.weight * (channel.picture - centre), _COARSE) / norm)[inside]
     residual = (_smooth(channel.residual, _COARSE) / norm)[inside]
-    noise = channel.variance[inside].mean() / (4 * np.pi * _COARSE**2)
+    weight = 1 / (_smooth(channel.variance, _COARSE) / norm)[inside]
+    noise = picture.size / weight.sum() / (4 * np.pi * _COARSE**2)
     noise *= _inflation(channel.lags[0], _COARSE) * _inflation(channel.lags[1], _COARSE)
-    covariance = float(((residual - residual.mean()) * (picture - picture.mean())).mean())
+    weight /= weight.sum()
+    picture, residual = picture - weight @ picture, residual - weight @ residual
+    covariance, power = float(weight @ (residual * picture)), float(weight @ picture**2)
     # A share k of noise kept gives k (1 - k), at most a quarter of the noise.
-    sure = noise / 4 + _SURE * np.sqrt(noise * picture.var() / max(picture.size / (4 * np.pi * _COARSE**2), 1))
+    sure = noise / 4 + _SURE * np.sqrt(noise * power / max(picture.size / (4 * np.pi * _COARSE**2), 1))
     excess = np.sign(covariance) * max(abs(covariance) - sure, 0.0)
-    return float(excess / max(float(picture.var()), 1e-12))
+    return float(excess / max(power, 1e-12))
 
 
 def _shift(channel: _Channel) -> float:
@@ -225,11 +260,13 @@ def _shift(channel: _Channel) -> float:
     return max(moved)
 
 
-def _neighbours(residual: Values, weight: Values) -> tuple[float, float]:
-    """Return the correlation of neighbours along y and x."""
-    centred = (residual - residual.sum() / max(weight.sum(), 1)) * weight
+def _neighbours(residual: Values, variance: Values) -> tuple[float, float]:
+    """Return the correlation of neighbours along y and x, every pixel in units of its own noise."""
+    weight = (variance > 0).astype(np.float64)
+    std, count = np.sqrt(np.where(variance > 0, variance, 1.0)), max(float(weight.sum()), 1.0)
+    centred = (residual - residual.sum() / count) / std * weight
     # Rounding errors may be as alike as they please.
-    power = float((centred**2).sum() / max(weight.sum(), 1)) + _LEAST_STD**2
+    power = float((centred**2 + weight * (_LEAST_STD / std) ** 2).sum()) / count
     return _lag(centred, weight, 1, power), _lag(centred, weight, 2, power)
 
 

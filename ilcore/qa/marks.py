@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 
@@ -20,9 +20,17 @@ class Mark:
     angle: float = 0.0
 
 
-def title_of(marks: Sequence[Mark]) -> str:
-    """Return the title of a picture of what was taken away."""
-    return "taken away (before − after)" + (f": {len(marks)} structures or outliers" if marks else "")
+def told(marks: Sequence[Mark]) -> str:
+    """Return what the title of a picture says of its marks."""
+    return f": {len(marks)} structures or outliers" if marks else ""
+
+
+def inside(marks: Sequence[Mark], place: tuple[slice, slice]) -> tuple[Mark, ...]:
+    """Return the marks in a part of a plane, counted from its first pixel."""
+    rows, columns = place
+    moved = (replace(mark, y=mark.y - rows.start, x=mark.x - columns.start) for mark in marks)
+    height, width = (span.stop - span.start for span in place)
+    return tuple(mark for mark in moved if 0 <= mark.y < height and 0 <= mark.x < width)
 
 
 def draw(axes: Axes, marks: Sequence[Mark]) -> None:

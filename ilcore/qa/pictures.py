@@ -1,35 +1,46 @@
 """Pictures of a restoration for people: before and after, maps of tiles, loss curves. PNG bytes, no global state."""
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeGuard
+from typing import Literal
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput
-from ilcore.qa.marks import Mark, draw, title_of
+from ilcore.qa.drawing import (
+    DPI,
+    LARGEST,
+    SOFT,
+    Panel,
+    Values,
+    VoxelSize,
+    add_axes,
+    apart,
+    bands,
+    block_means,
+    box_of,
+    grey,
+    new_figure,
+    panels_picture,
+    png_of,
+    shortened,
+    show,
+    write,
+)
+from ilcore.qa.marks import Mark, inside, told
+from ilcore.qa.standardised import std_of_mean
 
-Values = NDArray[Any]
-#: Size of a voxel along y and x, and its unit.
-VoxelSize = tuple[float, float, str]
 Curve = tuple[str, Sequence[tuple[float, float]]]
 
-#: No panel is drawn from more pixels than this along its longer side.
-LARGEST = 900
-#: Colours: missing values in images, missing tiles in maps, residuals above and below the grey scale.
-MISSING, NO_TILE, ABOVE, BELOW = "#f5a800", "#9aa3ad", "#d7191c", "#2c5fd5"
-_INK, _SOFT, _DPI = "#1d2733", "#5b6775", 100
-_SHORT = {"micrometer": "µm", "micron": "µm", "um": "µm", "nanometer": "nm", "millimeter": "mm", "meter": "m"}
+#: Colour of missing tiles in maps.
+NO_TILE = "#9aa3ad"
 #: Colours of named values: green and blue are as wished, amber and red are not.
 _WORDS = {
     "restored": "#6dbf8b", "fell back": "#f0a83c", "failed": "#d7191c", "empty": "#dfe4ea", "open": "#5b6775",
@@ -50,15 +61,23 @@ class Plane:
         name: What it shows, such as "channel 0, z 12".
         before: Observation, in source units; values that are not finite are missing.
         after: Restoration, of the same shape.
-        noise_std: Standard deviation of the noise at a typical grey level, where known.
-        marks: What was found in the difference.
+        noise_std: Standard deviation of the noise at every pixel, or one for all, where known.
+        lags: Correlation of the noise of neighbours along y and x.
+        marks: Points and lines found in what was taken away.
     """
 
     name: str
     before: Values
     after: Values
-    noise_std: float | None = None
+    noise_std: float | Values | None = None
+    lags: tuple[float, float] = (0.0, 0.0)
     marks: Sequence[Mark] = ()
+
+    def part(self, name: str, place: tuple[slice, slice]) -> "Plane":
+        """Return a part of the plane under a name of its own."""
+        std = self.noise_std[place] if isinstance(self.noise_std, np.ndarray) else self.noise_std
+        marks = inside(self.marks, place)
+        return replace(self, name=name, before=self.before[place], after=self.after[place], noise_std=std, marks=marks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +116,9 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
     "residual_lag": MapGuide(
         title="residual correlation", kind="off", reach=0.5,
         good="not red: neighbours in the residual are no more alike than in the noise. Blue: coarse noise was kept."),
+    "residual_tails": MapGuide(
+        title="residual tails", kind="off", best=1, reach=0.6,
+        good="pale, near 1: what was taken away is normally distributed. Red: edges or texture were. Blue: a pattern."),
     "seam": MapGuide(
         title="seams", kind="bad", reach=6,
         good="pale, below 2.5: grey levels change across a tile's border as they do beside it. Dark: a visible seam."),
@@ -118,9 +140,9 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
 def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, panel: int = LARGEST) -> bytes:
     """Draw before | after | what was taken away, as PNG.
 
-    Before and after share one contrast, percentiles 0.5 to 99.7 of before. The residual is grey within four standard
-    deviations of the noise, red above and blue below. Larger planes are reduced by block means; the grey scale of the
-    residual then shrinks as white noise does.
+    Before and after share one contrast, percentiles 0.5 to 99.7 of before. What was taken away is divided by the noise
+    at each pixel, where that is known, and grey within four standard deviations, red above and blue below. Larger
+    planes are reduced by block means; the grey scale then shrinks as the mean of noise so correlated does.
 
     Args:
         plane: What to draw.
@@ -135,29 +157,40 @@ def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, p
             f"before and after must be planes [y, x] of one shape, got {plane.before.shape} and {plane.after.shape};"
             " cut one plane out of each"
         )
-    before, after = (_reduced(bands(image), plane.before.shape) for image in (plane.before, plane.after))
-    taken = _reduced(zip_bands(plane.before, plane.after), plane.before.shape)
-    width, height = _box(before.shape, voxel_size, min(panel, LARGEST))
+    before, after = (block_means(bands(image), plane.before.shape) for image in (plane.before, plane.after))
+    taken = block_means(zip_bands(plane), plane.before.shape)
+    width, height = box_of(before.shape, voxel_size, min(panel, LARGEST))
     shrink = max(1.0, max(plane.before.shape) / max(width, height))
-    span, (reach, meaning) = _contrast(before, after), _reach(taken, plane.noise_std, shrink)
+    span, (reach, meaning) = _contrast(before, after), _reach(taken, plane, shrink)
+    title = "taken away (before − after)" + ("" if _noise_of(plane) is None else ", over the noise") + told(plane.marks)
     panels = (
-        ("before", before, _grey(), span, f"black {span[0]:.4g}, white {span[1]:.4g}"),
-        ("after", after, _grey(), span, "same contrast"),
-        (title_of(plane.marks), taken, _grey(ends=True), (-reach, reach), f"grey 0, black/white {meaning}"),
+        Panel("before", before, grey(), span, f"black {span[0]:.4g}, white {span[1]:.4g}"),
+        Panel("after", after, grey(), span, "same contrast"),
+        Panel(title, taken, grey(ends=True), (-reach, reach), f"grey 0, black/white {meaning}", plane.marks),
     )
-    column, gap = max(width, 270), 14
-    figure = _figure(3 * column + 2 * gap, height + 66)
-    _write(figure, 0, 4, plane.name + (f"  (reduced {shrink:.3g}×)" if shrink > 1 else ""), bold=True)
-    for number, (title, image, colours, limits, note) in enumerate(panels):
-        left = number * (column + gap)
-        _write(figure, left, 24, title)
-        axes = _axes(figure, (left, 42, width, height))
-        _show(axes, image, plane.before.shape, colours, limits)
-        _write(figure, left, 46 + height, note, soft=True)
-        draw(axes, plane.marks if number == 2 else ())
-        if number == 0 and _is_known(voxel_size):
-            _scale_bar(axes, plane.before.shape, voxel_size, (width, height))
-    return _png(figure)
+    name = plane.name + (f"  (reduced {shrink:.3g}×)" if shrink > 1 else "")
+    return panels_picture(name, panels, plane.before.shape, (width, height), voxel_size)
+
+
+def null_picture(name: str, seen: Values, restored: Values, *, panel: int = LARGEST) -> bytes:
+    """Draw noise alone | what the method made of it | the same, four times as contrasty, as PNG.
+
+    Args:
+        name: What it shows, such as "level 120".
+        seen: Noise on a level, less the level, over the noise.
+        restored: What the method made of it, in the same units.
+        panel: Pixels along the longer side of each of the three panels.
+
+    Shape:
+        seen, restored [y, x].
+    """
+    noise, flat = grey(), grey(ends=True)
+    panels = (
+        Panel("noise alone", seen, noise, (-4, 4), "black/white ±4 noise std"),
+        Panel("what came out: flat is right", restored, noise, (-4, 4), "same contrast"),
+        Panel("the same, magnified", restored, flat, (-1, 1), "grey the level, black/white ±1 noise std"),
+    )
+    return panels_picture(name, panels, seen.shape, box_of(seen.shape, None, min(panel, LARGEST)))
 
 
 def map_picture(name: str, array: Values, *, words: Sequence[str] = ()) -> bytes:
@@ -175,20 +208,20 @@ def map_picture(name: str, array: Values, *, words: Sequence[str] = ()) -> bytes
     chosen = np.unique(np.linspace(0, len(stack) - 1, min(len(stack), _SLICES)).round().astype(int))
     columns = math.ceil(math.sqrt(len(chosen)))
     rows = math.ceil(len(chosen) / columns)
-    images = [_reduced(bands(stack[z]), stack.shape[1:]) for z in chosen]
+    images = [block_means(bands(stack[z]), stack.shape[1:]) for z in chosen]
     cell = min((300 - 6 * (columns - 1)) // columns, _TILE * max(stack.shape[1:]))
     cell = max(cell, 40)
-    width, height = _box(stack.shape[1:], None, cell, smallest=28)
+    width, height = box_of(stack.shape[1:], None, cell, smallest=28)
     caption = 14 if len(stack) > 1 else 0
-    figure = _figure(400, max(rows * (height + caption + 6), 150) + 12)
+    figure = new_figure(400, max(rows * (height + caption + 6), 150) + 12)
     colours, limits = _map_colours(name, np.concatenate([image.ravel() for image in images]), words)
     for place, (z, image) in enumerate(zip(chosen, images, strict=True)):
         left, top = (place % columns) * (cell + 6), (place // columns) * (height + caption + 6) + 4
         if caption:
-            _write(figure, left, top, _place(int(z), np.asarray(array).shape), soft=True)
-        _show(_axes(figure, (left, top + caption, width, height)), image, stack.shape[1:], colours, limits)
+            write(figure, left, top, _place(int(z), np.asarray(array).shape), soft=True)
+        show(add_axes(figure, (left, top + caption, width, height)), image, stack.shape[1:], colours, limits)
     _colour_bar(figure, colours, limits, words)
-    return _png(figure)
+    return png_of(figure)
 
 
 def curve_picture(curves: Sequence[Curve]) -> bytes:
@@ -200,68 +233,42 @@ def curve_picture(curves: Sequence[Curve]) -> bytes:
     lines = [(name, np.asarray(points, np.float64).reshape(-1, 2)) for name, points in curves]
     lines = [(name, points[np.isfinite(points).all(1)]) for name, points in lines]
     lines = [(name, points) for name, points in lines if len(points)]
-    figure = _figure(760, 300)
+    figure = new_figure(760, 300)
     axes = figure.add_axes((0.11, 0.15, 0.6, 0.79))
     for name, points in lines:
-        axes.plot(points[:, 0], points[:, 1], lw=1.4, marker="." if len(points) < 40 else "", ms=4, label=_cut(name))
+        axes.plot(
+            points[:, 0], points[:, 1], lw=1.4, marker="." if len(points) < 40 else "", ms=4, label=shortened(name)
+        )
     if lines and min(points[:, 1].min() for _, points in lines) > 0:
         axes.set_yscale("log")
-    axes.set_xlabel("step", color=_SOFT, fontsize=9)
-    axes.set_ylabel("loss", color=_SOFT, fontsize=9)
-    axes.tick_params(labelsize=8, colors=_SOFT, which="both")
+    axes.set_xlabel("step", color=SOFT, fontsize=9)
+    axes.set_ylabel("loss", color=SOFT, fontsize=9)
+    axes.tick_params(labelsize=8, colors=SOFT, which="both")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if lines:
         axes.legend(*(each[:12] for each in axes.get_legend_handles_labels()), fontsize=8, frameon=False,
                     loc="upper left", bbox_to_anchor=(1.01, 1.02))  # fmt: skip
     else:
-        axes.text(0.5, 0.5, "nothing was learnt", ha="center", color=_SOFT, transform=axes.transAxes)
-    return _png(figure)
+        axes.text(0.5, 0.5, "nothing was learnt", ha="center", color=SOFT, transform=axes.transAxes)
+    return png_of(figure)
 
 
-def bands(image: Values) -> Iterator[NDArray[np.float64]]:
-    """Yield an image by bands of as many rows as one row of its picture takes, in float64."""
-    step = _factor(image.shape)
-    for row in range(0, image.shape[0], step):
-        yield image[row : row + step].astype(np.float64)
-
-
-def zip_bands(one: Values, two: Values) -> Iterator[NDArray[np.float64]]:
-    """Yield the difference of two images by bands."""
-    for a, b in zip(bands(one), bands(two), strict=True):
+def zip_bands(plane: Plane) -> Iterator[NDArray[np.float64]]:
+    """Yield what was taken away by bands, divided by the noise at each pixel where that is known."""
+    noise = _noise_of(plane)
+    std = np.broadcast_to(1.0 if noise is None else noise, plane.before.shape)
+    for before, after, unit in zip(bands(plane.before), bands(plane.after), bands(std), strict=True):
         # The difference of two infinities is missing, not an alarm.
-        with np.errstate(invalid="ignore"):
-            difference = a - b
+        with np.errstate(invalid="ignore", divide="ignore"):
+            difference = (before - after) / unit
         yield difference
 
 
-def _factor(shape: Sequence[int]) -> int:
-    return max(1, math.ceil(max(shape) / LARGEST))
-
-
-def _reduced(parts: Iterator[NDArray[np.float64]], shape: Sequence[int]) -> NDArray[np.float64]:
-    """Return the block means over finite values, NaN where a block has none; holds one band at a time."""
-    starts = np.arange(0, shape[1], _factor(shape))
-    rows = []
-    for band in parts:
-        known = np.isfinite(band)
-        total = np.add.reduceat(np.where(known, band, 0).sum(0), starts)
-        count = np.add.reduceat(known.sum(0), starts)
-        rows.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-    return np.stack(rows)
-
-
-def _is_known(voxel_size: VoxelSize | None) -> TypeGuard[VoxelSize]:
-    return voxel_size is not None and all(math.isfinite(size) and size > 0 for size in voxel_size[:2])
-
-
-def _box(shape: Sequence[int], voxel_size: VoxelSize | None, panel: int, smallest: int = 60) -> tuple[int, int]:
-    """Return width and height of a panel in pixels: whole multiples of small images, so that 1:1 stays crisp."""
-    ratio = min(max(voxel_size[0] / voxel_size[1], 0.25), 4.0) if _is_known(voxel_size) else 1.0
-    longest = max(shape[0] * ratio, shape[1])
-    zoom = panel / longest if longest > panel else max(1, panel // math.ceil(longest))
-    height, width = (round(length * zoom) for length in (shape[0] * ratio, shape[1]))
-    return max(width, smallest), max(height, min(smallest, 24))
+def _noise_of(plane: Plane) -> Values | None:
+    """Return the noise at every pixel, or one for all; None where there is none to measure in."""
+    std = np.asarray(np.nan if plane.noise_std is None else plane.noise_std, np.float64)
+    return std if (np.nan_to_num(std, posinf=0.0) > 0).any() else None
 
 
 def _contrast(before: Values, after: Values) -> tuple[float, float]:
@@ -269,33 +276,19 @@ def _contrast(before: Values, after: Values) -> tuple[float, float]:
         known = image[np.isfinite(image)]
         if known.size:
             low, high = (float(value) for value in np.percentile(known, (0.5, 99.7)))
-            return _apart(low, high)
+            return apart(low, high)
     return 0.0, 1.0
 
 
-def _apart(low: float, high: float) -> tuple[float, float]:
-    # Differences below what float32 tells apart are no contrast.
-    least = 1e-6 * max(abs(low), abs(high))
-    if high - low > least:
-        return low, high
-    room = max(abs(low), 1.0) / 2
-    return low - room, high + room
-
-
-def _reach(taken: Values, noise_std: float | None, shrink: float) -> tuple[float, str]:
+def _reach(taken: Values, plane: Plane, shrink: float) -> tuple[float, str]:
     """Return the residual drawn black or white, and what it means."""
-    if noise_std is not None and math.isfinite(noise_std) and noise_std > 0:
-        reach, at_this_size = 4 * noise_std / shrink, " at this size" if shrink > 1 else ""
-        return reach, f"±{reach:.3g} (4 × noise{at_this_size})"
+    if _noise_of(plane) is not None:
+        reach = 4 * std_of_mean(shrink, plane.lags[0]) * std_of_mean(shrink, plane.lags[1])
+        return reach, f"±{reach:.3g} noise std" + (" (4 × the noise at this size)" if shrink > 1 else "")
     known = np.abs(taken[np.isfinite(taken)])
     spread = 4 * 1.4826 * float(np.median(known)) if known.size else 0.0
     reach = spread or float(known.max(initial=0.0)) or 1.0
     return reach, f"±{reach:.3g}"
-
-
-def _grey(*, ends: bool = False) -> Colormap:
-    extremes = {"over": ABOVE, "under": BELOW} if ends else {}
-    return colormaps["gray"].with_extremes(bad=MISSING, **extremes)
 
 
 def _map_colours(name: str, values: Values, words: Sequence[str]) -> tuple[Colormap, tuple[float, float]]:
@@ -312,7 +305,7 @@ def _map_colours(name: str, values: Values, words: Sequence[str]) -> tuple[Color
     elif guide.kind == "bad":
         colours, limits = colormaps["OrRd"], (0.0, guide.reach)
     else:
-        colours, limits = colormaps["viridis"], _apart(low, high)
+        colours, limits = colormaps["viridis"], apart(low, high)
     return colours.with_extremes(bad=NO_TILE), limits
 
 
@@ -326,76 +319,15 @@ def _place(number: int, shape: Sequence[int]) -> str:
     )
 
 
-def _figure(width: int, height: int) -> Figure:
-    return Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
-
-
-def _axes(figure: Figure, box: tuple[int, int, int, int]) -> Axes:
-    """Return axes at (left, top, width, height) in pixels."""
-    width, height = (float(length) * _DPI for length in figure.get_size_inches())
-    left, top, wide, high = box
-    axes = figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
-    axes.set_axis_off()
-    return axes
-
-
-def _write(figure: Figure, left: int, top: int, text: str, *, bold: bool = False, soft: bool = False) -> None:
-    width, height = (float(length) * _DPI for length in figure.get_size_inches())
-    figure.text(
-        left / width, 1 - top / height, text, va="top", parse_math=False, fontsize=8 if soft else 9,
-        color=_SOFT if soft else _INK, fontweight="bold" if bold else "normal")  # fmt: skip
-
-
-def _show(
-    axes: Axes, image: Values, shape: Sequence[int], colours: Colormap, limits: tuple[float, float]
-) -> None:  # fmt: skip
-    # The axes count source pixels, so that the scale bar does not depend on the reduction.
-    axes.imshow(
-        np.ma.masked_invalid(image), cmap=colours, norm=Normalize(*limits), extent=(0, shape[1], shape[0], 0),
-        aspect="auto", interpolation="antialiased", interpolation_stage="data")  # fmt: skip
-
-
-def _scale_bar(axes: Axes, shape: Sequence[int], voxel_size: VoxelSize, box: tuple[int, int]) -> None:
-    size, unit = voxel_size[1], _SHORT.get(voxel_size[2], voxel_size[2])
-    if min(box) < 60:
-        return
-    length = _round_length(shape[1] * size / 3)
-    x_pixel, y_pixel = shape[1] / box[0], shape[0] / box[1]
-    left, bottom, wide = 12 * x_pixel, shape[0] - 12 * y_pixel, length / size
-    label = f"{length:g} {unit}".strip()
-    back = max(wide, 6.8 * len(label) * x_pixel)
-    axes.add_patch(Rectangle((left - 6 * x_pixel, bottom - 23 * y_pixel), back + 12 * x_pixel, 29 * y_pixel,
-                             color="black", alpha=0.55, lw=0))  # fmt: skip
-    axes.add_patch(Rectangle((left, bottom - 3 * y_pixel), wide, 3 * y_pixel, color="white", lw=0))
-    axes.text(left, bottom - 7 * y_pixel, label, color="white", fontsize=8, va="bottom", parse_math=False)
-
-
-def _round_length(most: float) -> float:
-    """Return the largest of 1, 2, 5 times a power of ten that is not above `most`."""
-    power = 10.0 ** math.floor(math.log10(most))
-    return max(step * power for step in (1, 2, 5) if step * power <= most * (1 + 1e-9))
-
-
 def _colour_bar(figure: Figure, colours: Colormap, limits: tuple[float, float], words: Sequence[str]) -> None:
-    height = float(figure.get_size_inches()[1]) * _DPI
-    axes = _axes(figure, (312, 8, 14, int(min(height - 20, 260))))
+    height = float(figure.get_size_inches()[1]) * DPI
+    axes = add_axes(figure, (312, 8, 14, int(min(height - 20, 260))))
     axes.set_axis_on()
     ramp = np.linspace(limits[1], limits[0], 256)[:, None]
     axes.imshow(ramp, cmap=colours, norm=Normalize(*limits), aspect="auto", extent=(0, 1, *limits))
     axes.set_xticks([])
     axes.yaxis.tick_right()
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.tick_params(labelsize=8, colors=_SOFT, length=2)
+    axes.tick_params(labelsize=8, colors=SOFT, length=2)
     if words:
-        axes.set_yticks(range(len(words)), labels=[_cut(word, 12) for word in words])
-
-
-def _cut(text: str, most: int = 28) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _png(figure: Figure) -> bytes:
-    # Names come from files; mathtext would choke on a dollar sign.
-    held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=_DPI)
-    return held.getvalue()
+        axes.set_yticks(range(len(words)), labels=[shortened(word, 12) for word in words])

@@ -12,19 +12,20 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined, Template
 from numpy.typing import NDArray
 
+from ilcore.qa.drawing import VoxelSize
 from ilcore.qa.pictures import (
     GUIDES,
     Curve,
     MapGuide,
     Plane,
-    VoxelSize,
     before_after_picture,
     curve_picture,
     map_picture,
+    null_picture,
 )
 
 #: Pixels of a panel where there is room, and by how much it may shrink.
-_PANEL = {"planes": 400, "crops": 400, "worst": 264}
+_PANEL = {"planes": 400, "crops": 400, "worst": 264, "nulls": 192}
 _SMALLEST = 0.35
 #: Bytes of the pictures of planes; with the rest and base64 a page stays below five million.
 _BUDGET = 3_300_000
@@ -89,12 +90,14 @@ class ReportInput:
         findings: Checks with number and limit.
         why: Why this method was chosen.
         remarks: What the source says and the result does not.
+        notes: What was not checked, and why.
         plan_yaml: The plan, as it can be run again.
         preflight_rows: What was measured of each channel before the run.
         planes: Whole planes, a few.
         crops: Small pieces, pixel for pixel.
         maps: Numbers at tile resolution, [y, x] or [z, y, x], by name.
         worst: Tiles to look at, worst first.
+        nulls: Fields of noise alone: name, what went in and what came out, less the level and over the noise, [y, x].
         curves: Loss against step.
         numbers: Name -> number with its unit.
         versions: Package -> version.
@@ -108,11 +111,13 @@ class ReportInput:
     why: str
     plan_yaml: str
     remarks: Sequence[str] = ()
+    notes: Sequence[str] = ()
     preflight_rows: Sequence[Mapping[str, object]] = ()
     planes: Sequence[Plane] = ()
     crops: Sequence[Plane] = ()
     maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     worst: Sequence[WorstTile] = ()
+    nulls: Sequence[tuple[str, NDArray[Any], NDArray[Any]]] = ()
     curves: Sequence[Curve] = ()
     numbers: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -142,6 +147,7 @@ def render_report(given: ReportInput) -> str:
         crops=[(plane.name, _data(png)) for plane, png in drawn["crops"]],
         worst=[(tile, _data(png)) for tile, (_, png) in zip(worst, drawn["worst"], strict=True)],
         maps=_maps(given),
+        nulls=[(name, _data(null_picture(name, seen, out, panel=_PANEL["nulls"]))) for name, seen, out in given.nulls],
         curves=_data(curve_picture(given.curves[: _MOST["curves"]])) if given.curves else None,
         preflight=_table(given.preflight_rows),
         more={name: counts[name] - most for name, most in _MOST.items() if counts[name] > most},

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring import stages
 from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.null_test import make_null_test
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.tile import restore_unit
 from ilcore.restoring.volume_model import learn_volume_model
@@ -34,6 +35,7 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
                 book.add(stages.assemble_block(plan, workspace, number))
         for unit in plan.tile_grid.units():
             stages.measure_seams(plan, workspace, unit)
+        make_null_test(plan, workspace, device)
         report = stages.verdict_of(plan, workspace)
         if report.verdict != "fail":
             write_rungs(stages.coarser_levels(plan, workspace.staging))

@@ -17,12 +17,13 @@ from ilcore.degradations.estimate import ChannelReport, Preflight, preflight
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import slices
-from ilcore.methods.catalogue import find
+from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure, full_name
 from ilcore.restoring.array_scale import ArrayChannel, Scale
 from ilcore.restoring.choose import choose
 from ilcore.restoring.known import believed, live_channels, places
 from ilcore.restoring.probing import promised
+from ilcore.restoring.second_opinion import with_second_opinion
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Seen:
     @cached_property
     def found(self) -> Preflight:
         """Return what preflight finds, with the noise level that the user knows."""
-        return believed(preflight(self.samples, self.kind), self.noise_std)
+        return believed(with_second_opinion(preflight(self.samples, self.kind), self.samples), self.noise_std)
 
     @cached_property
     def measured(self) -> tuple[ArrayChannel, ...]:
@@ -106,11 +107,14 @@ def chosen(seen: Seen, weights: Path | None, overrides: Mapping[str, Scalar]) ->
         BadInput: For an unknown knob of the method chosen, or weights for one that has none.
     """
     live, batch = live_channels(seen.found, seen.measured), seen.scale.batch
-    expected = promised(
+    promises = promised(
         seen.samples, seen.measured, live, space=batch.ndim - 2, seed=seen.seed, megavoxels=batch.numel() / 1e6,
         weights=weights,
     )  # fmt: skip
-    choice = choose(live, expected=expected)
+    choice = choose(live, expected=promises.expected, refused=promises.refused, noise_share=promises.noise_share)
+    if choice.method == COPY:
+        # Knobs and weights are for what restores.
+        return Way(entry=find(COPY), weights=None, noise=None, why=choice.why)
     knobs = {**choice.overrides, **{full_name(knob): value for knob, value in overrides.items()}}
     entry = configure(find(choice.method), knobs)
     return Way(

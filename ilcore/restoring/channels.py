@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from ilcore.degradations.estimate import ChannelReport, Preflight
 from ilcore.grammar.errors import BadVolume
-from ilcore.restoring.known import range_of
+from ilcore.restoring.known import data_of, range_of
 from ilcore.restoring.plan import ChannelPlan
-from ilcore.restoring.sampling import data_of
 from ilcore.volumes.volume import Volume
 
 

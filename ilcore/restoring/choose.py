@@ -7,8 +7,10 @@
     denoise  no        white, certain           nl_ridge, tile by tile
     denoise  no        correlated or uncertain  dip, tile by tile, ended by a vote
 
-Where the noise is known, the cheap candidates that cope with it are tried on samples of the volume first. What each is
-expected to gain is weighed against the time it takes: the price of time is what `--prefer` says.
+The cheap candidates that cope with the noise are tried on samples of the volume first. What each is expected to gain is
+weighed against the time it takes: the price of time is what `--prefer` says. Where they say that there is nothing to
+restore, nothing is done: the noise is too weak to be worth it, what every candidate takes away does not look like
+noise, or none promises a gain.
 
 Methods that learn by predicting voxels from their neighbours reproduce noise that neighbours share, so they are
 allowed only where the noise is white for certain.
@@ -16,14 +18,14 @@ allowed only where the noise is white for certain.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ilcore.adapting.weights import PHOTOS
 from ilcore.degradations.estimate import Preflight
 from ilcore.grammar.errors import BadInput
-from ilcore.methods.catalogue import find
+from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar
 
 #: Below this confidence preflight is not relied on.
@@ -32,6 +34,10 @@ CERTAIN = 0.2
 Prefer: TypeAlias = Literal["speed", "balance", "quality"]
 #: What doubling the time costs, in dB: nothing where quality is wanted at any price.
 PRICES: Mapping[Prefer, float] = {"speed": 0.5, "balance": 0.1, "quality": 0.0}
+#: Below this share of the range of values there is no noise worth the risk: 46 dB. Below this gain, in dB, neither.
+LEAST_NOISE, LEAST_GAIN = 0.005, 0.2
+#: The same where structure looks like noise, so that its level is the most that it can be.
+_LEAST_IN_DOUBT = 0.022, 0.5
 #: Time that nobody minds, in seconds of one core: below it doubling costs next to nothing.
 _UNMINDED = 60.0
 #: What fine-tuning brings on average where the noise is white, in dB, and the seconds of one core that it takes.
@@ -135,6 +141,8 @@ def choose(
     task: str = "denoise",
     has_weights: bool = True,
     expected: Sequence[Expected] = (),
+    refused: Mapping[str, str] | None = None,
+    noise_share: float | None = None,
     prefer: Prefer = "balance",
     hours: float | None = None,
 ) -> Choice:
@@ -145,6 +153,8 @@ def choose(
         task: denoise or inpaint.
         has_weights: Whether pretrained weights are at hand.
         expected: What the candidates promise, where they were tried.
+        refused: Candidates that took away what is no noise, and why.
+        noise_share: Standard deviation of the noise over the range of values, where candidates were tried.
         prefer: How time is weighed against gain.
         hours: Of one core that there are for this volume; None for as many as it takes.
 
@@ -159,21 +169,40 @@ def choose(
     doubt = _doubt(preflight)
     if not has_weights:
         return _from_scratch(doubt)
+    least = _LEAST_IN_DOUBT if preflight.verdict == "unknown" else (LEAST_NOISE, LEAST_GAIN)
+    if nothing := _nothing(expected, refused or {}, noise_share, *least):
+        return Choice(method=COPY, scope="tile", why=f"nothing to restore: {nothing}; the source is kept as it is")
     return _weighed(expected, prefer, hours, doubt) if expected else _pretrained(doubt)
 
 
+def _nothing(
+    expected: Sequence[Expected], refused: Mapping[str, str], noise_share: float | None, least: float, gain: float
+) -> str:
+    """Return why there is nothing to restore; empty where there is, or where nothing was tried."""
+    if noise_share is not None and noise_share < least:
+        return f"the noise is {noise_share:.2%} of the range of values, less than {least:.1%}"
+    if refused and not expected:
+        name, why = next(iter(refused.items()))
+        return f"nothing that was tried takes away noise alone; of what {CANDIDATES[name].words} takes, {why}"
+    best = max((one.gain_db for one in expected if not one.is_tuned), default=math.inf)
+    return f"no method promises a gain ({best:+.1f} dB the best on samples)" if best < gain else ""
+
+
 def able(preflight: Preflight, *, own_weights: bool = False) -> dict[str, Candidate]:
-    """Return the candidates that cope with the noise; none where it is not known well enough for a trial.
+    """Return the candidates that cope with the noise.
+
+    Where structure looks like noise, its level is the most that white noise can have, and it is tried as that.
 
     Args:
         preflight: What is known of the noise.
         own_weights: Whether the user brings a model, which then takes the place of all that ship.
     """
-    known = bool(preflight.channels) and preflight.verdict != "unknown" and preflight.confidence >= CERTAIN
+    kinds = (replace(one, verdict="white") if one.verdict == "unknown" else one for one in preflight.channels)
+    taken = Preflight(channels=tuple(kinds))
     return {
         name: one
         for name, one in CANDIDATES.items()
-        if known and copes(find(one.method), preflight) and not (own_weights and one.weights)
+        if preflight.channels and copes(find(one.method), taken) and not (own_weights and one.weights)
     }
 
 

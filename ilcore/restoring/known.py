@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,12 @@ def live_channels(found: Preflight, channels: Sequence[Channel]) -> Preflight:
     """Return what was found of the channels that hold something; a dark channel says nothing of the noise."""
     pairs = zip(found.channels, channels, strict=True)
     return Preflight(channels=tuple(report for report, channel in pairs if not channel.is_flat))
+
+
+def data_of(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the values that are data, one after the other; the others are NaN."""
+    flat = values.astype(np.float64).ravel()
+    return flat[np.isfinite(flat)]
 
 
 def range_of(values: NDArray[np.float64]) -> tuple[float, float, float, float]:

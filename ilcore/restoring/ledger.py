@@ -44,6 +44,7 @@ _MEASURES = (
     "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
     "risk_before", "noise_std", "trusted_share", "seconds",
     # Not in ledgers of version 0.1.
+    "residual_tails",
     "faint_points", "faint_lines", "object_flux", "radiometry", "band_ratio", "bleeding", "flicker", "ghosts",
 )  # fmt: skip
 _TILE = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])

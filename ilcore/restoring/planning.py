@@ -24,8 +24,9 @@ from ilcore.restoring.depth import Depth, depth_wanted, stacked
 from ilcore.restoring.known import believed, live_channels
 from ilcore.restoring.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, Task, Three, WeightsPlan
 from ilcore.restoring.planes import plane_brightness, words_of
-from ilcore.restoring.probing import promised
+from ilcore.restoring.probing import Promises, promised
 from ilcore.restoring.sampling import looks, sampled
+from ilcore.restoring.second_opinion import with_second_opinion
 from ilcore.restoring.two_values import check_is_no_mask
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
@@ -147,22 +148,23 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     samples = sampled(volume, wishes.seed, is_any=wishes.task == "copy")
     if wishes.task == "denoise":
         check_is_no_mask(samples, volume)
-    found = believed(preflight(samples, volume.dtype), wishes.noise_std)
+    depth = depth_wanted(wishes.depth, volume.shape, needs_stack="stack" in _needs(wishes))
+    cut = Cut(volume.shape, depth)
+    found = believed(with_second_opinion(preflight(samples, volume.dtype), samples), wishes.noise_std)
     channels = channel_plans(samples, found, volume)
     live = live_channels(found, channels)
-    depth = depth_wanted(wishes.depth, volume.shape, needs_stack="stack" in _needs(wishes))
     planes = None if wishes.per_plane is None else plane_brightness(volume, channels, wishes.per_plane)
-    cut = Cut(volume.shape, depth)
-    expected = _expected(_Seen(samples, channels, live), cut, wishes)
-    choice = _choice(live, expected, wishes)
-    weights = _weights(choice, wishes)
+    promises = _promises(_Seen(samples, channels, live), cut, wishes)
+    choice = _choice(live, promises, wishes)
+    weights = None if choice.method == COPY else _weights(choice, wishes)
     entry = _entry(choice, weights)
     plan = RestorationPlan.of(
         {
             "source": _source(source, volume, wishes),
             "target": str(Workspace.of(target).target),
             "result_format": wishes.result_format,
-            "task": wishes.task,
+            # Where there is nothing to restore, the source is kept.
+            "task": "copy" if choice.method == COPY else wishes.task,
             "method": choice.method,
             "method_version": entry.version,
             "scope": choice.scope,
@@ -177,7 +179,7 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
             "weights": weights,
             "samples": samples_for(entry, cut),
             "gate": dict(wishes.gate),
-            "expected": [_told(one) for one in expected],
+            "expected": [_told(one) for one in promises.expected],
         }
     )
     _check_recipe(entry, plan)
@@ -236,10 +238,10 @@ class _Seen:
     live: Preflight
 
 
-def _expected(seen: _Seen, cut: Cut, wishes: Wishes) -> list[Expected]:
-    """Return what the candidates promise; nothing where the user named a method or the noise is not known."""
+def _promises(seen: _Seen, cut: Cut, wishes: Wishes) -> Promises:
+    """Return what the candidates promise; nothing where the user named a method."""
     if wishes.method is not None or wishes.task != "denoise":
-        return []
+        return Promises()
     return promised(
         seen.samples, seen.channels, seen.live, space=3 if cut.depth == "z" else 2, seed=wishes.seed,
         megavoxels=math.prod(cut.shape) / 1e6, weights=Path(wishes.weights) if wishes.weights else None,
@@ -251,10 +253,16 @@ def _told(one: Expected) -> ExpectedPlan:
     return ExpectedPlan(name=one.name, gain_db=gain, core_hours=hours)
 
 
-def _choice(found: Preflight, expected: Sequence[Expected], wishes: Wishes) -> Choice:
+def _choice(found: Preflight, promises: Promises, wishes: Wishes) -> Choice:
     if wishes.task == "copy":
         return Choice(method=COPY, scope="tile", why="copied unchanged, as was asked for")
-    choice = choose(found, task=wishes.task, expected=expected, prefer=wishes.prefer, hours=wishes.hours)
+    choice = choose(
+        found, task=wishes.task, expected=promises.expected, refused=promises.refused,
+        noise_share=promises.noise_share, prefer=wishes.prefer, hours=wishes.hours,
+    )  # fmt: skip
+    if choice.method == COPY:
+        # Scope, knobs and weights are for what restores.
+        return choice
     if wishes.method is not None and wishes.method != choice.method:
         entry = find(wishes.method)
         choice = Choice(method=entry.name, scope=entry.usual_scope, why=asked_for(entry, found))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import Region
-from ilcore.restoring.known import places
+from ilcore.restoring.known import data_of, places
 from ilcore.volumes.validity import data_in
 from ilcore.volumes.volume import Volume
 
@@ -40,12 +40,6 @@ def sampled(volume: Volume, seed: int, *, is_any: bool = False) -> list[NDArray[
 def looks(volume: Volume, seed: int) -> list[Region]:
     """Return places spread over a volume; see `places`."""
     return places(volume.shape, seed)
-
-
-def data_of(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the values that are data, one after the other; the others are NaN."""
-    flat = values.astype(np.float64).ravel()
-    return flat[np.isfinite(flat)]
 
 
 def _words(values: NDArray[np.float64]) -> str:

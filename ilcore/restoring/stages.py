@@ -9,7 +9,7 @@ Every stage may be called again after a crash and does only what is missing.
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import Finding, QAReport, judge, measures
 from ilcore.restoring.abreast import abreast
 from ilcore.restoring.ledger import STATUS, BlockReport, Ledger
+from ilcore.restoring.null_test import NullTest, null_test_before
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.record import versions
 from ilcore.restoring.scratch import Scratch, digest_of
 from ilcore.restoring.volume_model import check_start_weights, keep_start_weights, open_source
 from ilcore.restoring.workspace import Workspace, write_text
-from ilcore.tiling.assemble import blend, cast
+from ilcore.tiling.assemble import blend, cast, clipped_count
 from ilcore.tiling.grid import Tile, Unit
 from ilcore.volumes.destination import attributes_of, check_destination, estimated_bytes
 from ilcore.volumes.masks import MaskRung
@@ -229,6 +230,8 @@ def block_of(plan: RestorationPlan, workspace: Workspace, region: Region) -> tup
         kept |= ~volume.valid(region, source)
     wanted = np.where(kept, 0, blended)
     values, clipped = cast(wanted, np.dtype(plan.source.dtype))
+    if clipped:
+        clipped = clipped_count(wanted, source, plan.source.dtype)
     # What is data stays data: no new value may be one that means "no data".
     return np.where(kept, source, volume.validity.kept_valid(values, wanted)), clipped
 
@@ -290,7 +293,9 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     values = int(np.prod(plan.source.shape, dtype=np.int64))
     share = float(ledger.read("clipped_values").sum()) / values
-    return judge(measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence), plan.gate)
+    found = measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence)
+    null = null_test_before(workspace) or NullTest(why_not="nobody asked for it")
+    return replace(judge({**found, **null.numbers}, plan.gate, null.limits), notes=null.notes)
 
 
 def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung | MaskRung, ...]:
@@ -330,6 +335,7 @@ def write_record(plan: RestorationPlan, workspace: Workspace, report: QAReport, 
         "fingerprint": plan.fingerprint,
         "verdict": report.verdict,
         "findings": [asdict(finding) for finding in report.findings],
+        "notes": report.notes,
         "published": False,
         "versions": versions(),
         **more,
@@ -340,7 +346,8 @@ def write_record(plan: RestorationPlan, workspace: Workspace, report: QAReport, 
 def read_findings(workspace: Workspace) -> QAReport:
     """Read the findings of a finished run from its record."""
     record = json.loads(workspace.record.read_text())
-    return QAReport(tuple(Finding(**finding) for finding in record["findings"]))
+    # Records of version 0.1 have no notes.
+    return QAReport(tuple(Finding(**finding) for finding in record["findings"]), tuple(record.get("notes", ())))
 
 
 def publish_result(plan: RestorationPlan, workspace: Workspace) -> Place:

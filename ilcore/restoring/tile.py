@@ -34,7 +34,7 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.scratch import DryScratch
 from ilcore.restoring.volume_model import make_repeatable
 from ilcore.restoring.workspace import Workspace
-from ilcore.tiling.assemble import cast
+from ilcore.tiling.assemble import clipped_count
 from ilcore.tiling.grid import Tile, Unit
 
 #: Largest part of a tile on which the risk is estimated by Stein's formula, (z, y, x); of methods that must be carried
@@ -153,7 +153,7 @@ def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[st
     values = as_it_was(kept, plan) if is_raw else stored_units(attempt.image[view.inner], kept, plan)
     # Where something else had to be used, it is the first attempt's end that explains why.
     row |= {"status": status, "used": attempt.used, "reason": first.reason, "steps": first.steps}
-    row |= {"curve": first.curve, "risk_before": first.risk_before, "clipped": _clipped(values, plan)}
+    row |= {"curve": first.curve, "risk_before": first.risk_before, "clipped": _clipped(values, kept, plan)}
     return findings | row, values
 
 
@@ -181,10 +181,10 @@ def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, dict[
     return Attempt("raw", view.frame.seen, first.reason, first.steps), findings, "failed"
 
 
-def _clipped(values: NDArray[np.float64], plan: RestorationPlan) -> float:
+def _clipped(values: NDArray[np.float64], kept: Frame, plan: RestorationPlan) -> float:
     """Return the share of values that the type of the source cannot hold."""
-    data = values[np.isfinite(values)]
-    return cast(data, plan.source.dtype)[1] / max(data.size, 1)
+    data = np.isfinite(values)
+    return clipped_count(values[data], kept.raw[data], plan.source.dtype) / max(int(data.sum()), 1)
 
 
 def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:

@@ -13,6 +13,7 @@ TARGET.il/
   generation        says there as what
   qa.ome.zarr       QA maps at tile resolution
   report.html, record.json, pictures/
+  null-test.json, null-test.npz   what the method made of noise alone
   damage.json       what `il verify` found, for `il resume`
   overwrite         there while the run may replace an earlier result
 """
@@ -248,5 +249,7 @@ _PLACES = {
     "report": "report.html",
     "record": "record.json",
     "pictures": "pictures",
+    "null_test": "null-test.json",
+    "null_fields": "null-test.npz",
     "damage": "damage.json",
 }

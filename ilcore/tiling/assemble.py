@@ -72,6 +72,17 @@ def cast(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], int]:
     return kept.astype(target), int(outside.sum())
 
 
+def clipped_count(wanted: NDArray[Any], source: NDArray[Any], dtype: DTypeLike) -> int:
+    """Return how many values the type of the result cannot hold, of those that it held in the source.
+
+    A value that was at the limit of the type before, and comes out beyond it, loses nothing by staying there.
+    """
+    values, clipped = cast(wanted, dtype)
+    if not clipped or np.dtype(dtype).kind not in "iu":
+        return clipped
+    return int(((np.rint(wanted) != values) & (values != source)).sum())
+
+
 def _clip_whole(array: NDArray[Any], target: np.dtype[Any]) -> tuple[NDArray[Any], int]:
     info, own = np.iinfo(target), np.iinfo(array.dtype)
     low, high = max(int(info.min), int(own.min)), min(int(info.max), int(own.max))

@@ -39,8 +39,8 @@ from ilcore.views.hidden_grid import HiddenGrid
 PLACES = (
     ("weights/volume.safetensors", 1), ("weights/volume.json", 1), ("ledger.zarr", 1), ("scratch.zarr/c/", 2),
     ("ledger.zarr/tiles/c/", 2), ("ledger.zarr/tiles/c/", 3), ("staging.ome.zarr/0/c/", 2),
-    ("ledger.zarr/blocks/c/", 1), ("record.json", 1), ("staging.ome.zarr/zarr.json", 1), ("publish.json", 1),
-    ("/out.ome.zarr", 1), ("publish.json", 2), ("record.json", 2),
+    ("ledger.zarr/blocks/c/", 1), ("null-test.json", 1), ("record.json", 1), ("staging.ome.zarr/zarr.json", 1),
+    ("publish.json", 1), ("/out.ome.zarr", 1), ("publish.json", 2), ("record.json", 2),
 )  # fmt: skip
 #: Updates of the model of the volume after which it is killed.
 LEARNING = (1, 4)

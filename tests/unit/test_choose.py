@@ -136,10 +136,30 @@ def test_fine_tuning_is_offered_where_the_noise_is_white_only():
     assert [one.is_tuned for one in promised(pretrained=9.0, verdict="isotropic")] == [False]
 
 
-@pytest.mark.parametrize(("verdict", "confidence"), [("unknown", 0.9), ("white", 0.1)])
-def test_nothing_is_tried_where_the_noise_is_not_known(verdict, confidence):
-    assert not able(found(verdict, confidence=confidence))
-    assert able(found("isotropic", confidence=0.9))
+def test_structure_that_looks_like_noise_is_tried_as_white_noise_of_its_floor():
+    assert able(found("unknown", confidence=0.0)) == able(found("white"))
+    assert not able(Preflight(channels=()))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "share", "gain", "is_left"),
+    [
+        ("white", 0.004, 9.0, True), ("white", 0.006, 9.0, False), ("white", 0.1, 0.1, True),
+        ("white", 0.1, -3.0, True), ("white", 0.1, 0.3, False), ("unknown", 0.02, 9.0, True),
+        ("unknown", 0.03, 9.0, False), ("unknown", 0.03, 0.3, True),
+    ],
+)  # fmt: skip
+def test_without_a_gain_to_be_had_the_source_is_kept(verdict, share, gain, is_left):
+    choice = choose(found(verdict), expected=promised(verdict=verdict, pretrained=gain), noise_share=share)
+    assert (choice.method == "copy") == is_left
+    assert choice.why.startswith("nothing to restore") == is_left
+
+
+def test_where_no_residual_is_noise_the_source_is_kept_and_the_reason_told():
+    choice = choose(found("white"), refused={"nlm": "it is not normally distributed"}, noise_share=0.1)
+    assert choice.method == "copy"
+    assert "it is not normally distributed" in choice.why
+    assert choose(found("white")).method == "adapted", "what was not tried is not refused"
 
 
 @pytest.mark.parametrize("verdict", ["isotropic", "row", "unknown"])

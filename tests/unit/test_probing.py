@@ -7,7 +7,7 @@ from ilcore.adapting.weights import PHOTOS, SHIPPED
 from ilcore.degradations.estimate import preflight
 from ilcore.restoring.choose import CANDIDATES
 from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.probing import expected_gains
+from ilcore.restoring.probing import Tried, expected_gains
 from tests.bench.quality import denoise
 from tests.scenes import noisy, scene
 
@@ -104,8 +104,8 @@ def test_weights_of_the_users_own_are_those_that_are_tried(tmp_path, monkeypatch
     assert shipped["pretrained"] != own["pretrained"] == own["photographs"]
     asked = []
     monkeypatch.setattr(
-        "ilcore.restoring.probing.expected_gains",
-        lambda *_, weights, **__: asked.append(weights) or {"pretrained": 1.0},
+        "ilcore.restoring.probing.tried",
+        lambda *_, weights, **__: asked.append(weights) or {"pretrained": Tried(gain_db=1.0)},
     )
     plan_of(tmp_path, image, weights=str(PHOTOS))
     assert asked == [PHOTOS]

@@ -14,10 +14,8 @@ import pytest
 from matplotlib.image import imread
 
 from ilcore.grammar.errors import BadInput
+from ilcore.qa.drawing import ABOVE, BELOW, MISSING
 from ilcore.qa.pictures import (
-    ABOVE,
-    BELOW,
-    MISSING,
     NO_TILE,
     Plane,
     before_after_picture,

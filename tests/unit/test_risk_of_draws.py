@@ -84,7 +84,7 @@ def test_the_risk_of_a_trial_knows_the_slope_whatever_the_seed(seed: int) -> Non
     problem = Problem(observed=observed, noise=(Noise(read_std=LEVEL),))
     trial = Trial(Candidate(method="shaken", words="", seconds=(1, 1)), SHIPPED, seed)
     drawn = 2 * (trial.restored(problem) - observed / 2) / 2
-    assert trial.risk(problem) == pytest.approx(risk_by_hand(observed, drawn, LEVEL**2), rel=0.02)
+    assert trial.look(problem).risk == pytest.approx(risk_by_hand(observed, drawn, LEVEL**2), rel=0.02)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def test_a_probe_does_not_repeat_what_the_method_drew(monkeypatch: pytest.Monkey
     trial = Trial(Candidate(method="shaken", words="", seconds=(1, 1)), SHIPPED, seed=0)
     whole = trial.restored
     monkeypatch.setattr(trial, "restored", lambda problem: seen.append(problem.observed) or whole(problem))
-    trial.risk(Problem(observed=torch.zeros(1, 1, 32, 32), noise=(Noise(read_std=LEVEL),)))
+    trial.look(Problem(observed=torch.zeros(1, 1, 32, 32), noise=(Noise(read_std=LEVEL),)))
     probe, drawn = (seen[1] - seen[0]).sign(), whole(Problem(observed=torch.ones(1, 1, 32, 32))) - 1
     assert abs(float((probe * drawn).mean())) < 0.2
 
