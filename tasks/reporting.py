@@ -21,6 +21,7 @@ from ilcore.qa.pictures import Plane, before_after_picture
 from ilcore.qa.report import ReportInput, WorstTile, render_report
 from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import QAReport
+from ilcore.restoring.bounding import bound_of_run, error_map
 from ilcore.restoring.ledger import REASONS, STATUS, USED, Ledger
 from ilcore.restoring.null_test import null_fields
 from ilcore.restoring.plan import ChannelPlan, RestorationPlan
@@ -49,8 +50,11 @@ MAPS = (
     "seam",
     "flux_change",
     "risk",
+    "spread",
     "steps",
 )
+#: Map of the root mean square error that a tile has at most, with 95 %.
+ERROR = "error_bound"
 WORDS = {"status": STATUS, "used": USED, "reason": REASONS}
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
@@ -75,7 +79,8 @@ def write_qa_maps(plan: RestorationPlan, workspace: Workspace) -> None:
     maps = {name: ledger.read(name) for name in MAPS}
     judged = {VERDICT: verdict_map({name: maps[name] for name in MAPS if name not in WORDS}, confidence)}
     about = {"ilcore": {"fingerprint": plan.fingerprint, "words": {name: list(WORDS[name]) for name in WORDS}}}
-    write_maps(workspace.maps, {**judged, **maps}, open_source(plan), plan.tile_grid, about)
+    errors = {ERROR: error_map(plan, workspace)}
+    write_maps(workspace.maps, {**judged, **maps, **errors}, open_source(plan), plan.tile_grid, about)
 
 
 def report_input(
@@ -90,13 +95,14 @@ def report_input(
         verdict=report.verdict,
         findings=report.findings,
         why=plan.why,
+        bound=bound_of_run(plan, workspace).sentence,
         remarks=plan.source.remarks,
         notes=report.notes,
         plan_yaml=plan.to_yaml(),
         preflight_rows=[_preflight(number, channel) for number, channel in enumerate(plan.channels)],
         planes=planes,
         crops=[_crop(plane) for plane in planes[:3]],
-        maps=_maps(ledger),
+        maps=_maps(ledger) | _errors(plan, workspace),
         worst=list(_worst(pair, ledger)),
         nulls=[(each.name, each.seen, each.restored) for each in null_fields(workspace)],
         curves=[(name.removeprefix("loss_").replace("_", " "), points) for name, points in curves.items()],
@@ -189,6 +195,11 @@ def _maps(ledger: Ledger) -> dict[str, NDArray[Any]]:
     """Return the maps of the first time point, those without a single value left out."""
     found = {name: ledger.read(name)[0] for name in MAPS}
     return {name: values for name, values in found.items() if np.isfinite(values.astype(np.float64)).any()}
+
+
+def _errors(plan: RestorationPlan, workspace: Workspace) -> dict[str, NDArray[Any]]:
+    errors = error_map(plan, workspace)[0]
+    return {ERROR: errors} if np.isfinite(errors).any() else {}
 
 
 def _worst(pair: _Pair, ledger: Ledger) -> Iterator[WorstTile]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.qa.verdict import QAReport
+from ilcore.restoring.bounding import bound_of_run
 from ilcore.restoring.ledger import STATUS, Ledger
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.record import git_commit
@@ -72,7 +73,11 @@ def closing_sheet(
     measured = {f"qa_{metric_name(finding.check)}": finding.measured for finding in report.findings}
     return Sheet(
         metrics={**numbers, **measured},
-        tags={"il.verdict": report.verdict, "il.not_checked": "; ".join(report.notes) or "nothing"},
+        tags={
+            "il.verdict": report.verdict,
+            "il.not_checked": "; ".join(report.notes) or "nothing",
+            "il.bound": bound_of_run(plan, workspace).sentence,
+        },
         curves=curves,
         tables={"tiles/tiles.json": _tiles_told(ledger), "qa/findings.json": findings},
         files=_files(workspace),
@@ -94,13 +99,15 @@ def numbers_of(plan: RestorationPlan, workspace: Workspace, tally: Tally, watch:
     """
     table = Ledger(workspace.ledger, plan.tile_grid).table()
     counts = dict(zip(STATUS, np.bincount(table["status"].ravel(), minlength=len(STATUS)).tolist(), strict=True))
-    megavoxels = tally.voxels / 1e6
+    megavoxels, bound = tally.voxels / 1e6, bound_of_run(plan, workspace)
     return {
         "tiles": table["status"].size,
         "tiles_failed": counts["failed"],
         "tiles_fell_back": counts["fell back"],
         "tiles_empty": counts["empty"],
         "gain_db_estimated": _gain_db(table["risk"], table["noise_std"]),
+        "psnr_at_least_db": bound.least_db,
+        "psnr_expected_db": bound.expected_db,
         "seconds": watch.seconds,
         **{f"seconds_{name}": seconds for name, seconds in watch.stages.items()},
         "share_of_moving_voxels": moving_share(watch.stages, tally.moving, tally.seconds),

@@ -11,7 +11,7 @@ from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method, Recipe, Then, Within
 from ilcore.grammar.slots import Network
-from ilcore.methods.stopping import RULE_VERSIONS, with_stop
+from ilcore.methods.stopping import RULE_VERSIONS, chooses_anew, with_stop
 
 #: What a knob may be set to.
 Scalar = bool | int | float | str
@@ -110,7 +110,7 @@ def configure(entry: Entry, overrides: Mapping[str, Scalar]) -> Entry:
             method = _turned(method, full_name(path), value)
     if _cast(False, overrides.get("stabilise", False), "stabilise"):
         method = Within(VarianceStabilised(), method)
-    return replace(entry, method=method, version=version)
+    return replace(entry, method=method, version=version + chooses_anew(method))
 
 
 def full_name(knob: str) -> str:

@@ -56,6 +56,23 @@ RULES: Mapping[str, Callable[[int, Views], Stop]] = {
 RULE_VERSIONS: Mapping[str, int] = {"es_wmv": 2, "es_emv": 2, "self_validation": 2, "vote": 2}
 
 
+def chooses_anew(method: Method) -> bool:
+    """Tell whether a rule decides that chose another iterate before, in any method that asks it.
+
+    Until its version 2, `HeldOut` took the errors of neighbouring pixels for independent. Without steps it is not
+    asked.
+    """
+    match method:
+        case Within(_, inner):
+            return chooses_anew(inner)
+        case Then(methods):
+            return any(chooses_anew(one) for one in methods)
+        case Recipe(stop=HeldOut()):
+            return method.budget > 0
+        case _:
+            return False
+
+
 def with_stop(method: Method, name: str) -> Method:
     """Return the same method ended by another rule, its budget kept; what comes out is the iterate the rule liked best.
 

@@ -129,6 +129,10 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
        for what in ("points", "lines")},
     "clipped": MapGuide(title="clipped share", kind="bad", reach=0.01, good="pale, 0: no value left the data type."),
     "risk": MapGuide(title="estimated error", good="even, no tile that stands out: mean squared error, estimated."),
+    "error_bound": MapGuide(
+        title="error at most", good="even: root mean square error of a tile, not exceeded with 95 %, in grey levels."),
+    "spread": MapGuide(
+        title="spread", good="even, no tile that stands out: standard deviation of the images that were averaged."),
     "noise_std": MapGuide(title="noise", good="even, where the light is even: standard deviation of the noise."),
     "steps": MapGuide(title="steps", good="even: steps learnt on each tile."),
     "seconds": MapGuide(title="seconds", good="even: time spent on each tile."),

@@ -89,6 +89,7 @@ class ReportInput:
         verdict: Of the whole run.
         findings: Checks with number and limit.
         why: Why this method was chosen.
+        bound: How good the result is at least, or why nobody can say; empty where it was not asked.
         remarks: What the source says and the result does not.
         notes: What was not checked, and why.
         plan_yaml: The plan, as it can be run again.
@@ -110,6 +111,7 @@ class ReportInput:
     findings: Sequence[FindingLike]
     why: str
     plan_yaml: str
+    bound: str = ""
     remarks: Sequence[str] = ()
     notes: Sequence[str] = ()
     preflight_rows: Sequence[Mapping[str, object]] = ()

@@ -17,7 +17,7 @@ def risk_sure(
     *,
     trusted: Mask | None = None,
     probes: int = 1,
-    step: float = 1e-2,
+    step: float = 0.03,
 ) -> PerTile:
     """Return Stein's unbiased estimate of the mean squared error of `predict(noisy)`, tile by tile.
 
@@ -31,7 +31,7 @@ def risk_sure(
         streams: One random stream per tile, for the probes.
         trusted: Where the observation is data; only there the error is counted. None means everywhere.
         probes: Random directions along which the divergence is measured.
-        step: Length of the finite difference, in the units of `noisy`.
+        step: Length of the finite difference, in standard deviations of the noise: restorers bend over that length.
 
     Shape:
         noisy [tile, channel, *space] -> [tile].
@@ -47,10 +47,11 @@ def risk_sure(
     if trusted is not None:
         variance = variance * trusted
     white = is_white(problem)
-    size = torch.ones_like(noisy) if white else variance.clamp_min(0).sqrt()
+    std = variance.clamp_min(0).sqrt()
+    size, everywhere = torch.ones_like(noisy) if white else std, tuple(range(1, std.ndim))
     for _ in range(probes):
         probe = size * probe_of(problem, streams)
-        length = step / size.amax(tuple(range(1, size.ndim)), keepdim=True).clamp_min(1e-8)
+        length = (step * std / size.clamp_min(1e-8)).amax(everywhere, keepdim=True).clamp_min(1e-6)
         slope += probe * (predict(noisy + length * probe) - image) / (length * probes)
     covariance = variance * slope if white else slope
     return per_tile_mean((image - noisy).square() - variance + 2 * covariance, trusted)

@@ -105,11 +105,11 @@ _BLEEDING = "share of one channel that was put into another (above 0) or taken o
 _FLICKER = "by how much frames became brighter and darker in turn, in noise std"
 _GHOSTS = "share of a neighbouring frame that frames hold"
 
-# As measured by `python -m tests.bench.faint`, in brackets what one in twenty good restorations exceeded, then the median
-# under a fault: object flux [0.03 | objects 5 % fainter: 0.04], radiometry [0.001 | the same: 0.03], band ratio [0.001 |
-# one channel 5 % fainter: 0.05], bleeding [0.001 | a tenth of another channel: 0.07], flicker [0 | frames off by 0.3 noise
-# std: 0.28], ghosts [0.002 | a quarter of the last frame: 0.28]. They tell of a bias, not of a wrecked tile: beyond these
-# limits somebody should look, and nothing is refused.
+# As measured by `python -m tests.bench.faint`, in brackets what one in twenty good restorations exceeded, then the
+# median under a fault: object flux [0.03 | objects 5 % fainter: 0.04], radiometry [0.001 | the same: 0.03], band ratio
+# [0.001 | one channel 5 % fainter: 0.05], bleeding [0.001 | a tenth of another channel: 0.07], flicker [0 | frames off
+# by 0.3 noise std: 0.28], ghosts [0.002 | a quarter of the last frame: 0.28]. They tell of a bias, not of a wrecked
+# tile: beyond these limits somebody should look, and nothing is refused.
 _DOUBTFUL = (-_INF, _INF)
 _FAITHFUL: Mapping[str, Limit] = {
     "faint_points": Limit((0, 0), _DOUBTFUL, _POINTS),

@@ -46,7 +46,10 @@ _HOLDS: dict[tuple[str, Entry, tuple[int, ...]], int] = {}
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to restore a tile: normalised image [channel, z, y, x] and how it came about."""
+    """One way to restore a tile: normalised image [channel, z, y, x] and how it came about.
+
+    `spread` is the standard deviation of the images that were averaged, like image, where the method averages any.
+    """
 
     used: str
     image: NDArray[np.float32]
@@ -55,6 +58,7 @@ class Attempt:
     risk: float | None = None
     risk_before: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
+    spread: NDArray[np.float32] | None = None
 
     @property
     def is_spoilt(self) -> bool:
@@ -127,7 +131,7 @@ def fallbacks(bench: Bench, tile: Tile, frame: Frame, first: Attempt) -> Iterato
         for used, weights in (("volume", bench.learnt), ("pretrained", bench.start)):
             if weights is not None and first.used not in (used, "pretrained"):
                 yield lambda used=used, weights=weights: _applied(bench, tile, frame, used, weights)  # type: ignore[misc]
-    yield lambda: Attempt("classical", _non_local_means(frame, bench.plan), "applied")
+    yield lambda: Attempt("classical", non_local_means(frame, bench.plan), "applied")
 
 
 def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
@@ -184,10 +188,11 @@ def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Atte
         risk=done.risk[row] if done.risk else None,
         risk_before=done.risk_before[row] if done.risk_before else None,
         curve=done.curves[row] if done.curves else (),
+        spread=None if done.spread is None else to_numpy(done.spread[[row]])[0],
     )
 
 
-def _non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]:
+def non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]:
     """Return every plane through non-local means at the noise level of its channel, holes filled from beside them."""
     out = np.empty_like(frame.seen)
     for number, noise in enumerate(noise_of([frame], plan)):

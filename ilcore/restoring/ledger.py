@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
+from ilcore.qa.bounds import COLUMNS
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
 from ilcore.volumes.stores import Place, opened_by, remove
 from ilcore.volumes.write import store_errors
@@ -42,9 +43,7 @@ BLOCKS, GATHERED = 4096, 256
 _WHOLE = {"status": "u1", "used": "u1", "reason": "u1", "steps": "<i4", "digest": "<u8"}
 _MEASURES = (
     "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
-    "risk_before", "noise_std", "trusted_share", "seconds",
-    # Not in ledgers of version 0.1.
-    "residual_tails",
+    "risk_before", "noise_std", "trusted_share", "seconds", "residual_tails", "spread", *COLUMNS,
     "faint_points", "faint_lines", "object_flux", "radiometry", "band_ratio", "bleeding", "flicker", "ghosts",
 )  # fmt: skip
 _TILE = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])
@@ -98,27 +97,27 @@ class Ledger:
     def _group(self) -> "zarr.Group":
         return zarr.open_group(**opened_by(self.path), mode="r+")
 
+    @cached_property
+    def _tile(self) -> "np.dtype[Any]":
+        """Return the record of a tile as this ledger was made with: one of an earlier version has fewer columns."""
+        told: Any = self._group.attrs["tile_record"]
+        return np.dtype([(str(name), str(kind)) for name, kind in told])
+
+    def _records(self, held: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return stored records with all columns of today; what the ledger has no column for is NaN."""
+        found = np.ascontiguousarray(held).view(self._tile)[..., 0]
+        if self._tile == _TILE:
+            return found
+        records = np.zeros(found.shape, _TILE)
+        for name in _TILE.names or ():
+            records[name] = found[name] if name in (self._tile.names or ()) else np.nan
+        return records
+
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "grid": self.grid}
 
     def _named(self, name: str) -> Any:
         return self._group[name]
-
-    @cached_property
-    def _record(self) -> "np.dtype[Any]":
-        """The record of a tile as this ledger was made with it; earlier versions knew fewer measures."""
-        described: Any = self._group.attrs["tile_record"]
-        return np.dtype([(str(name), str(kind)) for name, kind in described])
-
-    def _records(self, place: Any = ...) -> NDArray[Any]:
-        """Return the records of tiles; of measures that this ledger has not, nothing is known."""
-        held = np.ascontiguousarray(self._read("tiles", place)).view(self._record)[..., 0]
-        if self._record == _TILE:
-            return held
-        records, known = np.zeros(held.shape, _TILE), held.dtype.names or ()
-        for name in _TILE.names or ():
-            records[name] = held[name] if name in known else np.nan
-        return records
 
     def _read(self, name: str, place: Any = ...) -> NDArray[Any]:
         try:
@@ -138,7 +137,7 @@ class Ledger:
             return self._read(name)
         if name in (_BLOCK.names or ()):
             return self._blocks()[name].copy()
-        return self.table()[name] if name in _MEASURES else self._records()[name].copy()
+        return self.table()[name] if name in _MEASURES else self._records(self._read("tiles"))[name].copy()
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Return all maps that have one number a tile, each [t, z, y, x]; measures of open tiles are NaN.
@@ -146,7 +145,7 @@ class Ledger:
         Raises:
             CorruptData: When a chunk fails its checksum.
         """
-        return {**_columns(self._records()), "seam": self._read("seam")}
+        return {**_columns(self._records(self._read("tiles"))), "seam": self._read("seam")}
 
     def digest_of(self, tile: Tile) -> int:
         """Return the digest of what a tile's worker wrote to scratch."""
@@ -164,7 +163,7 @@ class Ledger:
         places = np.array([tile.index for tile in tiles])
         low = places.min(axis=0)
         box = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, places.max(axis=0), strict=True))
-        records = self._records(box)
+        records = self._records(self._read("tiles", box))
         chosen = [records[tuple(place - low)] for place in places]
         return [(int(record["digest"]), USED[int(record["used"])] == "raw") for record in chosen]
 
@@ -189,20 +188,19 @@ class Ledger:
             unit: The unit.
             rows: One mapping per tile, in the order of the unit's tiles; absent measures stay NaN.
         """
-        record = self._record
-        records = np.array([_record_of(row, record) for row in rows], record)
+        records = np.array([_record(row) for row in rows], _TILE)[list(self._tile.names or ())].astype(self._tile)
         curves = np.stack([_thinned(row.get("curve", ())) for row in rows])
         place, shape = _place(unit)
         with store_errors(str(self.path)):
             if np.isfinite(curves).any():
                 self._named("curve")[place] = curves.reshape(*shape, CURVE, 2)
-            self._named("tiles")[place] = records.view("u1").reshape(*shape, record.itemsize)
+            self._named("tiles")[place] = records.view("u1").reshape(*shape, self._tile.itemsize)
 
     def reopen(self, unit: Unit) -> None:
         """Forget that a unit was done."""
         place, shape = _place(unit)
         with store_errors(str(self.path)):
-            self._named("tiles")[place] = np.zeros((*shape, self._record.itemsize), "u1")
+            self._named("tiles")[place] = np.zeros((*shape, self._tile.itemsize), "u1")
 
     def set_seams(self, unit: Unit, seams: Sequence[float]) -> None:
         """Store the seam scores of a unit, which are known only after assembling."""
@@ -302,11 +300,10 @@ def _columns(records: NDArray[Any]) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _record_of(row: Mapping[str, Any], record: "np.dtype[Any]") -> tuple[Any, ...]:
-    held: dict[str, Any] = {name: words.index(str(row.get(name))) for name, words in WORDS.items()}
-    held |= {"steps": row.get("steps") or 0, "digest": row.get("digest") or 0}
-    held |= {name: math.nan if row.get(name) is None else row[name] for name in _MEASURES}
-    return tuple(held.get(name, math.nan) for name in record.names or ())
+def _record(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    words = [WORDS[name].index(str(row.get(name))) for name in WORDS]
+    measures = [math.nan if row.get(name) is None else row[name] for name in _MEASURES]
+    return (*words, row.get("steps") or 0, row.get("digest") or 0, *measures)
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> NDArray[np.float32]:

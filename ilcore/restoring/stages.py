@@ -21,6 +21,7 @@ from ilcore.grammar.region import Five, Region, intersect, size, slices
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import Finding, QAReport, judge, measures
 from ilcore.restoring.abreast import abreast
+from ilcore.restoring.bounding import bound_of_run
 from ilcore.restoring.ledger import STATUS, BlockReport, Ledger
 from ilcore.restoring.null_test import NullTest, null_test_before
 from ilcore.restoring.plan import RestorationPlan
@@ -330,12 +331,13 @@ def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Plac
 
 
 def write_record(plan: RestorationPlan, workspace: Workspace, report: QAReport, more: Mapping[str, Any]) -> None:
-    """Write the run's record: fingerprint, findings, versions and whatever the caller measured."""
+    """Write the run's record: fingerprint, findings, bound, versions and whatever the caller measured."""
     record = {
         "fingerprint": plan.fingerprint,
         "verdict": report.verdict,
         "findings": [asdict(finding) for finding in report.findings],
         "notes": report.notes,
+        "bound": bound_of_run(plan, workspace).told(),
         "published": False,
         "versions": versions(),
         **more,

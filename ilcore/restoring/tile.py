@@ -13,35 +13,25 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ilcore import fit
-from ilcore.grammar.arrays import Streams
-from ilcore.grammar.devices import computing_on, is_out_of_memory
-from ilcore.grammar.recipe import ByHand
+from ilcore.grammar.devices import is_out_of_memory
 from ilcore.grammar.region import voxels
 from ilcore.qa.blind import judge_tile
 from ilcore.qa.chances import chance_of
 from ilcore.qa.faithful import faithful
-from ilcore.qa.risk import risk_sure
 from ilcore.qa.verdict import tile_fails
 from ilcore.restoring.abreast import abreast
 from ilcore.restoring.attempts import Attempt, Bench, fallbacks, first_attempts
 from ilcore.restoring.depth import unstacked, within
-from ilcore.restoring.frames import Frame, as_it_was, frame_of, noise_of, problem_of, stored_units
+from ilcore.restoring.frames import Frame, as_it_was, frame_of, noise_of, stored_units
+from ilcore.restoring.own_error import error_columns, risk_of
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.scratch import DryScratch
 from ilcore.restoring.volume_model import make_repeatable
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.assemble import clipped_count
 from ilcore.tiling.grid import Tile, Unit
-
-#: Largest part of a tile on which the risk is estimated by Stein's formula, (z, y, x); of methods that must be carried
-#: out again for it, a smaller one.
-_RISK_PART, _RISK_AGAIN = (2, 96, 96), (1, 64, 64)
-#: Share of it that must be data.
-_RISK_TRUSTED = 0.9
 
 
 @dataclass(frozen=True)
@@ -154,6 +144,7 @@ def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[st
     # Where something else had to be used, it is the first attempt's end that explains why.
     row |= {"status": status, "used": attempt.used, "reason": first.reason, "steps": first.steps}
     row |= {"curve": first.curve, "risk_before": first.risk_before, "clipped": _clipped(values, kept, plan)}
+    row |= {"spread": _mean_spread(view, attempt)}
     return findings | row, values
 
 
@@ -181,6 +172,14 @@ def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, dict[
     return Attempt("raw", view.frame.seen, first.reason, first.steps), findings, "failed"
 
 
+def _mean_spread(view: _View, attempt: Attempt) -> float | None:
+    """Return the mean spread of what was averaged, normalised, where the tile is data."""
+    if attempt.spread is None:
+        return None
+    spread = attempt.spread[view.inner][view.kept.trusted]
+    return float(spread.mean()) if spread.size else None
+
+
 def _clipped(values: NDArray[np.float64], kept: Frame, plan: RestorationPlan) -> float:
     """Return the share of values that the type of the source cannot hold."""
     data = np.isfinite(values)
@@ -192,49 +191,18 @@ def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:
     kept, image = view.kept, attempt.image[view.inner]
     live = [number for number, channel in enumerate(bench.plan.channels) if not channel.is_flat]
     channels, noise = [bench.plan.channels[number] for number in live], noise_of([kept], bench.plan)
+    columns = error_columns(bench, view.tile, view.frame, attempt)
     findings = judge_tile(
         kept.seen[live], image[live], kept.trusted[live], [noise[number] for number in live],
-        risk=_stein(bench, view.tile, view.frame, attempt) if attempt.risk is None else attempt.risk,
+        risk=risk_of(columns) if attempt.risk is None else attempt.risk,
         confidence=bench.plan.confidence,
         lags=[channel.lags for channel in channels],
     )  # fmt: skip
     findings["finite"] = float(np.isfinite(image).all())
-    return findings | faithful(
+    return findings | columns | faithful(
         kept.seen[live], image[live], kept.trusted[live], [noise[number] for number in live],
         zeros=[channel.zero for channel in channels],
         is_movie=bench.plan.depth == "t",
         chance=chance_of(kept.raw.size, math.prod(bench.plan.source.shape)),
         core=within(view.tile.core, view.tile.keep, bench.plan.depth),
     )  # fmt: skip
-
-
-def _stein(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> float | None:
-    """Return Stein's estimate of the mean squared error on the middle of a tile, where its assumptions hold."""
-    weights = {"volume": bench.learnt, "pretrained": bench.start}.get(attempt.used)
-    again = weights is None and attempt.used == "tile" and isinstance(bench.entry.method, ByHand)
-    part = frame.part(_middle(frame.raw.shape[1:], _RISK_AGAIN if again else _RISK_PART))
-    is_white = all(channel.verdict == "white" for channel in bench.plan.channels)
-    if (weights is None and not again) or not is_white or part.trusted.mean() < _RISK_TRUSTED:
-        return None
-    with computing_on(bench.device, "estimating the risk"):
-        return _risk_of(bench, tile, part, weights)
-
-
-def _risk_of(bench: Bench, tile: Tile, part: Frame, weights: fit.Weights | None) -> float:
-    problem = problem_of([part], bench.plan, bench.device)
-    name, places = bench.plan.method, [tile.index]
-
-    def predict(observed: torch.Tensor) -> torch.Tensor:
-        # The same draws on both ends of a difference quotient, or their difference would be taken for a slope.
-        posed, streams = replace(problem, observed=observed), Streams.of(bench.plan.seed, name, places)
-        if weights is None:
-            return fit.restore(bench.entry.method, posed, streams).image
-        return fit.predict(bench.entry.method, posed, weights, streams)
-
-    probes = Streams.of(bench.plan.seed, f"{name}/risk", places)
-    return float(risk_sure(predict, problem.observed, problem.noise or (), probes)[0])
-
-
-def _middle(shape: Sequence[int], part: Sequence[int]) -> tuple[slice, ...]:
-    starts = [max(0, (length - most) // 2) for length, most in zip(shape, part, strict=True)]
-    return (slice(None), *(slice(start, start + most) for start, most in zip(starts, part, strict=True)))

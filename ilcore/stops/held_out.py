@@ -19,6 +19,9 @@ from ilcore.stops.stein_risk import SteinRisk
 
 #: Tiles looked at together.
 _BATCH = 8
+#: Sides of the blocks that count as one observation each, pixels: errors of one image are alike over some pixels. The
+#: smaller one where the larger leaves too few, and how many tell anything at all.
+_BLOCKS, _FEWEST = (16, 8), 8
 
 
 @final
@@ -30,7 +33,9 @@ class HeldOut(Stop):
     (Tried: the recorrupted pair y + a w, y - w / a instead; its spread is five times larger. Tried: `Whole` shows the
     held-out pixels without asking for them; networks learnt their noise, and this risk fell to a quarter of the true
     one.) An iterate counts as best only if it beats the untouched start by two standard errors of the paired difference
-    as well as every iterate before it; otherwise the start stands (do no harm).
+    as well as every iterate before it; otherwise the start stands (do no harm). Errors of neighbouring pixels are
+    alike, so that the standard error is that of whole tiles, or of blocks where there are few tiles: what a bootstrap
+    over them gives in the limit of many draws.
 
     Args:
         steps: Updates at most.
@@ -39,7 +44,8 @@ class HeldOut(Stop):
         stride: One pixel in stride x stride is held out.
 
     Reference:
-        Darestani, Liu & Heckel, ICML 2022 (held-out measurements); Ramani, Blu & Unser, TIP 2008, eq. 14 (the risk).
+        Darestani, Liu & Heckel, ICML 2022 (held-out measurements); Ramani, Blu & Unser, TIP 2008, eq. 14 (the risk);
+        Davison & Hinkley, "Bootstrap Methods and their Application", 1997, ch. 8.3 (blocks).
     """
 
     steps: int
@@ -70,6 +76,7 @@ class _HeldOut:
         trusted = torch.ones_like(held) if problem.trusted is None else problem.trusted
         self.risk = SteinRisk(problem, streams)
         self.held, self.training = held & trusted, replace(problem, trusted=trusted & ~held)
+        self.groups = _groups(self.held, shared=shared)
         self.first: dict[int, Tensor] = {}
         self.lowest: dict[int, float] = {}
         self.misses: dict[int, int] = {}
@@ -106,7 +113,7 @@ class _HeldOut:
             self.misses[key] += 1
             return False, None
         risk, gain = float(errors.mean()), self.first[key] - errors
-        certain = float(gain.mean()) > 2 * float(gain.std()) / math.sqrt(len(gain))
+        certain = float(gain.mean()) > 2 * standard_error(gain, self.groups[key])
         if certain and risk < self.lowest[key]:
             self.lowest[key], self.misses[key] = risk, 0
             return True, risk
@@ -117,6 +124,46 @@ class _HeldOut:
         if self.misses[key] >= self.spec.patience:
             return f"held-out risk has not fallen for {self.spec.patience} looks"
         return f"budget of {self.spec.steps} steps" if done else None
+
+
+def standard_error(values: Tensor, groups: Tensor) -> float:
+    """Return the standard error of a mean whose values are alike within groups; infinite where there are too few.
+
+    Args:
+        values: Any number of them.
+        groups: Number of the group of each.
+
+    Shape:
+        values [n], groups [n] -> a number.
+    """
+    _, places = groups.unique(return_inverse=True)
+    count = int(places.max()) + 1 if len(places) else 0
+    if count < _FEWEST:
+        return math.inf
+    off = (values - values.mean()).double()
+    sums = off.new_zeros(count).index_add_(0, places, off)
+    return math.sqrt(float(sums.square().sum()) * count / (count - 1)) / len(values)
+
+
+def _groups(held: Tensor, *, shared: bool) -> dict[int, Tensor]:
+    """Return to which group each held-out pixel belongs, row by row, or of all rows under key 0."""
+    side = next((side for side in _BLOCKS if _count(held, side) >= _FEWEST), _BLOCKS[-1])
+    blocks = _numbered(held, side)
+    if not shared:
+        return {row: blocks[row][held[row]] for row in range(len(held))}
+    tiles = torch.arange(len(held), device=held.device).reshape(-1, *(1,) * (held.ndim - 1))
+    chosen = tiles.expand_as(held) if len(held) >= _FEWEST else tiles * (blocks.max() + 1) + blocks
+    return {0: chosen[held]}
+
+
+def _count(held: Tensor, side: int) -> int:
+    return math.prod(math.ceil(length / side) for length in held.shape[-2:])
+
+
+def _numbered(held: Tensor, side: int) -> Tensor:
+    """Return the number of the block of every pixel; planes of a stack and channels share theirs."""
+    rows, columns = (torch.arange(length, device=held.device) // side for length in held.shape[-2:])
+    return (rows[:, None] * (held.shape[-1] // side + 1) + columns).expand_as(held)
 
 
 def _batches(rows: Sequence[int]) -> Iterator[list[int]]:

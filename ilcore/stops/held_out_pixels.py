@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import final
 
 import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams, per_tile_mean
+from ilcore.grammar.draws import knows_correlation
 from ilcore.grammar.masks import neighbour_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
 from ilcore.grammar.trial import Judgement, Trial
+from ilcore.stops.stein_risk import SteinRisk
 
 #: Fewer withheld values say nothing.
 _FEWEST = 16
@@ -24,7 +27,8 @@ class HeldOutPixels(Stop):
     """Keep the iterate that predicts withheld pixels best, and end when it has not improved for long.
 
     The squared error at a pixel whose noise the network cannot have seen is its risk there plus the noise variance.
-    A network that is shown the observation sees the mean of the neighbours instead while it is judged.
+    A network that is shown the observation sees the mean of the neighbours instead while it is judged. What is read out
+    sees the pixels themselves, and has another risk: that one is reported, by Stein's formula at the withheld pixels.
 
     Args:
         steps: Updates at most.
@@ -35,7 +39,8 @@ class HeldOutPixels(Stop):
         memory: Weight of the past in the running mean of outputs that is judged, as in `MovingAverage`.
 
     Reference:
-        Darestani, Liu & Heckel, ICML 2022 (held-out measurements); Batson & Royer, ICML 2019, eq. 1 (the risk).
+        Darestani, Liu & Heckel, ICML 2022 (held-out measurements); Batson & Royer, ICML 2019, eq. 1 (the risk
+        of a network that does not see the pixel); Ramani, Blu & Unser, TIP 2008, eq. 14 (of one that does).
     """
 
     steps: int
@@ -65,6 +70,10 @@ class _HeldOutPixels:
         self.hidden = torch.where(self.held, neighbour_mean(problem.observed, kept), problem.observed)
         noise = None if problem.noise is None else problem.unbiased_variance()
         self.floor = None if noise is None else per_tile_mean(noise, self.held)
+        is_known = all(knows_correlation(noise) for noise in problem.noise or ())
+        # Streams of its own: the probe must not move the draws of training.
+        can_tell = spec.hides_input and noise is not None and is_known
+        self.stein = SteinRisk(problem, streams.apart("risk")) if can_tell else None
         self.means: dict[int, Tensor] = {}
         self.lowest: dict[int, float] = {}
         self.when: dict[int, int] = {}
@@ -83,7 +92,7 @@ class _HeldOutPixels:
         errors = self._errors(trial)
         if self.shared:
             errors = {0: sum(errors.values()) / len(errors)}
-        sights = [self._look(trial.step, key, error) for key, error in errors.items()] * (count if self.shared else 1)
+        sights = [self._look(trial, key, error) for key, error in errors.items()] * (count if self.shared else 1)
         reasons = tuple(reason or budget for _, reason, _ in sights)
         return Judgement(reasons, tuple(best for best, _, _ in sights), tuple(risk for _, _, risk in sights))
 
@@ -109,14 +118,25 @@ class _HeldOutPixels:
         self.means[row] = output if before is None else before.lerp(output, 1 - self.spec.memory)
         return self.means[row]
 
-    def _look(self, step: int, key: int, error: float) -> tuple[bool, str | None, float | None]:
-        held = int(self.held[key].sum()) if not self.shared else int(self.held.sum())
+    def _look(self, trial: Trial, key: int, error: float) -> tuple[bool, str | None, float | None]:
+        """Return whether this iterate is the best so far, why it is the last if it is, and its risk."""
+        step, rows = trial.step, list(trial.rows) if self.shared else [key]
+        held = sum(int(self.held[row].sum()) for row in rows)
         if held < _FEWEST:
             return True, None, None
-        risk = None if self.floor is None else error - float(self.floor.mean() if self.shared else self.floor[key])
         if error < self.lowest.get(key, float("inf")):
             self.lowest[key], self.when[key] = error, step
-            return True, None, risk
+            return True, None, self._risk(trial, rows, error)
         waited = step - self.when.get(key, step) >= self.spec.patience
         reason = f"withheld pixels have not been predicted better for {self.spec.patience} steps" if waited else None
-        return False, reason, risk
+        return False, reason, None
+
+    def _risk(self, trial: Trial, rows: list[int], error: float) -> float | None:
+        """Return the estimated mean squared error of the image that would be read out."""
+        if self.floor is None:
+            return None
+        if not self.spec.hides_input:
+            return error - float(self.floor[rows].mean())
+        if self.stein is None:
+            return None
+        return fmean(float(per_tile_mean(self.stein.errors(trial, [row]), self.held[[row]])) for row in rows)

@@ -10,8 +10,8 @@ from ilcore.grammar.draws import probe_of, probe_weight
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.trial import Trial
 
-#: Length of the probe, on images whose range is about 1.
-_PROBE = 1e-2
+#: Length of the probe in standard deviations of the noise: a network bends over longer ones.
+_PROBE = 0.03
 
 
 class SteinRisk:
@@ -25,13 +25,11 @@ class SteinRisk:
         # A probe with the noise's own law measures the derivative in the directions that count.
         self.probe = problem.noise_std(problem.observed) * probe_of(problem, streams)
         self.weight = probe_weight(problem)
-        largest = self.probe.abs().amax(tuple(range(1, self.probe.ndim)), keepdim=True)
-        self.length = _PROBE / largest.clamp_min(1e-8)
-        self.moved = replace(problem, observed=problem.observed + self.length * self.probe)
+        self.moved = replace(problem, observed=problem.observed + _PROBE * self.probe)
 
     def errors(self, trial: Trial, rows: Sequence[int]) -> Tensor:
         """Return the unbiased squared error of every voxel of some tiles; its mean over many voxels is their risk."""
         chosen = list(rows)
         image, moved = trial.image_of(self.problem, chosen), trial.image_of(self.moved, chosen)
-        slope = self.weight[chosen] * self.probe[chosen] * (moved - image) / self.length[chosen]
+        slope = self.weight[chosen] * self.probe[chosen] * (moved - image) / _PROBE
         return (image - self.problem.observed[chosen]).square() - self.variance[chosen] + 2 * slope

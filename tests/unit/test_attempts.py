@@ -1,14 +1,21 @@
 """A device that is too small changes nothing but the size of a batch; one that is far too small is told of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import is_out_of_memory
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import ByHand
+from ilcore.grammar.trial import Restoration
+from ilcore.methods.catalogue import METHODS
 from ilcore.methods.classical import nearest_data
 from ilcore.restoring import attempts
 from ilcore.restoring.alone import carry_out
@@ -83,3 +90,34 @@ def test_holes_take_the_nearest_data() -> None:
     seen[0, 0, 3] = 5
     assert nearest_data(seen, trusted).tolist() == [[[1, 1, 5, 5, 9]]]
     assert nearest_data(seen, np.zeros_like(trusted)) is seen
+
+
+@dataclass(frozen=True)
+class Averaged(ByHand):
+    """A mean of neighbours that says how far the images it averaged lay apart: a tenth, more to the right."""
+
+    def halo(self, space: int) -> tuple[int, ...]:
+        return (0,) * space
+
+    def complaints(self, problem: Problem) -> Iterator[str]:
+        yield from ()
+
+    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+        image = F.avg_pool2d(problem.observed, 3, 1, 1, count_include_pad=False)
+        apart = 0.1 + torch.arange(image.shape[-1]) / image.shape[-1]
+        count = len(image)
+        return Restoration(image, (0,) * count, ("applied",) * count, spread=apart.expand_as(image).clone())
+
+
+def test_the_spread_of_what_was_averaged_is_known_of_every_tile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "averaged", replace(METHODS["box"], name="averaged", method=Averaged()))
+    source = saved(tmp_path, np.asarray(noisy(scene("cells", (48, 48)), std=0.05)))
+    plan = planned(source, tmp_path / "out.ome.zarr", "averaged", tile=(1, 24, 48))
+    carry_out(plan)
+    spread = Ledger(Workspace.of(plan.target).ledger, plan.tile_grid).read("spread")
+    np.testing.assert_allclose(spread, 0.1 + 47 / 96, rtol=1e-5)
+    other = planned(source, tmp_path / "box.ome.zarr", "box", tile=(1, 24, 48))
+    carry_out(other)
+    assert np.isnan(Ledger(Workspace.of(other.target).ledger, other.tile_grid).read("spread")).all()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ilcore.grammar.errors import CorruptData
+from ilcore.restoring import ledger as ledgers
 from ilcore.restoring.ledger import REASONS, STATUS, USED, BlockReport, Ledger
 from ilcore.tiling.grid import TileGrid
 
@@ -211,3 +212,19 @@ def test_long_curves_are_thinned_to_both_ends(ledger):
     steps = ledger.read("curve")[0, 0, 2, 4, :, 0]
     assert (steps[0], steps[-1]) == (0, 63)
     assert (np.diff(steps) > 0).all()
+
+
+def test_a_ledger_of_an_earlier_version_is_gone_on_with_in_its_own_columns(tmp_path, monkeypatch):
+    fewer = np.dtype([field for field in ledgers._TILE.descr if field[0] != "spread"])
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ledgers, "_TILE", fewer)
+        Ledger(tmp_path / "ledger.zarr", GRID).create(blocks=3)
+    found = Ledger(tmp_path / "ledger.zarr", GRID)
+    for unit in GRID.units():
+        found.commit(unit, rows_of(unit, spread=0.5))
+    assert found.open_places() == []
+    assert (found.read("risk") == 0.25).all()
+    assert np.isnan(found.read("spread")).all()
+    found.reopen(GRID.unit_of((0, 0, 0, 0)))
+    assert found.open_places() == [(0, 0, 0, 0)]
+    assert found.digest_of(GRID.unit_of((1, 0, 0, 0)).tiles[0]) == 2**64 - 1
