@@ -1,5 +1,6 @@
 """Gather what the report of a run shows, a few planes and tiles at a time, and write the page."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,11 @@ from scipy import ndimage
 from ilcore.grammar.draws import lags_of
 from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import Region, region_of
+from ilcore.qa.chances import chance_of
 from ilcore.qa.drawing import VoxelSize
+from ilcore.qa.faint import search
 from ilcore.qa.maps import VERDICT, verdict_map, write_maps
+from ilcore.qa.marks import Mark
 from ilcore.qa.pictures import Plane, before_after_picture
 from ilcore.qa.report import ReportInput, WorstTile, render_report
 from ilcore.qa.standardised import variance_at
@@ -32,6 +36,8 @@ from ilcore.volumes.write import WriteTarget, open_target
 #: Largest side of a plane that is read whole, and side of a crop: the driver's memory must not grow with the volume.
 WINDOW, CROP = 1024, 96
 CHANNELS, WORST = 3, 6
+#: At most so many points and lines of a plane are marked.
+MARKS = 300
 MAPS = (
     "status",
     "used",
@@ -39,6 +45,8 @@ MAPS = (
     "residual_structure",
     "residual_lag",
     "residual_tails",
+    "faint_points",
+    "faint_lines",
     "seam",
     "flux_change",
     "risk",
@@ -128,14 +136,31 @@ class _Pair:
         """Return one plane of one channel as it was and as it is."""
         before, after = _values(self.source.known(region)), _values(self.result.read(region))
         channel = self.plan.channels[region[1][0]]
-        lags = lags_of(channel.noise)
-        return Plane(name=name, before=before, after=after, noise_std=_noise_std(after, channel), lags=lags)
+        lags, marks = lags_of(channel.noise), _marks(before, after, channel, math.prod(self.plan.source.shape))
+        std = _noise_std(after, channel)
+        return Plane(name=name, before=before, after=after, noise_std=std, lags=lags, marks=marks)
 
     def _name(self, channel: int, z: int, spans: Sequence[tuple[int, int]]) -> str:
         part = "" if [b - a for a, b in spans] == list(self.source.shape[3:]) else f", middle {WINDOW} pixels"
         names = self.source.channels
         where = f", z {z}" if self.source.shape[2] > 1 else ""
         return f"{names[channel] if names else f'channel {channel}'}{where}{part}"
+
+
+def _marks(
+    before: NDArray[np.float64], after: NDArray[np.float64], channel: ChannelPlan, places: int
+) -> tuple[Mark, ...]:
+    """Return the points and lines that were taken away from a plane."""
+    known = np.isfinite(before) & np.isfinite(after)
+    if channel.is_flat or not known.any():
+        return ()
+    unit = [(np.where(known, image, 0) - channel.low) / (channel.high - channel.low) for image in (before, after)]
+    seen, restored = (image[None, None] for image in unit)
+    found = search(seen, restored, known[None, None], [channel.noise], chance_of(known.size, places))
+    return tuple(
+        Mark(trace.place[2], trace.place[3], trace.size if trace.kind == "line" else 0.0, trace.angle)
+        for trace in found[:MARKS]
+    )
 
 
 def _values(block: NDArray[Any]) -> NDArray[np.float64]:
@@ -193,7 +218,8 @@ def _worst_places(table: Mapping[str, NDArray[Any]]) -> list[Index]:
     status = table["status"]
     order = 2.0 * (status == STATUS.index("failed")) + (status == STATUS.index("fell back"))
     level = np.nan_to_num(table["residual_level"], nan=1.0)
-    badness = np.nan_to_num(table["residual_structure"]) + np.abs(np.log(np.maximum(level, 1e-6)))
+    badness = np.log1p(np.nan_to_num(table["faint_points"]) + np.nan_to_num(table["faint_lines"]))
+    badness += np.nan_to_num(table["residual_structure"]) + np.abs(np.log(np.maximum(level, 1e-6)))
     ranked = np.lexsort((-badness.ravel(), -order.ravel()))
     some = ranked[(status.ravel() != STATUS.index("empty"))[ranked]][:WORST]
     return [(int(t), int(z), int(y), int(x)) for t, z, y, x in zip(*np.unravel_index(some, status.shape), strict=True)]
@@ -204,6 +230,9 @@ def _reason(row: Mapping[str, Any]) -> str:
         return "nothing passed: kept as it was"
     if row["status"] == "fell back":
         return f"fell back to {row['used']}"
+    points, lines = int(row["faint_points"] or 0), int(row["faint_lines"] or 0)
+    if points or lines:
+        return f"{points} points and {lines} lines were taken away: structure or outliers"
     return "largest residual among those that passed"
 
 

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from ilcore.qa.marks import Mark, draw
+
 Values = NDArray[Any]
 #: Size of a voxel along y and x, and its unit.
 VoxelSize = tuple[float, float, str]
@@ -28,13 +30,14 @@ _SHORT = {"micrometer": "µm", "micron": "µm", "um": "µm", "nanometer": "nm", 
 
 @dataclass(frozen=True)
 class Panel:
-    """One image of a picture: what it shows, its pixels, colours, the values drawn first and last, and a note."""
+    """One image of a picture: what it shows, its pixels, colours, the values drawn first and last, note and marks."""
 
     title: str
     image: Values
     colours: Colormap
     limits: tuple[float, float]
     note: str
+    marks: Sequence[Mark] = ()
 
 
 def panels_picture(
@@ -62,6 +65,7 @@ def panels_picture(
         write(drawn, left, 24, panel.title)
         place = add_axes(drawn, (left, 42, width, height))
         show(place, panel.image, shape, panel.colours, panel.limits)
+        draw(place, panel.marks)
         write(drawn, left, 46 + height, panel.note, soft=True)
         if number == 0 and is_known(voxel_size):
             _scale_bar(place, shape, voxel_size, (width, height))

@@ -34,6 +34,7 @@ from ilcore.qa.drawing import (
     show,
     write,
 )
+from ilcore.qa.marks import Mark, inside, told
 from ilcore.qa.standardised import std_of_mean
 
 Curve = tuple[str, Sequence[tuple[float, float]]]
@@ -62,6 +63,7 @@ class Plane:
         after: Restoration, of the same shape.
         noise_std: Standard deviation of the noise at every pixel, or one for all, where known.
         lags: Correlation of the noise of neighbours along y and x.
+        marks: Points and lines found in what was taken away.
     """
 
     name: str
@@ -69,11 +71,13 @@ class Plane:
     after: Values
     noise_std: float | Values | None = None
     lags: tuple[float, float] = (0.0, 0.0)
+    marks: Sequence[Mark] = ()
 
     def part(self, name: str, place: tuple[slice, slice]) -> "Plane":
         """Return a part of the plane under a name of its own."""
         std = self.noise_std[place] if isinstance(self.noise_std, np.ndarray) else self.noise_std
-        return replace(self, name=name, before=self.before[place], after=self.after[place], noise_std=std)
+        marks = inside(self.marks, place)
+        return replace(self, name=name, before=self.before[place], after=self.after[place], noise_std=std, marks=marks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +125,8 @@ GUIDES: Mapping[str, MapGuide] = MappingProxyType({
     "flux_change": MapGuide(
         title="change of the mean", kind="off", reach=0.05,
         good="pale, near 0: no tile became brighter or darker."),
+    **{f"faint_{what}": MapGuide(title=f"{what} taken away", kind="bad", reach=5, good="pale, 0: nothing but noise.")
+       for what in ("points", "lines")},
     "clipped": MapGuide(title="clipped share", kind="bad", reach=0.01, good="pale, 0: no value left the data type."),
     "risk": MapGuide(title="estimated error", good="even, no tile that stands out: mean squared error, estimated."),
     "error_bound": MapGuide(
@@ -160,11 +166,11 @@ def before_after_picture(plane: Plane, voxel_size: VoxelSize | None = None, *, p
     width, height = box_of(before.shape, voxel_size, min(panel, LARGEST))
     shrink = max(1.0, max(plane.before.shape) / max(width, height))
     span, (reach, meaning) = _contrast(before, after), _reach(taken, plane, shrink)
-    title = "taken away (before − after)" + ("" if _noise_of(plane) is None else ", over the noise")
+    title = "taken away (before − after)" + ("" if _noise_of(plane) is None else ", over the noise") + told(plane.marks)
     panels = (
         Panel("before", before, grey(), span, f"black {span[0]:.4g}, white {span[1]:.4g}"),
         Panel("after", after, grey(), span, "same contrast"),
-        Panel(title, taken, grey(ends=True), (-reach, reach), f"grey 0, black/white {meaning}"),
+        Panel(title, taken, grey(ends=True), (-reach, reach), f"grey 0, black/white {meaning}", plane.marks),
     )
     name = plane.name + (f"  (reduced {shrink:.3g}×)" if shrink > 1 else "")
     return panels_picture(name, panels, plane.before.shape, (width, height), voxel_size)

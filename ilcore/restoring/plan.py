@@ -87,6 +87,12 @@ class ChannelPlan(_Frozen):
                       lags=self.lags[:2])  # fmt: skip
         return model.scaled(self.low, self.high)
 
+    @property
+    def zero(self) -> float:
+        """Return the level of no light in normalised units: where counts begin, or what is stored as 0."""
+        dark = min(self.offset if self.gain > 0 else 0.0, self.floor)
+        return (dark - self.low) / (self.high - self.low)
+
 
 class PlanesPlan(_Frozen):
     """Brightness of every plane along one axis, relative to the median plane, by channel."""

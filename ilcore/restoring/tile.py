@@ -5,6 +5,7 @@ read ─> normalise ─> method ─> judge ──ok─────────�
                       └── next ──┘   see attempts.py
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from ilcore.grammar.devices import is_out_of_memory
 from ilcore.grammar.region import voxels
 from ilcore.qa.blind import judge_tile
+from ilcore.qa.chances import chance_of
+from ilcore.qa.faithful import faithful
 from ilcore.qa.verdict import tile_fails
 from ilcore.restoring.abreast import abreast
 from ilcore.restoring.attempts import Attempt, Bench, fallbacks, first_attempts
@@ -196,4 +199,10 @@ def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:
         lags=[channel.lags for channel in channels],
     )  # fmt: skip
     findings["finite"] = float(np.isfinite(image).all())
-    return findings | columns
+    return findings | columns | faithful(
+        kept.seen[live], image[live], kept.trusted[live], [noise[number] for number in live],
+        zeros=[channel.zero for channel in channels],
+        is_movie=bench.plan.depth == "t",
+        chance=chance_of(kept.raw.size, math.prod(bench.plan.source.shape)),
+        core=within(view.tile.core, view.tile.keep, bench.plan.depth),
+    )  # fmt: skip

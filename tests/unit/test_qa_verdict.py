@@ -18,6 +18,8 @@ from tests.columns import columns_of
 GOOD = {
     "status": "restored", "residual_level": 0.95, "residual_structure": 3.0, "residual_lag": 0.0, "contrast_loss": 0.0,
     "shift": 0.0, "flux_change": 0.0005, "noise_std": 0.05, "risk": 0.0005, "seam": 1.0, "clipped": 0.0,
+    "faint_points": 0.0, "faint_lines": 0.0, "object_flux": 0.0, "radiometry": 0.0, "band_ratio": 0.0, "bleeding": 0.0,
+    "flicker": 0.0, "ghosts": 0.0,
     "residual_tails": 1.0,
 }  # fmt: skip
 
@@ -56,6 +58,14 @@ def test_no_findings_is_no_pass():
         ({"flux_change": -0.01}, "flux change"),
         ({"risk": 0.0025}, "risk over noise"),
         ({"seam": 4.0}, "seams"),
+        ({"faint_points": 1.0}, "faint points"),
+        ({"faint_lines": 2.0}, "faint lines"),
+        ({"object_flux": 0.04}, "object flux"),
+        ({"radiometry": -0.02}, "radiometry"),
+        ({"band_ratio": -0.04}, "band ratio"),
+        ({"bleeding": 0.06}, "bleeding"),
+        ({"flicker": 0.2}, "flicker"),
+        ({"ghosts": 0.3}, "ghosts"),
         ({"status": "failed"}, "failed tiles"),
         ({"status": "fell back"}, "fallen-back tiles"),
     ],
@@ -145,12 +155,37 @@ def test_many_tiles_are_judged_as_each_alone():
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(300):
-        change = {name: float(rng.normal(0.5, 2)) * abs(GOOD[name] or 0.1) for name in GOOD if name != "status"}
-        hidden = rng.choice(list(change), 2)
-        rows.append(GOOD | change | {"noise_std": abs(change["noise_std"])} | dict.fromkeys(hidden.tolist()))
+        names = [name for name in GOOD if name != "status" and rng.random() < 0.3]
+        change = {name: float(rng.normal(0.5, 2)) * abs(GOOD[name] or 0.1) for name in names}
+        hidden = rng.choice([name for name in GOOD if name != "status"], 2)
+        std = {"noise_std": abs(change.get("noise_std", GOOD["noise_std"]))}
+        rows.append(GOOD | change | std | dict.fromkeys(hidden.tolist()))
     order = ["pass", "warn", "fail"]
     for confidence in (0.1, 0.9):
         wanted = [order.index(tile_verdict({"confidence": confidence} | row)[0]) for row in rows]
         table = {name: values for name, values in columns_of(rows).items() if name != "status"}
         assert tile_verdicts(table, confidence).tolist() == wanted
         assert set(wanted) == {0, 1, 2}
+
+
+def test_what_chance_finds_in_a_thousand_tiles_is_no_finding():
+    assert verdict_of([GOOD] * 999 + [GOOD | {"faint_points": 1.0}]).verdict == "pass"
+    report = verdict_of([GOOD] * 990 + [GOOD | {"faint_points": 2.0}] * 10)
+    assert finding(report, "faint points").measured == 20
+    assert report.verdict == "warn"
+
+
+def test_few_tiles_have_nothing_by_chance():
+    report = verdict_of([GOOD] * 19 + [GOOD | {"faint_lines": 1.0}])
+    assert (report.verdict, finding(report, "faint lines").measured) == ("warn", 1.0)
+
+
+def test_frames_that_tiles_hold_alone_are_compared_too():
+    table = {name: np.reshape(values, (5, 1, 2, 2)) for name, values in columns_of([GOOD] * 20).items()}
+    rest = {"clipped_share": 0.0, "confidence": 0.9}
+    assert judge(measures(table, STATUS, **rest)).verdict == "pass"
+    swing = np.array([0.01, -0.01, 0.01, -0.01, 0.01]).reshape(5, 1, 1, 1)
+    table["flux_change"] = np.broadcast_to(swing, table["flux_change"].shape)
+    report = judge(measures(table, STATUS, **rest))
+    assert finding(report, "flicker").measured == pytest.approx(0.22, abs=0.02)
+    assert finding(report, "flicker").verdict == "warn"

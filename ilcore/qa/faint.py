@@ -1,0 +1,113 @@
+"""Faint structure: points and lines searched in what was taken away.
+
+    residual / noise std ─┬─ smoothed by 0 to 2 pixels ──── points      one pixel, a star, a vesicle
+                          └─ summed along 12 directions ─── lines       a filament, a road, a scratch
+
+A response counts where noise alone would give it in one of twenty tiles or less, however many places were looked at,
+and where the restored picture around is quiet: every good denoiser leaves some of a sharp edge in its residual. Where
+the restored picture still shows some of a point, what is left counts as evidence that it is one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from ilcore.grammar.problem import Noise
+from ilcore.qa.chances import CHANCE
+from ilcore.qa.faint_lines import LINE, line_hits
+from ilcore.qa.faint_plane import FILTERS, QuietPlane
+from ilcore.qa.faint_points import WIDTHS, point_hits
+
+Values: TypeAlias = NDArray[Any]
+#: A line must stand out by so much more than a point: edges and stripes of the scene leave some of themselves.
+_LINES_OVER_POINTS = 0.75
+#: Responses closer than this are one finding (pixels): points, and what lies along a line.
+_APART, _BESIDE = 5.0, 6.0
+#: At most so many findings of a tile are told apart; where more were found, the number is a lower bound.
+MOST = 1000
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A point or a line that was taken away.
+
+    Args:
+        kind: What it is.
+        place: Channel, depth, y, x of its middle.
+        size: Width of a point (standard deviation, pixels; 0: one pixel), length of the piece of line that was tried.
+        angle: Direction of a line, radians from the x axis towards larger y; 0 for points.
+        strength: Matched-filter response of what was taken away, in noise standard deviations; negative: it was dark.
+        kept: Share of its contrast that the restored picture still has.
+    """
+
+    kind: Literal["point", "line"]
+    place: tuple[int, int, int, int]
+    size: float
+    angle: float
+    strength: float
+    kept: float
+
+
+def search(
+    noisy: Values, restored: Values, trusted: NDArray[np.bool_], noise: Sequence[Noise], chance: float = CHANCE
+) -> tuple[Trace, ...]:
+    """Return the points and lines that were taken away, strongest first.
+
+    Args:
+        noisy: Observation.
+        restored: Restoration, in the same units.
+        trusted: Where the observation is data.
+        noise: Noise of each channel, in the same units.
+        chance: Chance at which noise alone, perfectly removed, may show one anywhere.
+
+    Shape:
+        noisy, restored, trusted [channel, z, y, x].
+
+    Reference:
+        Matched filters under a familywise error rate; the local scale is that of constant-false-alarm detectors:
+        Rohling, "Radar CFAR thresholding in clutter and multiple target situations", IEEE TAES 1983. Sums along lines
+        by doubling: Brady, "A fast discrete approximation algorithm for the Radon transform", SIAM J. Comput. 1998.
+    """
+    limit = limit_of(int(trusted.sum()), chance)
+    found: list[Trace] = []
+    for channel, z in np.ndindex(*noisy.shape[:2]):
+        here = (noisy[channel, z], restored[channel, z], trusted[channel, z])
+        if here[2].any() and min(here[2].shape) > 2:
+            found += _in_plane(QuietPlane.of(*here, noise[channel]), (channel, z), limit)
+    return tuple(sorted(found, key=lambda trace: -abs(trace.strength)))
+
+
+def limit_of(places: int, chance: float = CHANCE) -> float:
+    """Return the response, in noise standard deviations, that noise alone exceeds anywhere with some chance."""
+    return -float(ndtri(chance / (2 * FILTERS * max(places, 1))))
+
+
+def counted(traces: Sequence[Trace], core: tuple[slice, ...] | None = None) -> dict[str, float]:
+    """Return the findings of a tile: `faint_points` and `faint_lines`, how many were taken away.
+
+    Args:
+        traces: What was found.
+        core: What the tile owns, [channel, z, y, x]: what it shares with its neighbours they count too.
+    """
+    own = [trace for trace in traces if core is None or _is_in(trace, core)]
+    return {f"faint_{kind}s": float(sum(trace.kind == kind for trace in own)) for kind in ("point", "line")}
+
+
+def _is_in(trace: Trace, core: tuple[slice, ...]) -> bool:
+    return all(span.start <= at < span.stop for at, span in zip(trace.place[1:], core[1:], strict=True))
+
+
+def _in_plane(plane: QuietPlane, place: tuple[int, int], limit: float) -> Iterator[Trace]:
+    lines = line_hits(plane, limit + _LINES_OVER_POINTS).apart(LINE / 2, MOST)
+    points = point_hits(plane, limit).apart(_APART, MOST)
+    # A strong point makes lines through it, a line points along it: the stronger of them is what it is.
+    lines = lines.stronger(points, LINE / 2, _BESIDE)
+    points = points.beside(lines, LINE / 2, _BESIDE)
+    for kind, hits in (("line", lines), ("point", points)):
+        for y, x, which, strength, kept in hits.rows():
+            size, angle = (float(LINE), which) if kind == "line" else (WIDTHS[int(which)], 0.0)
+            yield Trace(kind, (*place, y, x), size, angle, strength, kept)  # type: ignore[arg-type]
