@@ -153,8 +153,8 @@ def _findings(channel: _Channel) -> dict[str, float]:
         "residual_level": (power + FAINT**2) / (variance + FAINT**2),
         "residual_structure": _lump(channel),
         "residual_lag": _beyond(found, channel.lags),
-        # Where nothing was taken away there are no tails.
-        "residual_tails": float("nan") if like is None or like.size < _UNTOUCHED**0.5 else like.tails,
+        # Where nothing that anybody sees was taken away there are no tails.
+        "residual_tails": like.tails if like and power > max(FAINT**2, _UNTOUCHED * variance) else float("nan"),
         "contrast_loss": _contrast_loss(channel),
         "shift": _shift(channel),
         "flux_change": float(channel.residual.sum() / count),
