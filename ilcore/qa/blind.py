@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ilcore.grammar.problem import Noise
-from ilcore.qa.likeness import inside_limits, likeness
+from ilcore.qa.likeness import inside_limits, is_normal, likeness
 from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import FAINT
 
@@ -118,6 +118,7 @@ class _Channel:
     lags: tuple[float, float]
     is_white: bool
     uncut: NDArray[np.bool_]
+    is_normal: bool
 
     @classmethod
     def of(
@@ -128,8 +129,8 @@ class _Channel:
         weight = trusted.astype(np.float64)
         variance = variance_at(picture, noise, trusted, _LEAST_STD) * weight
         around = _noise_lags(noise, lags, residual, variance)
-        uncut = inside_limits(noisy, trusted, noise)
-        return cls(residual, picture, weight, variance, around, noise.correlation == "white", uncut)
+        uncut, normal = inside_limits(noisy, trusted, noise), is_normal(noise, float(np.median(picture[trusted])))
+        return cls(residual, picture, weight, variance, around, noise.correlation == "white", uncut, normal)
 
 
 def _noise_lags(noise: Noise, lags: Lags | None, residual: Values, variance: Values) -> tuple[float, float]:
@@ -148,13 +149,14 @@ def _findings(channel: _Channel) -> dict[str, float]:
     # At the limits of a detector, and in frames of black, the noise is cut off.
     level = channel.uncut if channel.uncut.sum() > 0.1 * count else channel.weight > 0
     power, variance = float((channel.residual[level] ** 2).mean()), float(channel.variance[level].mean())
+    # Where nothing that anybody sees was taken away, or noise has no normal distribution, there are no tails.
+    asked = max(FAINT**2, _UNTOUCHED * variance) if channel.is_normal else np.inf
     seen = channel.is_white and variance > FAINT**2
     return {
         "residual_level": (power + FAINT**2) / (variance + FAINT**2),
         "residual_structure": _lump(channel),
         "residual_lag": _beyond(found, channel.lags),
-        # Where nothing that anybody sees was taken away there are no tails.
-        "residual_tails": like.tails if like and power > max(FAINT**2, _UNTOUCHED * variance) else float("nan"),
+        "residual_tails": like.tails if like and power > asked else float("nan"),
         "contrast_loss": _contrast_loss(channel),
         "shift": _shift(channel),
         "flux_change": float(channel.residual.sum() / count),

@@ -24,6 +24,8 @@ _NORMAL = 4.1075 / 1.3490
 _STEPS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
 #: Below this share of its usual variance the noise has vanished.
 _VANISHED = 0.3
+#: Up to so many counts noise is skewed and takes few values.
+_FEW_COUNTS = 4.0
 #: Fewer values tell nothing.
 _FEWEST = 200
 
@@ -44,10 +46,13 @@ class Likeness:
     tails: float
     lag: float
 
-    @property
-    def doubt(self) -> str:
-        """Return why a residual like this is no noise; empty where it may be."""
-        if not TAILS[0] <= self.tails <= TAILS[1]:
+    def doubt(self, *, is_normal: bool = True) -> str:
+        """Return why a residual like this is no noise; empty where it may be.
+
+        Args:
+            is_normal: Whether noise is normally distributed here.
+        """
+        if is_normal and not TAILS[0] <= self.tails <= TAILS[1]:
             return f"it is not normally distributed (tails {self.tails:.2f}, of noise 1)"
         if not -LAG <= self.lag <= LAG:
             return f"it is alike from pixel to pixel (correlation {self.lag:+.2f} beyond the noise's own)"
@@ -81,6 +86,14 @@ def likeness(
     tails = (high - low) / max(float(third - first), 1e-12) / _NORMAL
     lag = max(beyond, key=abs) if lags == (0.0, 0.0) else max(beyond)
     return Likeness(size=power**0.5, tails=float(tails), lag=lag)
+
+
+def is_normal(noise: Noise, level: float) -> bool:
+    """Tell whether noise at a level is normally distributed, nearly: that of a few counts is not."""
+    counted = noise.gain * max(level - noise.offset, 0.0)
+    if counted < 0.5 * float(noise.variance(level)):
+        return True
+    return counted > _FEW_COUNTS * noise.gain**2
 
 
 def inside_limits(values: Values, valid: NDArray[np.bool_], noise: Noise) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
-from ilcore.qa.likeness import inside_limits, likeness
+from ilcore.qa.likeness import inside_limits, is_normal, likeness
 from ilcore.qa.risk import risk_sure
 from ilcore.restoring.choose import LEAST_NOISE, Candidate, Expected, able, expected_of
 from ilcore.restoring.known import Channel
@@ -151,7 +151,7 @@ def doubt_of(restored: Tiles, problem: Problem) -> str:
         std = np.sqrt(np.maximum(noise.variance(image), 1e-12))
         inside = inside_limits(seen, np.isfinite(seen), noise)
         found = likeness(seen - image, std, inside, lags_of(noise))
-        if found is not None and (doubt := found.doubt):
+        if found is not None and (doubt := found.doubt(is_normal=is_normal(noise, float(np.median(image))))):
             return doubt
     return ""
 

@@ -94,10 +94,10 @@ def test_a_residual_that_is_noise_looks_like_it():
     found = likeness(noise, std, everywhere)
     assert found.size == pytest.approx(1, abs=0.03)
     assert found.tails == pytest.approx(1, abs=0.06)
-    assert not found.doubt
+    assert not found.doubt()
     outliers = noise.copy()
     outliers[rng.random((96, 96)) < 0.005] += 200
-    assert not likeness(outliers, std, everywhere).doubt, "a few hot pixels are no texture"
+    assert not likeness(outliers, std, everywhere).doubt(), "a few hot pixels are no texture"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_residual_that_is_noise_looks_like_it():
 )
 def test_a_residual_that_is_no_noise_is_told(residual, words):
     found = likeness(residual, np.ones((96, 96)), np.ones((96, 96), bool))
-    assert words in found.doubt
+    assert words in found.doubt()
 
 
 def test_limits_of_a_detector_do_not_count_but_the_dark_of_counts_does():
