@@ -296,6 +296,10 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
     share = float(ledger.read("clipped_values").sum()) / values
     found = measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence)
     null = null_test_before(workspace) or NullTest(why_not="nobody asked for it")
+    if plan.task == "copy":
+        # Nothing rests on the noise of a source that is kept as it is, and there is one thing to say of it: why.
+        del found["noise confidence"]
+        return replace(judge(found, plan.gate), notes=(plan.why,))
     return replace(judge({**found, **null.numbers}, plan.gate, null.limits), notes=null.notes)
 
 

@@ -139,7 +139,7 @@ def test_noise_that_cannot_be_drawn_is_told(law, why, tmp_path, monkeypatch):
 
 def test_what_is_copied_is_not_tried(tmp_path):
     _, report, _ = run(tmp_path, scan(256, 256), method=None, task="copy")
-    assert report.notes == ("null test not made: the task is copy, which is not to take noise away",)
+    assert report.notes == ("copied unchanged, as was asked for",)
 
 
 def test_a_method_that_fails_on_noise_alone_does_not_cost_the_result(tmp_path, monkeypatch):
