@@ -171,7 +171,8 @@ def choose(
         return _from_scratch(doubt)
     least = _LEAST_IN_DOUBT if preflight.verdict == "unknown" else (LEAST_NOISE, LEAST_GAIN)
     if nothing := _nothing(expected, refused or {}, noise_share, *least):
-        return Choice(method=COPY, scope="tile", why=f"nothing to restore: {nothing}; the source is kept as it is")
+        kept = "the source is kept as it is; a method that is named restores it all the same"
+        return Choice(method=COPY, scope="tile", why=f"nothing to restore: {nothing}; {kept}")
     return _weighed(expected, prefer, hours, doubt) if expected else _pretrained(doubt)
 
 
