@@ -27,7 +27,7 @@ from ilcore.degradations.planes import (
 )
 from ilcore.degradations.signal_dependent import Details, fit_line, noise_through
 from ilcore.degradations.wavelets import diagonal_detail
-from ilcore.degradations.witness import below_floor, has_block_grid, is_like_noise, white_floor
+from ilcore.degradations.witness import below_floor, has_block_grid, has_flat_floor, is_like_noise, white_floor
 from ilcore.grammar.problem import Noise
 
 #: A lag above this is correlation; below, it is the uncertainty of one image (Aydin uses the same limit).
@@ -58,6 +58,7 @@ class ChannelReport:
         level: Noise standard deviation at the median signal.
         confidence: 0 (nothing known) to 1.
         notes: Sentences for people.
+        is_floor: Whether the level is that of white noise for sure, since half of all directions vary alike.
     """
 
     noise: Noise
@@ -71,6 +72,7 @@ class ChannelReport:
     level: float
     confidence: float
     notes: tuple[str, ...]
+    is_floor: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,8 @@ def _channel(
     look = _look(planes_of(samples, channel, _BUDGET), dtype, missing)
     details = [diagonal_detail(plane.values) for plane in look.planes]
     blocks = smooth_blocks(look.planes, details)
-    verdict = _verdict(blocks, look.planes)
+    is_floor = has_flat_floor(look.planes)
+    verdict = _verdict(blocks, look.planes, is_floor=is_floor)
     noise = _noise(look, details, blocks, verdict)
     lags = blocks.noise_lags if blocks else (0.0, 0.0, 0.0)
     return ChannelReport(
@@ -144,6 +147,7 @@ def _channel(
         level=noise.std_at(look.median),
         confidence=_confidence(verdict, blocks, noise.std_at(look.median), dtype),
         notes=_notes(look, verdict, blocks, noise.std_at(look.median), dtype),
+        is_floor=is_floor,
     )
 
 
@@ -199,16 +203,17 @@ def _is_flat(blocks: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(((blocks == first) | ~np.isfinite(blocks)).all((1, 2)))
 
 
-def _verdict(blocks: SmoothBlocks | None, planes: Sequence[Plane]) -> str:
-    """Name the correlation; unknown where there is no noise to judge or structure looks like it."""
+def _verdict(blocks: SmoothBlocks | None, planes: Sequence[Plane], *, is_floor: bool) -> str:
+    """Name the correlation; unknown where there is no noise to judge, or structure looks like it and has no floor."""
     if blocks is None:
         return "unknown"
     lag_y, lag_x, _ = blocks.noise_lags
+    structured = "white" if is_floor else "unknown"
     if min(blocks.tail_y, blocks.tail_x) > _STRUCTURE:
-        return "unknown"
+        return structured
     along_rows, along_columns = lag_x > CORRELATED, lag_y > CORRELATED
     if (along_rows or along_columns) and (not is_like_noise(blocks) or has_block_grid(planes)):
-        return "unknown"
+        return structured
     if along_rows and along_columns:
         return "isotropic"
     return "row" if along_rows else "column" if along_columns else "white"

@@ -8,7 +8,7 @@ from ilcore.benchmark.labelled import CLASSES, labelled
 from ilcore.degradations.counts import are_counts
 from ilcore.degradations.estimate import preflight
 from ilcore.degradations.planes import Plane
-from ilcore.degradations.witness import has_block_grid, white_floor
+from ilcore.degradations.witness import has_block_grid, has_flat_floor, white_floor
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.qa.likeness import inside_limits, likeness
@@ -74,6 +74,23 @@ def test_no_direction_of_patches_varies_less_than_white_noise(std):
     rng = np.random.default_rng(0)
     board = 128 + 80 * ((np.add.outer(np.arange(192) // 3, np.arange(192) // 3) % 2) - 0.5)
     assert white_floor([plane(board + rng.normal(0, std, board.shape))]) == pytest.approx(std, rel=0.05, abs=0.1)
+
+
+@pytest.mark.parametrize("period", [2.9, 7.0])
+def test_noise_on_a_pattern_is_known_though_no_network_has_seen_such_a_pattern(period):
+    x = np.arange(256)
+    image = 128 + 60 * np.sin(2 * np.pi * x / period) + np.random.default_rng(0).normal(0, 8, (256, 256))
+    sample = image.astype(np.float32)[None, None]
+    found = with_second_opinion(preflight([sample], np.dtype(np.float32)), [sample]).channels[0]
+    assert found.verdict == "white"
+    assert found.is_floor
+    assert found.level == pytest.approx(8, rel=0.1)
+
+
+@pytest.mark.parametrize("label", ["clean", "correlated", "jpeg", "denoised", "masks", "labels"])
+@pytest.mark.parametrize("draw", range(4))
+def test_no_floor_is_seen_where_there_is_none(label, draw):
+    assert not has_flat_floor([plane(labelled(label, draw).seen)])
 
 
 @pytest.mark.parametrize("light", [0.3, 2.0, 8.0])
