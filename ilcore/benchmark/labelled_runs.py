@@ -37,7 +37,6 @@ class Run:
         method: What was chosen; `refused` where nothing was planned.
         verdict: pass, warn or fail; pass where the image was refused with a sentence.
         gain_db: Of what was published over the input; 0 where nothing was.
-        made_db: Of what was made, published or not.
         best_db: Of the best candidate, tried on the whole image.
         why: Why the method was chosen, or the image refused.
         flagged: Checks that did not pass.
@@ -48,7 +47,6 @@ class Run:
     method: str
     verdict: str
     gain_db: float
-    made_db: float
     best_db: float
     why: str
     flagged: tuple[str, ...] = ()
@@ -86,7 +84,7 @@ def run_of(label: str, draw: int) -> Run:
         gain = image.psnr(made) - image.psnr(image.seen) if made is not None else 0.0
     flagged = tuple(finding.check for finding in report.findings if finding.verdict != "pass")
     return Run(
-        label=label, draw=draw, method=plan.method, verdict=report.verdict, gain_db=gain, made_db=gain,
+        label=label, draw=draw, method=plan.method, verdict=report.verdict, gain_db=gain,
         best_db=max(_best(image, plan), gain), why=plan.why, flagged=flagged,
     )  # fmt: skip
 
@@ -107,7 +105,7 @@ def runs(labels: Sequence[str], draws: Iterable[int], file: Lines | None = None)
 
 def _kept(image: Labelled, method: str, why: str, best: float = 0.0) -> Run:
     return Run(
-        label=image.label, draw=image.draw, method=method, verdict="pass", gain_db=0.0, made_db=0.0,
+        label=image.label, draw=image.draw, method=method, verdict="pass", gain_db=0.0,
         best_db=max(best, 0.0), why=why,
     )  # fmt: skip
 

@@ -27,7 +27,7 @@ from ilcore.degradations.planes import (
 )
 from ilcore.degradations.signal_dependent import Details, fit_line, noise_through
 from ilcore.degradations.wavelets import diagonal_detail
-from ilcore.degradations.witness import below_floor, has_block_grid, has_flat_floor, is_like_noise, white_floor
+from ilcore.degradations.witness import Floor, below_floor, floor_of, has_block_grid, is_like_noise
 from ilcore.grammar.problem import Noise
 
 #: A lag above this is correlation; below, it is the uncertainty of one image (Aydin uses the same limit).
@@ -131,9 +131,10 @@ def _channel(
     look = _look(planes_of(samples, channel, _BUDGET), dtype, missing)
     details = [diagonal_detail(plane.values) for plane in look.planes]
     blocks = smooth_blocks(look.planes, details)
-    is_floor = has_flat_floor(look.planes)
+    floor = floor_of(look.planes)
+    is_floor = floor is not None and floor.is_flat
     verdict = _verdict(blocks, look.planes, is_floor=is_floor)
-    noise = _noise(look, details, blocks, verdict)
+    noise, origin = _noise(look, details, blocks, verdict, floor)
     lags = blocks.noise_lags if blocks else (0.0, 0.0, 0.0)
     return ChannelReport(
         noise=noise,
@@ -146,7 +147,7 @@ def _channel(
         missing_share=look.missing_share,
         level=noise.std_at(look.median),
         confidence=_confidence(verdict, blocks, noise.std_at(look.median), dtype),
-        notes=_notes(look, verdict, blocks, noise.std_at(look.median), dtype),
+        notes=(*_notes(look, verdict, blocks, noise.std_at(look.median), dtype), *origin),
         is_floor=is_floor,
     )
 
@@ -219,19 +220,28 @@ def _verdict(blocks: SmoothBlocks | None, planes: Sequence[Plane], *, is_floor: 
     return "row" if along_rows else "column" if along_columns else "white"
 
 
-def _noise(look: _Look, details: Sequence[Values], blocks: SmoothBlocks | None, verdict: str) -> Noise:
-    """Fit the noise line where the noise shows: in the fine detail, or in blocks if it is correlated."""
+def _noise(
+    look: _Look, details: Sequence[Values], blocks: SmoothBlocks | None, verdict: str, floor: Floor | None
+) -> tuple[Noise, tuple[str, ...]]:
+    """Fit the noise line where the noise shows: in the fine detail, or in blocks if it is correlated.
+
+    Also returns what is to be told of where it comes from.
+    """
     if look.empty_share == 1:
-        return Noise(correlation="unknown")
+        return Noise(correlation="unknown"), ()
     if look.is_counted and verdict in ("white", "unknown"):
-        return replace(COUNTED, correlation=verdict)
+        return replace(COUNTED, correlation=verdict), (
+            "the variance of these whole numbers is their mean: taken for counted photons",
+        )
     if blocks is None or verdict in ("white", "unknown"):
         pixels = Details.of(look.planes, details)
-        noise = below_floor(fit_line(pixels), pixels.level, white_floor(look.planes))
-        return replace(noise, correlation=verdict)
+        fitted = fit_line(pixels)
+        noise = below_floor(fitted, pixels.level, floor)
+        told = () if noise == fitted else ("fine detail varies more than white noise can here: lowered to its floor",)
+        return replace(noise, correlation=verdict), told
     level, variance = variance_by_block_level(look.planes, details, blocks)
     flat = Noise(read_std=float(np.median(variance)) ** 0.5)
-    return replace(noise_through(level, variance) or flat, correlation=verdict)
+    return replace(noise_through(level, variance) or flat, correlation=verdict), ()
 
 
 def _confidence(verdict: str, blocks: SmoothBlocks | None, level: float, dtype: np.dtype[Any]) -> float:

@@ -70,12 +70,16 @@ def pca_level(image: Values, side: int = 8, stride: int = 3) -> float:
         Chen, Zhu & Heng, "An efficient statistical method for image noise level estimation", ICCV 2015.
     """
     windows = np.lib.stride_tricks.sliding_window_view(image, (side, side))[::stride, ::stride]
-    return pca_level_of(windows.reshape(-1, side * side))
+    return level_of(patch_eigenvalues(windows.reshape(-1, side * side)))
 
 
-def pca_level_of(patches: Values) -> float:
-    """Return the noise level from the small eigenvalues of the covariance of patches, [patch, pixel]."""
-    eigenvalues = np.linalg.eigvalsh(np.cov(patches.T))
+def patch_eigenvalues(patches: Values) -> Values:
+    """Return the eigenvalues of the covariance of patches [patch, pixel], ascending."""
+    return np.asarray(np.linalg.eigvalsh(np.cov(patches.T)))
+
+
+def level_of(eigenvalues: Values) -> float:
+    """Return the noise level from the small ones of the eigenvalues, ascending."""
     for count in range(len(eigenvalues), 1, -1):
         if eigenvalues[:count].mean() <= np.median(eigenvalues[:count]):
             return math.sqrt(max(float(eigenvalues[:count].mean()), 0.0))

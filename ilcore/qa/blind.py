@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ilcore.grammar.problem import Noise
-from ilcore.qa.likeness import inside_limits, is_normal, likeness
+from ilcore.qa.likeness import inside_limits, is_normal, lagged, likeness
 from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import FAINT
 
@@ -264,20 +264,12 @@ def _shift(channel: _Channel) -> float:
 
 def _neighbours(residual: Values, variance: Values) -> tuple[float, float]:
     """Return the correlation of neighbours along y and x, every pixel in units of its own noise."""
-    weight = (variance > 0).astype(np.float64)
-    std, count = np.sqrt(np.where(variance > 0, variance, 1.0)), max(float(weight.sum()), 1.0)
-    centred = (residual - residual.sum() / count) / std * weight
+    inside = variance > 0
+    std, count = np.sqrt(np.where(inside, variance, 1.0)), max(int(inside.sum()), 1)
+    centred = (residual - residual.sum() / count) / std * inside
     # Rounding errors may be as alike as they please.
-    power = float((centred**2 + weight * (_LEAST_STD / std) ** 2).sum()) / count
-    return _lag(centred, weight, 1, power), _lag(centred, weight, 2, power)
-
-
-def _lag(centred: Values, weight: Values, axis: int, power: float) -> float:
-    ahead, behind = np.arange(1, centred.shape[axis]), np.arange(centred.shape[axis] - 1)
-    pairs = float((weight.take(ahead, axis) * weight.take(behind, axis)).sum())
-    if pairs == 0:
-        return 0.0
-    return float((centred.take(ahead, axis) * centred.take(behind, axis)).sum()) / pairs / power
+    power = float((centred**2 + inside * (_LEAST_STD / std) ** 2).sum()) / count
+    return lagged(centred, inside, (1, 0)) / power, lagged(centred, inside, (0, 1)) / power
 
 
 def _smooth(values: Values, width: float) -> Values:

@@ -8,7 +8,7 @@ docs/bounds.md has the theory and the measured coverage.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,33 +142,6 @@ def bound_of(table: Mapping[str, NDArray[Any]], about: Circumstances, *, raw: ND
     if error.most <= 0:
         return Bound(why_not="the estimate of the error is below zero: the noise is weaker than was believed")
     return Bound(error, "", level, doubt, about.is_told)
-
-
-def pooled(errors: Iterable[MeanError]) -> MeanError:
-    """Return the error of several results together, such as those of an archive; their noises are independent.
-
-    Args:
-        errors: Of each, all on one scale.
-    """
-    known = list(errors)
-    voxels = sum(one.voxels for one in known)
-    shares = [one.voxels / voxels for one in known]
-    mean = sum(share * one.mean for share, one in zip(shares, known, strict=True))
-    return MeanError(voxels, mean, sum(share**2 * one.variance for share, one in zip(shares, known, strict=True)))
-
-
-def conformal_error(estimates: Sequence[float], miss: float = 0.05) -> float | None:
-    """Return the error that the next of a kind does not exceed but once in `1 / miss`; None where too few are known.
-
-    Args:
-        estimates: Of exchangeable results: tiles of a scan, scans of an archive.
-        miss: Share of those that may exceed it.
-
-    Reference:
-        Everink, Tamo Amougou & Pereyra, 2025, alg. 1.
-    """
-    rank = math.ceil((len(estimates) + 1) * (1 - miss))
-    return None if rank > len(estimates) else sorted(estimates)[rank - 1]
 
 
 def tile_bounds(

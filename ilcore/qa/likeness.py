@@ -5,7 +5,7 @@ takes from edges and textures has heavy tails, what it takes from a pattern of f
 has no likeness to itself a step away, in no direction and of no sign.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,14 +35,12 @@ class Likeness:
     """How a residual compares with noise.
 
     Args:
-        size: Standard deviation, in that of the noise.
         tails: Spread of the outer over that of the inner values; 1 for normal noise, 1.5 for a Laplacian, 0.3 for two
             values. A few outliers do not move it.
         lag: Correlation with itself one or two steps away, less that of the noise; the one farthest from 0. Of
             correlated noise, of which a part may stay, the largest.
     """
 
-    size: float
     tails: float
     lag: float
 
@@ -81,11 +79,11 @@ def likeness(
     centred = np.where(inside, scaled - values.mean(), 0.0)
     power = float((centred**2).sum() / inside.sum())
     if power == 0:
-        return Likeness(size=0.0, tails=1.0, lag=0.0)
-    beyond = [_lag(centred, inside, step) / power - expected for step, expected in _expected(lags)]
+        return Likeness(tails=1.0, lag=0.0)
+    beyond = [lagged(centred, inside, step) / power - expected for step, expected in _expected(lags)]
     tails = (high - low) / max(float(third - first), 1e-12) / _NORMAL
     lag = max(beyond, key=abs) if lags == (0.0, 0.0) else max(beyond)
-    return Likeness(size=power**0.5, tails=float(tails), lag=lag)
+    return Likeness(tails=float(tails), lag=lag)
 
 
 def is_normal(noise: Noise, level: float) -> bool:
@@ -125,7 +123,12 @@ def _expected(lags: tuple[float, float]) -> Iterator[tuple[tuple[int, int], floa
             yield step, 0.0
 
 
-def _lag(centred: Values, inside: NDArray[np.bool_], step: Sequence[int]) -> float:
+def lagged(centred: Values, inside: NDArray[np.bool_], step: tuple[int, int]) -> float:
+    """Return the mean product of values with those a step along y and x away; 0 where there are no pairs.
+
+    Shape:
+        centred, inside [..., y, x]; centred is 0 where it is not inside.
+    """
     down, right = step
     ahead = (..., slice(down, None), slice(max(right, 0), centred.shape[-1] + min(right, 0)))
     height = centred.shape[-2] - down

@@ -3,9 +3,6 @@
 Where texture fills every block, all estimators count it as noise, unless white noise shows as a flat floor. A blind
 denoiser has learnt what pictures look like, and takes away less. At the true level it takes at least three quarters of
 it, on textures too; where it takes much less than that of what was estimated, the estimate is texture, and is lowered.
-
-Reference:
-    Measured on 150 labelled images: `python -m tests.bench.witness`.
 """
 
 import math
@@ -20,6 +17,7 @@ from ilcore.adapting.weights import PHOTOS
 from ilcore.degradations.estimate import ChannelReport, Preflight
 from ilcore.grammar.problem import Noise
 from ilcore.qa.likeness import inside_limits
+from ilcore.restoring.array_scale import ArrayChannel
 from ilcore.restoring.choose import CANDIDATES
 from ilcore.restoring.known import data_of, range_of
 from ilcore.restoring.probing import Trial, problems_of
@@ -47,7 +45,7 @@ def _reviewed(report: ChannelReport, samples: Sequence[NDArray[Any]]) -> Channel
     floor, low, high, ceiling = range_of(np.concatenate([data_of(sample) for sample in samples]))
     if not floor < ceiling:
         return report
-    taken = _taken(report.noise.scaled(low, high), (low, high), samples)
+    taken = share_taken(report.noise.scaled(low, high), (low, high), samples)
     if taken is None or taken >= _TOO_LITTLE:
         return report
     factor = taken / _TAKEN
@@ -56,24 +54,14 @@ def _reviewed(report: ChannelReport, samples: Sequence[NDArray[Any]]) -> Channel
     return replace(report, noise=noise, level=report.level * factor, notes=(*report.notes, note))
 
 
-def _taken(noise: Noise, ends: tuple[float, float], samples: Sequence[NDArray[Any]]) -> float | None:
+def share_taken(noise: Noise, ends: tuple[float, float], samples: Sequence[NDArray[Any]]) -> float | None:
     """Return what the network takes away over the noise, as a ratio of deviations; None where no sample is whole."""
     trial = Trial(CANDIDATES["photographs"], PHOTOS, 0)
     power = variance = 0.0
-    for problem in problems_of(samples, [_Known(ends, noise)], 2):
+    for problem in problems_of(samples, [ArrayChannel(*ends, is_flat=False, noise=noise)], 2):
         seen, image = (each[0, 0].double().numpy() for each in (problem.observed, trial.restored(problem)))
         # At the limits of a detector, and in frames of black, there is no noise to take away.
         inside = inside_limits(seen, np.isfinite(seen), noise)
         power += float(((seen - image)[inside] ** 2).sum())
         variance += float(noise.variance(image[inside]).sum())
     return math.sqrt(power / variance) if variance > 0 else None
-
-
-class _Known:
-    """A channel of which this alone is known."""
-
-    is_flat = False
-
-    def __init__(self, ends: tuple[float, float], noise: Noise) -> None:
-        self.low, self.high = ends
-        self.noise = noise

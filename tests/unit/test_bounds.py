@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from ilcore.degradations.flat_detail import flat_detail
 from ilcore.grammar.problem import Noise
-from ilcore.qa.bounds import COLUMNS, Bound, Circumstances, MeanError, bound_of, conformal_error, pooled, tile_bounds
+from ilcore.qa.bounds import COLUMNS, Bound, Circumstances, bound_of, tile_bounds
 from ilcore.qa.erring import Law, error_sums, flat_sums, moved, slope_of
 from ilcore.restoring import own_error
 from ilcore.restoring.alone import carry_out
@@ -138,19 +138,6 @@ def test_the_map_bounds_every_tile_in_grey_levels(tiles: Any) -> None:
     true = 200 * np.sqrt(np.array(errors)).reshape(most.shape)
     assert (true < most).sum() >= 3
     assert (most < 1.2 * true).all()
-
-
-def test_results_of_an_archive_are_pooled_by_their_voxels() -> None:
-    both = pooled([MeanError(100, 0.02, 1e-6), MeanError(300, 0.04, 9e-6)])
-    assert (both.voxels, both.mean) == (400, pytest.approx(0.035))
-    assert both.variance == pytest.approx(1e-6 / 16 + 9e-6 * 9 / 16)
-
-
-def test_the_next_of_a_kind_exceeds_a_conformal_bound_once_in_twenty() -> None:
-    assert conformal_error([0.1] * 18) is None
-    rng = np.random.default_rng(0)
-    missed = [rng.exponential() > (conformal_error(rng.exponential(size=39).tolist()) or 0) for _ in range(4000)]
-    assert np.mean(missed) == pytest.approx(0.05, abs=0.012)
 
 
 def test_the_level_of_flat_places_is_unbiased_though_they_are_chosen_as_flat() -> None:

@@ -8,7 +8,7 @@ from ilcore.benchmark.labelled import CLASSES, labelled
 from ilcore.degradations.counts import are_counts
 from ilcore.degradations.estimate import preflight
 from ilcore.degradations.planes import Plane
-from ilcore.degradations.witness import has_block_grid, has_flat_floor, white_floor
+from ilcore.degradations.witness import floor_of, has_block_grid
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.qa.likeness import inside_limits, likeness
@@ -41,7 +41,7 @@ def test_a_blind_denoiser_lowers_what_is_mostly_texture(draw):
     first = preflight([sample], case.seen.dtype)
     second = with_second_opinion(first, [sample]).channels[0]
     assert second.level == pytest.approx(true_level(case), rel=0.3)
-    assert second.level < first.channels[0].level or draw == 4
+    assert second.level < first.channels[0].level
     assert second.level == first.channels[0].level or "texture" in second.notes[-1]
 
 
@@ -73,7 +73,7 @@ def test_blocks_of_a_coder_are_seen_and_nothing_else_has_them(draw):
 def test_no_direction_of_patches_varies_less_than_white_noise(std):
     rng = np.random.default_rng(0)
     board = 128 + 80 * ((np.add.outer(np.arange(192) // 3, np.arange(192) // 3) % 2) - 0.5)
-    assert white_floor([plane(board + rng.normal(0, std, board.shape))]) == pytest.approx(std, rel=0.05, abs=0.1)
+    assert floor_of([plane(board + rng.normal(0, std, board.shape))]).level == pytest.approx(std, rel=0.05, abs=0.1)
 
 
 @pytest.mark.parametrize("period", [2.9, 7.0])
@@ -90,7 +90,7 @@ def test_noise_on_a_pattern_is_known_though_no_network_has_seen_such_a_pattern(p
 @pytest.mark.parametrize("label", ["clean", "correlated", "jpeg", "denoised", "masks", "labels"])
 @pytest.mark.parametrize("draw", range(4))
 def test_no_floor_is_seen_where_there_is_none(label, draw):
-    assert not has_flat_floor([plane(labelled(label, draw).seen)])
+    assert not floor_of([plane(labelled(label, draw).seen)]).is_flat
 
 
 @pytest.mark.parametrize("light", [0.3, 2.0, 8.0])
@@ -101,7 +101,9 @@ def test_counted_photons_are_known_by_their_variance(light):
     assert are_counts([counts.astype(np.float64)])
     assert not are_counts([5.0 * counts])
     assert not are_counts([4.0 + counts]), "the dark level of a camera was added"
-    assert report(counts.astype(np.uint16)).noise.gain == 1.0
+    found = report(counts.astype(np.uint16))
+    assert found.noise.gain == 1.0
+    assert any("counted photons" in note for note in found.notes)
 
 
 def test_a_residual_that_is_noise_looks_like_it():
@@ -109,7 +111,6 @@ def test_a_residual_that_is_noise_looks_like_it():
     std, everywhere = np.full((96, 96), 2.0), np.ones((96, 96), bool)
     noise = rng.normal(0, 2, (96, 96))
     found = likeness(noise, std, everywhere)
-    assert found.size == pytest.approx(1, abs=0.03)
     assert found.tails == pytest.approx(1, abs=0.06)
     assert not found.doubt()
     outliers = noise.copy()
