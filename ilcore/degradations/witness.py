@@ -27,8 +27,8 @@ _KURTOSIS, _SKEWNESS = (2.4, 3.4), 0.5
 _BLOCK, _GRID = 8, 8.0
 #: A level above the floor by this factor is not believed.
 _ABOVE_FLOOR = 1.25
-#: The middle eigenvalue over the least but one: 1.25 to 1.4 for white noise, 2.1 to 3 for grass and gravel, 2.7 and
-#: more for photographs in weak noise; of fewer patches it tells nothing.
+#: The middle eigenvalue over the least but one: 1.3 to 1.4 for white noise, 2.1 to 3 for grass and gravel, 4.8 and more
+#: for noise that neighbours share; of fewer patches it tells nothing.
 _FLAT, _FEWEST_FOR_FLATNESS = 1.6, 2500
 #: Patches that the floor is measured on, their side and how many are needed.
 _PATCHES, _SIDE, _FEWEST = 40_000, 8, 400

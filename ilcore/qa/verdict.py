@@ -163,8 +163,8 @@ TILE_LIMITS: Mapping[str, Limit] = {
     "untouched": Limit((0, 0), (0, 0), "1: the noise is still there, all of it", needs_noise=True),
     # [7.2 | object removed: 10, invented blobs: 11, constant: 20]
     "residual_structure": Limit((0, 7.5), (0, 12), _LUMP, needs_noise=True),
-    # [0.95 to 1.35, at hard edges in weak noise 2.3; labels, masks, clean and coded photographs 1.5 to 14,
-    # checkerboards 0.3 to 0.7]
+    # [0.95 to 1.35, at hard edges in weak noise 2.3; labels, clean and coded photographs 1.6 to 6,
+    # checkerboards down to 0.4]
     "residual_tails": Limit((0.6, 2.5), (0.45, 5), _TAILS),
     # [0.12 | contrast 0.8: 0.12 to 0.25, invented blobs: -0.35]
     "contrast_loss": Limit((-0.15, 0.15), (-0.3, 0.3), _CONTRAST),

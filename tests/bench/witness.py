@@ -4,8 +4,8 @@
 
 Levels are standard deviations in grey levels: `detail` in the finest detail alone, `preflight` with the witnesses of
 `ilcore/degradations/witness.py`, `second` after a blind denoiser's opinion. `flatness` is that of the floor,
-`blocks` how far steps at every eighth pixel stand out, `taken` the share of preflight's noise that the blind denoiser takes away,
-`tails` those of what it takes from the middle of the image.
+`blocks` how far steps at every eighth pixel stand out, `taken` the share of preflight's noise that the
+blind denoiser takes away, `tails` those of what it takes from the middle of the image.
 """
 
 import argparse
