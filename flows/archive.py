@@ -38,13 +38,14 @@ def nightly(
         out.print("starting Prefect and the workers ...", style="dim")
         from flows.nightly import nightly as night
         from flows.running import settled
+        from tasks.night import BAD
 
         summary = settled(night, {"archive": archive, "hours": hours})
         counts = ", ".join(f"{count} {name}" for name, count in summary["counts"].items()) or "nothing to do"
         out.print(f"night       {summary['night']}: {counts}\npage        {summary['page']}", markup=False)
         for each in summary["trouble"]:
-            out.print(f"not listed  {each}", markup=False)
-        if summary["trouble"] or {"failed", "refused", "quarantined"} & set(summary["counts"]):
+            out.print(f"in the way  {each}", markup=False)
+        if summary["trouble"] or BAD & set(summary["counts"]):
             raise typer.Exit(LOOK)
 
 

@@ -16,6 +16,7 @@ TARGET.il/
   null-test.json, null-test.npz   what the method made of noise alone
   damage.json       what `il verify` found, for `il resume`
   overwrite         there while the run may replace an earlier result
+  untracked/        records that MLflow did not take, to be sent later; they outlive the run
 """
 
 import fcntl
@@ -188,10 +189,13 @@ class Workspace:
                 self.root.rmdir()
 
     def clear(self) -> None:
-        """Remove everything but the lock, for a new run; the plan first, for without it the rest means nothing."""
+        """Remove everything for a new run but the lock and what MLflow is still to be told.
+
+        The plan goes first, for without it the rest means nothing.
+        """
         remove(self.plan)
         for place in entries(self.root):
-            if place.name != self.lock.name:
+            if place.name not in (self.lock.name, self.untracked.name):
                 remove(place)
 
     def begin(self, plan: RestorationPlan) -> None:
@@ -252,4 +256,5 @@ _PLACES = {
     "null_test": "null-test.json",
     "null_fields": "null-test.npz",
     "damage": "damage.json",
+    "untracked": "untracked",
 }
