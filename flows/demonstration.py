@@ -5,6 +5,7 @@ from pathlib import Path
 
 from flows.answers import out
 from flows.running import Running, run_volume
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput
 
 #: Name -> file of the package, what it is.
@@ -29,7 +30,7 @@ def demonstrate(folder: str, volume: str, workers: int) -> int:
 
     running = Running(workers=workers, overwrite=True, device="cpu")
     code = run_volume(str(source), str(target), Wishes(axes="zyx", overrides=_budget(file)), running)
-    out.print(f"\nnext: open {target}.il/report.html, or look at il qa {target}", markup=False)
+    out.print(f"\nnext: open {target}.il/report.html, or give: {command('il qa', target)}", markup=False)
     return code
 
 

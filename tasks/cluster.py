@@ -22,6 +22,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, ClusterError, ILError, WorkerDied
 from tasks.clusters import await_worker, read_cluster, started
 from tasks.stopping import is_asked, stopped
@@ -251,7 +252,9 @@ def _joined(address: str) -> Iterator[Client]:
             # In a cluster that adapts, the last one may just be followed by the next.
             client.wait_for_workers(1, timeout=30)
         except TimeoutError as error:
-            told = f"scheduler {address} must have workers, got none; start some with: dask worker {address}"
+            told = (
+                f"scheduler {address} must have workers, got none; start some with: {command('dask worker', address)}"
+            )
             raise ClusterError(told) from error
         yield client
 

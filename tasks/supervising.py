@@ -28,6 +28,7 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from filelock import FileLock
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, ILError
 from tasks.doors.keys import credentials, kept_password, password_of, write_certificate, write_exports, write_secret
 from tasks.doors.rule import basic
@@ -67,9 +68,10 @@ def start(platform: Platform, tell: Callable[[str], None]) -> list[Standing]:
     with FileLock(folder / "lock", timeout=PATIENCE):
         if is_running(folder):
             if platform != platform_in(folder):
-                raise BadInput(f"{folder} runs a platform with other settings; il down first")
+                raise BadInput(f"{folder} runs a platform with other settings; {of_platform('il down', folder)} first")
             if password_of(folder) is None:
-                raise BadInput(f"a platform must have a password, got one without in {folder}; il down, then il up")
+                down = of_platform("il down", folder)
+                raise BadInput(f"a platform must have a password, got one without in {folder}; {down}, then up again")
         else:
             _begin(platform)
         return _waited(platform, tell)
@@ -95,6 +97,11 @@ def _end_all(folder: Path) -> None:
             process.kill()
 
 
+def of_platform(words: str, folder: Path) -> str:
+    """Return a command for the platform in a folder, which is not named where it is the usual one."""
+    return command(words) if folder == Path(".il").absolute() else command(f"{words} --folder", folder)
+
+
 def is_running(folder: Path) -> bool:
     """Tell whether a supervisor is at work for a folder."""
     try:
@@ -116,7 +123,9 @@ def platform_in(folder: Path) -> Platform:
         hosts = tuple(told.get("hosts", ()))
         return Platform(folder=folder, ports=told["ports"], workers=told["workers"], s3=told["s3"], hosts=hosts)
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"a platform must have been started in {folder}, got {error}; il up starts one") from error
+        raise BadInput(
+            f"a platform must have been started in {folder}, got {error}; {of_platform('il up', folder)} starts one"
+        ) from error
 
 
 def standings(platform: Platform) -> list[Standing]:
