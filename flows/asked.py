@@ -12,6 +12,8 @@ def check_source(source: str) -> None:
     Raises:
         BadVolume: In one sentence.
     """
+    if os.path.exists(source):
+        return
     from ilcore.volumes.addresses import check_there, normalised
 
     check_there(normalised(source))
@@ -25,12 +27,22 @@ def check_places(source: str, target: str) -> None:
         DestinationError: When nothing can be written there.
     """
     check_source(source)
+    above = os.path.dirname(os.path.abspath(target))
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    # What looks well is asked once more later, of stores too: their clients take longer than all the rest.
+    if "://" in target or (os.access(above, os.W_OK) and not os.path.exists(target) and _is_apart(source, target)):
+        return
     from ilcore.volumes.addresses import is_remote
     from ilcore.volumes.destination import check_destination
 
-    # A store is asked later: its client takes longer than all the rest.
     if not is_remote(target):
         check_destination(target, source, overwrite=True)
+
+
+def _is_apart(source: str, target: str) -> bool:
+    own, other = (os.path.join(os.path.realpath(place), "") for place in (source, target))
+    return not own.startswith(other) and not other.startswith(own)
 
 
 def check_run(target: str) -> None:

@@ -6,7 +6,8 @@ import typer
 
 from flows import archive, asked, looking, serving
 from flows import options as say
-from flows.answers import BAD_INPUT, answering, err, going_on, this_command
+from flows.answers import BAD_INPUT, answering, err, going_on, out, this_command
+from flows.headway import planning
 
 #: What is true whenever a run is stopped.
 KEPT = "what is done is kept"
@@ -102,16 +103,20 @@ def plan(
         asked.check_places(source, target)
         asked.check_weights(weights)
         asked.check_written(save)
-        from flows.pages import show_plan
-        from ilcore.restoring.planning import Wishes
-        from tasks.load import make_plan
+        with planning(source, has_method=method is not None, has_server=False, to=err):
+            from ilcore.restoring.planning import Wishes
+            from tasks.load import make_plan
 
-        wishes = Wishes(
-            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights, prefer=prefer,
-            noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level, missing=missing, roi=roi,
-            image=image, depth=depth, per_plane=per_plane, result_format=say.result_format(format), gate=say.gate(gate),
-        )  # fmt: skip
-        show_plan(make_plan(source, target, wishes, tracking_uri), save)
+            wishes = Wishes(
+                method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights,
+                prefer=prefer, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
+                missing=missing, roi=roi, image=image, depth=depth, per_plane=per_plane,
+                result_format=say.result_format(format), gate=say.gate(gate),
+            )  # fmt: skip
+            made = make_plan(source, target, wishes, tracking_uri)
+        from flows.pages import show_plan
+
+        show_plan(made, save)
 
 
 @app.command()
@@ -171,14 +176,16 @@ def restore(
             raise typer.Exit(BAD_INPUT)
         asked.check_places(source, target)
         asked.check_weights(weights)
-        from ilcore.restoring.planning import Wishes
+        with planning(source, has_method=method is not None, has_server=True, to=out):
+            from ilcore.restoring.planning import Wishes
 
-        wishes = Wishes(
-            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights, prefer=prefer,
-            noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level, missing=missing, roi=roi,
-            image=image, depth=depth, per_plane=per_plane, result_format=say.result_format(format), gate=say.gate(gate),
-        )  # fmt: skip
-        raise typer.Exit(run_volume(source, target, wishes, running))
+            wishes = Wishes(
+                method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights,
+                prefer=prefer, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
+                missing=missing, roi=roi, image=image, depth=depth, per_plane=per_plane,
+                result_format=say.result_format(format), gate=say.gate(gate),
+            )  # fmt: skip
+            raise typer.Exit(run_volume(source, target, wishes, running))
 
 
 @app.command()
