@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import archive, asked, looking, serving
+from flows import archive, asked, looking, serving, watching
 from flows import options as say
 from flows.answers import BAD_INPUT, answering, err, going_on, out, this_command
 from flows.headway import planning
@@ -256,8 +256,7 @@ def pretrain(
 
 
 for command in (
-    looking.status, looking.qa, looking.verify, looking.report, looking.export, looking.methods,
-    archive.nightly, archive.audit, serving.up, serving.down, serving.schedule,
+    *looking.COMMANDS, archive.nightly, *watching.COMMANDS, archive.audit, serving.up, serving.down, serving.schedule,
 ):  # fmt: skip
     app.command()(command)
 

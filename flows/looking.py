@@ -9,12 +9,30 @@ from flows import options as say
 from flows.answers import REFUSED, answering, out
 
 
-def status(target: say.Target, json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
-    """Tell how far a restoration is, and how it ended.
+def status(
+    target: Annotated[str, typer.Argument(help="a result, or an archive's YAML file", show_default=False)],
+    tell: Annotated[
+        bool, typer.Option("--tell", help="of an archive: also send what is wrong to the addresses in IL_NOTIFY_URL")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="of a result: for programs")] = False,
+) -> None:
+    """Tell how far a restoration is and how it ended; or how an archive stands: last night, next one, what was missed.
 
-    Example: `il status clean.ome.zarr`
+    No server is asked. Exit code 3: somebody should look at the archive. In a crontab, with --tell, it reports nights
+    that never began.
+
+    \b
+    il status clean.ome.zarr
+    il status cryo.yaml
+    IL_NOTIFY_URL=mailto://... il status cryo.yaml --tell
     """
     with answering():
+        if target.endswith((".yaml", ".yml")):
+            asked.check_archive(target)
+            from flows.watching import show_standing
+
+            show_standing(target, tell=tell)
+            return
         asked.check_run(target)
         from flows.pages import show_status
         from tasks.judge import standing
@@ -120,3 +138,7 @@ def methods(
             Path(markdown).write_text(methods_page(scores))
             return
         show_method(name, scores) if name else show_methods()
+
+
+#: In the order of the help.
+COMMANDS = (status, qa, verify, report, export, methods)

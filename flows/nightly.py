@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,24 @@ from prefect.states import Completed, Failed
 from flows.restore import restore_volume
 from flows.summary import night_markdown
 from ilcore.archives.agenda import Item
+from ilcore.archives.books import Books
+from ilcore.archives.lease import leased
 from ilcore.archives.policy import read_archive
 from ilcore.grammar.errors import ClusterError
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.workspace import Workspace
 from tasks.budget import Budget
 from tasks.cluster import Cluster, Resources, open_cluster
+from tasks.journal import catch_up
 from tasks.morning import write_morning_page
 from tasks.night import (
     BAD,
     Night,
     NotTonight,
     begun,
-    close_night,
     ended,
     folder_for_plans,
+    fresh_name,
     learn_growth,
     learn_instrument,
     learn_pace,
@@ -39,10 +43,11 @@ from tasks.night import (
     put_off,
     save_plan,
     tags_of,
-    track_night,
 )  # fmt: skip
+from tasks.night_accounts import close_night, look_back, page_of_run, track_night
 from tasks.pausing import pausable
-from tasks.stopping import gracefully, is_asked, until, waited_for, while_left
+from tasks.stale import free_stale
+from tasks.stopping import ask, gracefully, is_asked, until, waited_for, while_left
 
 
 @flow(name="nightly")
@@ -56,19 +61,25 @@ def nightly(archive: str, hours: float | None = None) -> Any:
     told = read_archive(archive)
     # Two nights at once would be in each other's way: the second refuses.
     with Workspace.of(f"{told.books}/night").locked(), gracefully(), pausable():
-        night = open_night(told, hours)
-        if night.work:
-            _work(night)
-        summary = close_night(night)
-        page = write_morning_page(night.books, summary)
-        track_night(told, summary, page)
+        books = Books.of(told.books)
+        name = fresh_name(books, datetime.now(tz=UTC))
+        with leased(books.running, {"night": name, "run": page_of_run()}, ask) as left:
+            free_stale()
+            night = open_night(told, hours, name)
+            look_back(night, left)
+            catch_up(books.untracked)
+            if night.work:
+                _work(night)
+            summary = close_night(night)
+            page = write_morning_page(night.books, summary)
+            track_night(told, summary, page)
     return _ended(summary, str(page))
 
 
 def _work(night: Night) -> None:
     """Go through the scans, and again through those that the surroundings spoiled: store, scheduler, disk, memory."""
     for minutes in (0.0, *night.archive.night.again_minutes):
-        if not night.work or not _waited(night, 60 * minutes):
+        if not night.left or not _waited(night, 60 * minutes):
             return
         try:
             _round(night)
@@ -96,7 +107,7 @@ def _round(night: Night) -> None:
             night.budget = Budget(left, lambda: cluster.workers)
             limits.callback(night.budget.settle)
             limits.enter_context(while_left(night.budget.look))
-        night.spoilt, work = 0, night.work
+        night.spoilt, work = 0, night.left
         for number, item in enumerate(work):
             if is_asked() or night.is_over:
                 return

@@ -111,7 +111,13 @@ def _measured(scores: str) -> dict[str, dict[str, str]]:
 
 def show_status(found: Mapping[str, Any], *, as_json: bool) -> None:
     """Show how far a restoration is."""
-    _print_json(found) if as_json else out.print(_facts(found))
+    if as_json:
+        _print_json(found)
+        return
+    width = max(map(len, found)) + 2
+    for name, value in found.items():
+        # No table: it would break the command that goes on in the middle.
+        out.print(Text(f"{name:<{width}}", style="bold") + _told(value))
 
 
 def show_verdict(found: Mapping[str, Any], *, as_json: bool) -> None:

@@ -117,6 +117,14 @@ def send(queue: Place) -> tuple[int, int]:
     return told, len(waiting(queue))
 
 
+def catch_up(queue: Place) -> None:
+    """Send what waits; whatever hinders that must not hinder the run."""
+    try:
+        send(queue)
+    except Exception as error:
+        sys.stderr.write(f"warning: records of earlier runs wait on in {queue}: {error}\n")
+
+
 def waiting(queue: Place) -> list[Place]:
     """Return the runs of a queue of which something waits."""
     return [folder for folder in entries(queue) if _entries_in(folder)]

@@ -3,16 +3,13 @@
 import datetime
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL
-from prefect.utilities.urls import url_for
 
 from ilcore.archives.agenda import IMPROVE, RESUME, RETRY, Item, agenda
 from ilcore.archives.books import Books, Entry
@@ -28,14 +25,12 @@ from ilcore.restoring.planning import Wishes
 from ilcore.restoring.stages import is_outdated, made_by
 from ilcore.restoring.volume_model import LearntModel, budget_of, learnt_before
 from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import Place
 from tasks.budget import Budget
-from tasks.journal import Journal
 from tasks.load import make_plan, plan_of
 from tasks.publish import Outcome
 from tasks.sheets import curves_of
 from tasks.stopping import Stopped
-from tasks.tracking import DEGRADED, EXPERIMENT, NIGHT, Sheet, tracking_uri
+from tasks.tracking import DEGRADED, NIGHT
 
 #: What work took over what was expected is believed within these bounds.
 _RATIOS = (0.2, 20.0)
@@ -75,10 +70,15 @@ class Night:
 
     @property
     def work(self) -> list[Item]:
+        """Return what there is to do, in order."""
+        return [item for item in self.items if item.is_work]
+
+    @property
+    def left(self) -> list[Item]:
         """Return what there is to do yet, in order; what was tried tonight and is waiting comes last."""
         ended = {entry.source: entry.standing for entry in self.done}
         ended |= dict.fromkeys(self.set_aside, "put off")
-        rest = [item for item in self.items if item.is_work and ended.get(item.scan.source, "waiting") == "waiting"]
+        rest = [item for item in self.work if ended.get(item.scan.source, "waiting") == "waiting"]
         return sorted(rest, key=lambda item: item.scan.source in ended)
 
     @property
@@ -110,7 +110,7 @@ class Night:
 
 
 @task(name="discover", cache_policy=NO_CACHE)
-def open_night(archive: Archive, hours: float | None) -> Night:
+def open_night(archive: Archive, hours: float | None, name: str | None = None) -> Night:
     """Find the scans, open the books, and return the night that begins now."""
     now = datetime.datetime.now(tz=datetime.UTC)
     scans, trouble = discover(archive)
@@ -118,10 +118,11 @@ def open_night(archive: Archive, hours: float | None) -> Night:
     policy = archive.night if hours is None else archive.night.model_copy(update={"hours": hours})
     seconds = policy.seconds_left(now)
     ends = None if seconds is None else time.monotonic() + seconds
-    return Night(_fresh(books, now), archive, books, agenda(archive, scans, books), trouble, ends)
+    return Night(name or fresh_name(books, now), archive, books, agenda(archive, scans, books), list(trouble), ends)
 
 
-def _fresh(books: Books, now: datetime.datetime) -> str:
+def fresh_name(books: Books, now: datetime.datetime) -> str:
+    """Return a name for a night that begins now."""
     name, there = now.strftime("%Y-%m-%dT%H%M%S"), set(books.nights())
     return name if name not in there else f"{name}-{len(there)}"
 
@@ -308,65 +309,6 @@ def tags_of(night: Night, item: Item, entry: Entry) -> dict[str, str]:
         NIGHT: f"{night.archive.name} {night.name}", DEGRADED: entry.degraded or "no", "il.todo": item.todo,
         "il.instrument": item.scan.instrument,
     }  # fmt: skip
-
-
-@task(name="track-night", cache_policy=NO_CACHE)
-def track_night(archive: Archive, summary: Mapping[str, Any], page: Place) -> None:
-    """Keep what a night did as a run of its own: scans that never came to a run stand there too."""
-    uri = tracking_uri(f"{archive.books}/night", archive.night.tracking_uri)
-    rows = [
-        {
-            name: entry[name]
-            for name in ("source", "target", "standing", "todo", "why", "degraded", "drift", "instrument")
-        }
-        for entry in summary["done"]
-    ]
-    rest = [{**dict.fromkeys(rows[0] if rows else ("standing",), ""), **each} for each in summary["not_done"]]
-    sheet = Sheet(
-        metrics={"scans": summary["scans"], "seconds": summary["seconds"], **summary["counts"]},
-        tags={NIGHT: f"{archive.name} {summary['night']}", "il.archive": archive.name},
-        tables={"scans.json": rows, "not_done.json": rest}, files={page: "page"},
-    )  # fmt: skip
-    bad = BAD & set(summary["counts"])
-    journal = Journal(uri, Books.of(archive.books).untracked)
-    name = f"{archive.name}-{summary['night']}"
-    journal.keep(f"{EXPERIMENT}-nights", name, sheet, "FAILED" if bad else "FINISHED")
-
-
-@task(name="close", cache_policy=NO_CACHE)
-def close_night(night: Night) -> dict[str, Any]:
-    """Write down what the night did, and return it."""
-    done = {entry.source for entry in night.done}
-    counts: dict[str, int] = {}
-    for entry in night.done:
-        counts[entry.standing] = counts.get(entry.standing, 0) + 1
-    rest = [item for item in night.items if item.scan.source not in done]
-    for item in rest:
-        if item.todo == "quarantine":
-            night.books.note(replace(item.entry(night.name, "quarantined", item.why), tries=item.tries))
-    content: Mapping[str, Any] = {
-        "night": night.name,
-        "archive": night.archive.name,
-        "run": _page_of_run(),
-        "seconds": time.monotonic() - night.began,
-        "scans": len(night.items),
-        "counts": counts,
-        "trouble": list(night.trouble),
-        "done": [asdict(entry) for entry in night.done],
-        "not_done": [
-            {"source": item.scan.source, "target": item.scan.target, "todo": item.todo, "why": item.why}
-            for item in rest
-        ],
-    }
-    night.books.write_night(night.name, content)
-    return dict(content)
-
-
-def _page_of_run() -> str:
-    """Return where Prefect shows this night; empty where its pages end with the run."""
-    if flow_run.id is None or not PREFECT_API_URL.value():
-        return ""
-    return url_for("flow-run", obj_id=str(flow_run.id), url_type="ui") or ""
 
 
 def folder_for_plans() -> "tempfile.TemporaryDirectory[str]":

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace, give_back_locks
 from ilcore.volumes.stores import Place
-from tasks.journal import Journal, send
+from tasks.journal import Journal, catch_up
 from tasks.sheets import closing_sheet, curves_of, opening_sheet, volume_run
 from tasks.tracking import tracking_uri
 
@@ -47,7 +46,7 @@ class Recording:
             queue: Where records wait that MLflow does not take; beside the result if left out.
         """
         queue = queue or Workspace.of(plan.target).untracked
-        _catch_up(queue)
+        catch_up(queue)
         journal = Journal(tracking_uri(plan.target, given_uri), queue)
         today = datetime.datetime.now(tz=datetime.UTC).date()
         journal.begin(volume_run(plan, today), opening_sheet(plan, tags))
@@ -73,14 +72,6 @@ class Recording:
         """Write down how it ended."""
         curves = curves_of(self.plan, workspace, learnt)
         self.journal.note(closing_sheet(self.plan, workspace, report, curves, numbers))
-
-
-def _catch_up(queue: Place) -> None:
-    """Send what waits; whatever hinders that must not hinder the run."""
-    try:
-        send(queue)
-    except Exception as error:
-        sys.stderr.write(f"warning: records of earlier runs wait on in {queue}: {error}\n")
 
 
 def abandon() -> None:

@@ -4,6 +4,8 @@
     BOOKS/nights/<night>.json   what one night did
     BOOKS/instruments/<key>.json   what was seen in the last scans of an instrument
     BOOKS/growth/<method>.json     what shares of its steps brought to the last scans
+    BOOKS/running.json             the night at work, and who does it
+    BOOKS/schedule.json            when nights are due
     BOOKS/untracked/               records that MLflow did not take, to be sent later
 
 An entry is written before a scan is begun and when it ends, so that what a crash left can be told from what never was.
@@ -76,6 +78,16 @@ class Books:
         return cls(place)
 
     @property
+    def running(self) -> Place:
+        """Return where the night at work says that it is."""
+        return self.root / "running.json"
+
+    @property
+    def schedule(self) -> Place:
+        """Return where it says when nights are due."""
+        return self.root / "schedule.json"
+
+    @property
     def untracked(self) -> Place:
         """Return where records wait that MLflow did not take."""
         return self.root / "untracked"
@@ -92,16 +104,19 @@ class Books:
 
     def standing(self, word: str) -> list[Entry]:
         """Return all scans that stand so, by source."""
+        return [entry for entry in self.all() if entry.standing == word]
+
+    def all(self) -> list[Entry]:
+        """Return every scan that can be read, by source."""
         found = []
         for place in entries(self.root / "scans"):
             with suppress(ValueError, TypeError, FileNotFoundError):
-                entry = Entry(**json.loads(place.read_text()))
-                found += [entry] if entry.standing == word else []
+                found.append(Entry(**json.loads(place.read_text())))
         return sorted(found, key=lambda each: each.source)
 
     def release(self) -> list[Entry]:
         """Give every scan that has used tries all of them anew, and return those that were quarantined."""
-        found = [entry for standing in _TRIED for entry in self.standing(standing) if entry.tries]
+        found = [entry for entry in self.all() if entry.standing in _TRIED and entry.tries]
         for entry in found:
             standing = "failed" if entry.standing == "quarantined" else entry.standing
             self.note(replace(entry, standing=standing, tries=0, why=f"released: {entry.why}"))
