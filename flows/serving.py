@@ -32,7 +32,8 @@ def up(
 
     Its pages ask for a name and a password: `il`, and IL_PASSWORD in the environment file.
     """
-    with answering():
+    with answering("servers that were begun go on, and il down stops them"):
+        out.print("starting; the first time takes a minute or two, on a busy machine more ...", style="dim")
         from pathlib import Path
 
         from tasks.cluster import default_workers
@@ -43,8 +44,7 @@ def up(
             folder=Path(folder).resolve(), ports=_ports(port or []), workers=workers or default_workers("auto"), s3=s3,
             hosts=tuple(allow_host or ()),
         )  # fmt: skip
-        out.print("starting; the first time takes a minute or two ...", style="dim")
-        for each in start(platform, lambda name: out.print(f"well      {name}", markup=False)):
+        for each in start(platform, lambda words: out.print(words, markup=False)):
             if each.service.page:
                 out.print(f"{each.service.name:<15} {each.service.page}", markup=False)
         out.print(f"\nto use it   {command('source', platform.folder / 'environment')}", markup=False)
@@ -54,7 +54,7 @@ def up(
 
 def down(folder: Folder = ".il") -> None:
     """Stop what `il up` started; all it keeps stays in its folder."""
-    with answering():
+    with answering("servers that were asked to stop still stop"):
         from pathlib import Path
 
         from tasks.supervising import stop
