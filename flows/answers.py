@@ -22,19 +22,23 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 @contextmanager
-def answering(safe: str = "nothing was changed", *, again: Callable[[], str] | None = None) -> Iterator[None]:
+def answering(
+    safe: str = "nothing was changed", *, again: Callable[[], str] | None = None, is_checked: bool = True
+) -> Iterator[None]:
     """Turn an error into one line on stderr and an exit code; IL_TRACEBACK=1 shows where it came from.
 
     Args:
         safe: What is true of the work when Ctrl-C stops it.
         again: Gives the command that goes on with work that may take hours; None where it is over in a moment, and is
             to be given again.
+        is_checked: Whether what is missing in the surroundings is an error; the command may tell it itself.
     """
     try:
         with _stopping(safe, again):
             for note in machine.notes():
                 err.print(f"note: {note}", style="dim", markup=False)
-            machine.check()
+            if is_checked:
+                machine.check()
             yield
     except KeyboardInterrupt:
         _say_stopped(safe, again or this_command)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import archive, asked, looking, serving, watching
+from flows import archive, asked, console, looking, serving, watching
 from flows import options as say
 from flows.answers import BAD_INPUT, answering, err, going_on, out, this_command
 from flows.headway import planning
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
+    callback=console.start,
     help="""Restore noisy volumes by learning from the scan itself, and be able to explain every voxel.
 
     \b
@@ -257,6 +257,7 @@ def pretrain(
 
 for command in (
     *looking.COMMANDS, archive.nightly, *watching.COMMANDS, archive.audit, serving.up, serving.down, serving.schedule,
+    *console.COMMANDS,
 ):  # fmt: skip
     app.command()(command)
 

@@ -220,14 +220,15 @@ def _begin(platform: Platform) -> None:
 
 def _check_ports(platform: Platform) -> None:
     wanted = {name: platform.port(name) for name in PORTS if name != "s3" or platform.s3}
-    taken = {name: port for name, port in wanted.items() if not _is_free(port)}
+    taken = {name: port for name, port in wanted.items() if not is_free(port)}
     if taken:
         told = ", ".join(f"{name}={port}" for name, port in taken.items())
         others = " ".join(f"--port {name}={_another(port)}" for name, port in taken.items())
         raise BadInput(f"ports must be free, got {told} taken; stop what listens there, or add: {others}")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Tell whether a port of loopback is free."""
     with socket.socket() as probe:
         # Like the servers: a port whose last connections are still closing is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -241,7 +242,7 @@ def _is_free(port: int) -> bool:
 def _another(port: int) -> int:
     """Return a free port above a taken one."""
     # Apart by ten, so that neighbours are not given the same.
-    return next((each for each in range(port + 10, 65536, 10) if _is_free(each)), port)
+    return next((each for each in range(port + 10, 65536, 10) if is_free(each)), port)
 
 
 def _keys(platform: Platform) -> dict[str, str]:
