@@ -29,7 +29,8 @@ from typing import cast
 
 from upath import UPath
 
-from ilcore.grammar.errors import BadPlan, Busy, DestinationError
+from ilcore.grammar.errors import Busy, DestinationError
+from ilcore.restoring.begun import PLAN, check_begun, root_of
 from ilcore.restoring.plan import RestorationPlan, read_plan
 from ilcore.volumes.destination import place_of_result
 from ilcore.volumes.generations import lead_to, new_generation, published_generation, sweep
@@ -60,7 +61,7 @@ class Workspace:
     @property
     def root(self) -> Place:
         """Return the folder."""
-        return self.target.with_name(self.target.name + ".il")
+        return root_of(self.target)
 
     @property
     def staging(self) -> Place:
@@ -96,8 +97,7 @@ class Workspace:
         Raises:
             BadPlan: When there is none.
         """
-        if not self.plan.is_file():
-            raise BadPlan(f"a run must have been started for {self.target}, got no {self.plan.name} in {self.root}")
+        check_begun(self.target)
         return read_plan(self.plan)
 
     @contextmanager
@@ -243,7 +243,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 _PLACES = {
     "lock": "lock",
-    "plan": "plan.yaml",
+    "plan": PLAN,
     "overwrite": "overwrite",
     "weights": "weights",
     "ledger": "ledger.zarr",
