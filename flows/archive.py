@@ -21,31 +21,62 @@ def nightly(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="only tell what would be done, and in which order")
     ] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="give scans that were quarantined, or failed before, all tries anew")
+    ] = False,
 ) -> None:
     """Restore what is new, changed or unfinished in an archive. Exit code 3: some scans want somebody to look.
+
+    Where IL_NOTIFY_URL is set, somebody is told as well.
 
     \b
     il nightly cryo.yaml --dry-run
     il nightly cryo.yaml --hours 6
+    il nightly cryo.yaml --release
     """
     with answering(f"il nightly {archive}"):
+        from ilcore.archives.policy import read_archive
+
+        told = read_archive(archive)
+        if release:
+            _release(told.books, dry_run=dry_run)
         if dry_run:
             _tell_agenda(archive)
             return
-        from ilcore.archives.policy import read_archive
-
-        read_archive(archive)
         out.print("starting Prefect and the workers ...", style="dim")
         from flows.nightly import nightly as night
         from flows.running import settled
+        from tasks.night import BAD
 
-        summary = settled(night, {"archive": archive, "hours": hours})
+        try:
+            summary = settled(night, {"archive": archive, "hours": hours})
+        except Exception as error:
+            _tell_people(told.name, [str(error)])
+            raise
         counts = ", ".join(f"{count} {name}" for name, count in summary["counts"].items()) or "nothing to do"
         out.print(f"night       {summary['night']}: {counts}\npage        {summary['page']}", markup=False)
         for each in summary["trouble"]:
-            out.print(f"not listed  {each}", markup=False)
-        if summary["trouble"] or {"failed", "refused", "quarantined"} & set(summary["counts"]):
+            out.print(f"in the way  {each}", markup=False)
+        if summary["trouble"] or BAD & set(summary["counts"]):
+            _tell_people(told.name, [counts, *summary["trouble"], f"see {summary['page']}"])
             raise typer.Exit(LOOK)
+
+
+def _tell_people(name: str, lines: list[str]) -> None:
+    from tasks.telling import tell
+
+    tell(f"ilcore: the night of {name} wants a look", lines)
+
+
+def _release(books: str, *, dry_run: bool) -> None:
+    from ilcore.archives.books import Books
+
+    opened = Books.of(books)
+    found = opened.standing("quarantined") if dry_run else opened.release()
+    for entry in found:
+        out.print(f"released    {entry.source}  ({entry.why})", markup=False)
+    if not found:
+        out.print("released    nothing was quarantined")
 
 
 def audit(

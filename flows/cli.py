@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import archive, serving
+from flows import archive, serving, watching
 from flows import options as say
 from flows.answers import BAD_INPUT, REFUSED, answering, err, out
 
@@ -343,7 +343,7 @@ def pretrain(
         )  # fmt: skip
 
 
-for command in (archive.nightly, archive.audit, serving.up, serving.down, serving.schedule):
+for command in (archive.nightly, *watching.COMMANDS, archive.audit, serving.up, serving.down, serving.schedule):
     app.command()(command)
 
 

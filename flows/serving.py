@@ -70,7 +70,8 @@ def schedule(
 ) -> None:
     """Put an archive on the schedule of the Prefect server in PREFECT_API_URL: one night a day, never two at once.
 
-    Where IL_NOTIFY_URL is set, failed, crashed and refused nights are posted there (Slack, Mattermost, Teams ...).
+    Where IL_NOTIFY_URL is set, people are told there of nights that failed, crashed, were cancelled, are late or never
+    began: https://... is posted to (Slack, Mattermost, Teams ...), mailto://... is a mail; spaces part several.
     """
     with answering():
         from flows.scheduling import put_on_schedule, take_off_schedule
@@ -87,13 +88,19 @@ def schedule(
 
 
 def _shown(folder: str, name: str, books: str) -> None:
+    import os
     from pathlib import Path
 
+    from tasks.doors.keys import write_secret
     from tasks.status_page import add_archive
+    from tasks.telling import ADDRESSES
+    from tasks.watchman import NOTIFY
 
     place = Path(folder).resolve()
     if (place / "platform.json").is_file():
         add_archive(place, name, books)
+        if os.environ.get(ADDRESSES):
+            write_secret(place / NOTIFY, os.environ[ADDRESSES])
 
 
 def _ports(told: list[str]) -> dict[str, int]:

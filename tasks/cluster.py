@@ -22,7 +22,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from ilcore.grammar.errors import BadInput, ILError
+from ilcore.grammar.errors import BadInput, ClusterError, ILError, WorkerDied
 from tasks.clusters import await_worker, read_cluster, started
 from tasks.stopping import is_asked, stopped
 
@@ -241,15 +241,18 @@ def _joined(address: str) -> Iterator[Client]:
         # What Dask says of an address with tls:// where no certificates are set.
         told = "its platform's `environment` must be sourced, or distributed.comm.tls set in Dask's configuration"
         raise BadInput(f"scheduler {address} wants certificates, got none; {told}") from error
-    except (OSError, ValueError) as error:
-        raise BadInput(f"scheduler must be running, got no answer from {address}: {error}; start it first") from error
+    except ValueError as error:
+        raise BadInput(f"scheduler must be an address like tcp://host:8786, got {address}: {error}") from error
+    except OSError as error:
+        told = f"scheduler must be running, got no answer from {address}: {error}; start it first"
+        raise ClusterError(told) from error
     with client:
         try:
             # In a cluster that adapts, the last one may just be followed by the next.
             client.wait_for_workers(1, timeout=30)
         except TimeoutError as error:
             told = f"scheduler {address} must have workers, got none; start some with: dask worker {address}"
-            raise BadInput(told) from error
+            raise ClusterError(told) from error
         yield client
 
 
@@ -289,12 +292,12 @@ def _result(future: Work) -> Any:
     try:
         result = future.result()
     except KilledWorker as error:
-        raise ILError(
+        raise WorkerDied(
             f"a work unit must leave its worker alive, got {error}; most likely memory ran out: "
             "use fewer --workers or a smaller --tile, then il resume"
         ) from error
     except (FutureCancelledError, CancelledError, CommClosedError) as error:
-        raise ILError(
+        raise ClusterError(
             "the Dask scheduler must stay reachable, got no answer any more; start it again if it is your own; what is "
             "done is kept: `il resume` goes on with it"
         ) from error

@@ -121,6 +121,8 @@ def _prefect(platform: Platform) -> Service:
             "PREFECT_HOME": str(platform.folder / "prefect"), "PREFECT_UI_URL": url, **platform.door,
             # Its pages ask wherever they were loaded from, which may be the other end of a tunnel.
             "PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
+            # A run that a worker is about to take is not late yet; whoever is told of such ones stops looking.
+            "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "300",
         },
         health=f"{url}/api/health", page=url, priority=1,
     )  # fmt: skip
@@ -205,7 +207,8 @@ def _worker(platform: Platform) -> Service:
 def _status(platform: Platform) -> Service:
     url = platform.address("status")
     return Service(
-        name="status-page", command=_python("tasks.status_page", str(platform.folder)), environment=platform.door,
+        name="status-page", command=_python("tasks.status_page", str(platform.folder)),
+        environment={**platform.door, **platform.environment},
         health=f"{url}/alive", page=url, priority=5,
     )  # fmt: skip
 

@@ -114,6 +114,7 @@ class NightPolicy(_Frozen):
         gpu_hours: Hours of all workers together, one worker a GPU.
         workers, scheduler, device, tracking_uri: As for `il restore`.
         tries: Nights on which a scan may fail or kill the run before it is quarantined.
+        again_minutes: Pauses after which a night tries again what the surroundings spoiled: store, scheduler, disk ...
     """
 
     until: str | None = None
@@ -125,6 +126,7 @@ class NightPolicy(_Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     tracking_uri: str | None = None
     tries: Annotated[int, Field(ge=1)] = 2
+    again_minutes: tuple[Annotated[float, Field(ge=0)], ...] = (1.0, 5.0, 15.0)
 
     @field_validator("until")
     @classmethod

@@ -17,6 +17,7 @@ TARGET.il/
   metadata.json     the metadata of the result as they were published
   devices.json      what kinds of device the run was carried out on, one after the other
   overwrite         there while the run may replace an earlier result
+  untracked/        records that MLflow did not take, to be sent later; they outlive the run
 """
 
 import fcntl
@@ -225,11 +226,14 @@ class Workspace:
                 self.root.rmdir()
 
     def clear(self) -> None:
-        """Remove everything but the lock, for a new run; the plan first, for without it the rest means nothing."""
+        """Remove everything for a new run but the lock and what MLflow is still to be told.
+
+        The plan goes first, for without it the rest means nothing.
+        """
         remove(self.plan_copy)
         remove(self.plan)
         for place in entries(self.root):
-            if place.name != self.lock.name:
+            if place.name not in (self.lock.name, self.untracked.name):
                 remove(place)
 
     def begin(self, plan: RestorationPlan) -> None:
@@ -293,4 +297,5 @@ _PLACES = {
     "plan_copy": "plan.copy.yaml",
     "metadata": "metadata.json",
     "devices": "devices.json",
+    "untracked": "untracked",
 }
