@@ -78,7 +78,7 @@ def alike(patches: Tensor, block: Block, plane: int, reach: int, wanted: int) ->
     Shape:
         patches [plane, y, x, value] -> [reference, patch], numbers in the flattened patches.
     """
-    planes, height, width = patches.shape[:3]
+    height, width = patches.shape[1:3]
     area = block.around(reach, (height, width))
     inner = block.moved(area[0].start, area[1].start)
     near, device = patches[:, area[0], area[1]], patches.device

@@ -23,7 +23,7 @@ from ilcore.grammar.trial import Restoration
 from ilcore.methods.alike import Block, alike, patches_of, reference_blocks, together
 from ilcore.methods.entry import Entry
 
-#: Distance between reference patches in the first pass and the second: in a plane, and in a stack, where each plane also
+#: Distance between reference patches in the first pass and the second: in a plane, and in a stack, where a plane also
 #: keeps the patches that its neighbours' groups found in it.
 _STRIDES = ((4, 5), (4, 6))
 
@@ -122,26 +122,41 @@ def _pass(noisy: Tensor, guide: Tensor, variance: Tensor, settings: NonLocalRidg
     stride = settings.stride or _STRIDES[len(noisy) > 1][not is_first]
     for z in range(len(noisy)):
         near = slice(max(0, z - settings.planes), z + settings.planes + 1)
-        stacks = [stack[near] for stack in (noisy, guide, energy, total, weight)]
+        stacks = _Stacks(*(stack[near] for stack in (noisy, guide, energy, total, weight)))
         # In every other plane of a stack they stand between those of the plane before.
         for block in reference_blocks(energy.shape[-2:], z % 2 * stride // 2, stride, noisy.device):
-            _restore_block(*stacks, block, z - near.start, settings, is_first=is_first)
+            _restore_block(stacks, block, z - near.start, settings, is_first=is_first)
     return total / weight.clamp_min(1e-12)
 
 
+@dataclass(frozen=True)
+class _Stacks:
+    """A plane with its neighbours: what is known of them, and what is gathered.
+
+    Shape:
+        noisy, guide, total [plane, channel, y, x]; energy, of the noise in the patch that begins there, and weight
+        [plane, 1, y, x].
+    """
+
+    noisy: Tensor
+    guide: Tensor
+    energy: Tensor
+    total: Tensor
+    weight: Tensor
+
+
 def _restore_block(
-    noisy: Tensor, guide: Tensor, energy: Tensor, total: Tensor, weight: Tensor, block: Block, plane: int,
-    settings: NonLocalRidge, *, is_first: bool,
+    stacks: _Stacks, block: Block, plane: int, settings: NonLocalRidge, *, is_first: bool
 ) -> None:  # fmt: skip
     """Add the patches of a block's groups, restored, to the total, each where it came from."""
     side, reach = settings.patch, settings.window // 2
-    area = block.around(reach, energy.shape[-2:])
-    given = patches_of(noisy, area, side)
-    known = given if is_first else patches_of(guide, area, side)
-    values, pilots, energies = given.flatten(0, 2), known.flatten(0, 2), energy[:, 0, area[0], area[1]].flatten()
+    area = block.around(reach, stacks.energy.shape[-2:])
+    given = patches_of(stacks.noisy, area, side)
+    known = given if is_first else patches_of(stacks.guide, area, side)
+    values, pilots, energies = given.flatten(0, 2), known.flatten(0, 2), stacks.energy[:, 0, *area].flatten()
     sums, shares = torch.zeros_like(values), torch.zeros_like(energies)
     wanted = settings.first if is_first else settings.second
-    for part in together(block.moved(area[0].start, area[1].start), noisy.device):
+    for part in together(block.moved(area[0].start, area[1].start), values.device):
         chosen = alike(known, part, plane, reach, wanted)
         flat = chosen.flatten()
         group = values[flat].view(*chosen.shape, -1)
@@ -149,10 +164,11 @@ def _restore_block(
         mixed, share = _combined(group, pilot, energies[chosen], is_first=is_first)
         sums.index_add_(0, flat, mixed.flatten(0, 1))
         shares.index_add_(0, flat, share.flatten())
-    size = given.shape[1] + side - 1, given.shape[2] + side - 1
-    there = (..., slice(area[0].start, area[0].stop + side - 1), slice(area[1].start, area[1].stop + side - 1))
-    total[there] += F.fold(sums.view(len(noisy), -1, sums.shape[1]).mT, size, side)
-    weight[there] += _box(F.pad(shares.view(len(noisy), 1, *given.shape[1:3]), [side - 1] * 4), side)
+    rows, columns = (slice(along.start, along.stop + side - 1) for along in area)
+    total, planes = stacks.total[..., rows, columns], len(given)
+    total += F.fold(sums.view(planes, -1, sums.shape[1]).mT, total.shape[-2:], side)
+    weight = stacks.weight[..., rows, columns]
+    weight += _box(F.pad(shares.view(planes, 1, *given.shape[1:3]), [side - 1] * 4), side)
 
 
 def _combined(group: Tensor, pilot: Tensor, energy: Tensor, *, is_first: bool) -> tuple[Tensor, Tensor]:
@@ -200,7 +216,7 @@ ENTRIES = (
         when="White noise of known level, no training wanted: the strongest method that learns from one image alone.",
         reference="Herbreteau & Kervrann, NL-Ridge, ICIP 2022",
         cost=1,
-        beside=8000,
+        beside=500,
         needs=frozenset({"noise"}),
         scopes=frozenset({"tile"}),
         version=2,
