@@ -94,3 +94,4 @@ def test_info_for_programs(scan: Path) -> None:
     told = json.loads(il("info", scan, "--json").stdout)
     assert told["shape"] == [64, 64]
     assert told["noise"][0]["missing"] == "0.00%"
+    assert told["noise"][0]["witnesses"]
