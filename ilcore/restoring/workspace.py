@@ -113,7 +113,8 @@ class Workspace:
             raise BadPlan(
                 f"{self.plan} must be the plan that its run began with ({copy.fingerprint[:8]}), got another "
                 f"({held.fingerprint[:8]}): it was cut or edited; remove it and go on with "
-                f"`{command('il resume', self.target)}`, or carry the other out with `il restore --plan FILE --overwrite`"
+                f"`{command('il resume', self.target)}`, or carry the other out: "
+                "`il restore --plan FILE --overwrite`"
             )
         return held
 
