@@ -1,4 +1,4 @@
-"""Seven nights on a platform of their own; in each something is killed. In the end every scan is done and all is told."""
+"""Seven nights on a platform of their own; in each something is killed. In the end all is done, and all was told."""
 
 import json
 import os
