@@ -25,7 +25,7 @@ _AT_WORK = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 
 
 def free_stale() -> int:
-    """End the other runs of the deployment that this run belongs to, and return how many there were.
+    """End the other runs that this run's deployment has for the same archive, and return how many there were.
 
     To be called under the lock of what the deployment works on: whoever does not hold it is not at work. A server that
     does not answer is no hindrance.
@@ -33,7 +33,7 @@ def free_stale() -> int:
     if flow_run.id is None or deployment.id is None:
         return 0
     try:
-        return _ended(UUID(str(deployment.id)), UUID(str(flow_run.id)))
+        return end_stale(UUID(str(deployment.id)), UUID(str(flow_run.id)))
     except Exception:
         # Only the server's own books are at stake: the next night looks again.
         return 0
@@ -51,15 +51,22 @@ def lift_limits() -> list[str]:
     return lifted
 
 
-def _ended(of: UUID, mine: UUID) -> int:
+def end_stale(of: UUID, mine: UUID) -> int:
+    """End what a deployment still calls at work on the archive of a run, but for that run; return how many."""
     words = "its process is gone: a later run holds the lock that it would hold"
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs(
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[of])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_AT_WORK)))),
         )
+        archive = client.read_flow_run(mine).parameters.get("archive")
         old = datetime.now(tz=UTC) - YOUNG
-        stale = [run for run in found if run.id != mine and run.state is not None and run.state.timestamp < old]
+        stale = [
+            run
+            for run in found
+            if run.id != mine and run.parameters.get("archive") == archive
+            if run.state is not None and run.state.timestamp < old
+        ]
         for run in stale:
             client.set_flow_run_state(run.id, Crashed(message=words), force=True)
     return len(stale)

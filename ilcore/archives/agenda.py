@@ -121,7 +121,9 @@ def _unchanged(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> It
 
 def _tried(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> Item:
     tried, why = _tries_of(entry), "the run died while at it" if entry.standing == "begun" else entry.why
-    if tried >= tries and entry.standing != "waiting":
+    # A run that dies once says nothing of its scan: machines and workers go down.
+    allowed = max(tries, 2) if entry.standing == "begun" else tries
+    if tried >= allowed and entry.standing != "waiting":
         return Item(scan, policy, QUARANTINE, f"given up after {tried} nights: {why}", tried)
     last = bool(entry.outcome.get("ended_workers")) or (entry.standing == "begun" and tried > 0)
     todo = RESUME if entry.standing == "begun" else RETRY

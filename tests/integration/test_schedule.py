@@ -7,17 +7,24 @@ everything works but the scheduler, and nothing says so.
 import json
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from scipy import ndimage
 
 from ilcore import open_volume
 from ilcore.grammar.errors import Busy
 from ilcore.restoring.alone import carry_out
 from ilcore.restoring.workspace import Workspace
+from tasks import stale
+from tasks.stale import lift_limits
 from tests.il import digests_of, done_of
 from tests.servers import PrefectServer, until
 
@@ -52,10 +59,41 @@ def test_the_scheduler_creates_runs_at_the_cron_time(server: PrefectServer) -> N
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["restore-volume/nightly", "nightly/archive"])
-def test_one_night_never_overlaps_the_next(name: str, server: PrefectServer) -> None:
+def test_no_slot_on_the_server_can_end_all_nights(name: str, server: PrefectServer) -> None:
     deployment = server.ask(f"deployments/name/{name}")
-    assert deployment["global_concurrency_limit"]["limit"] == 1
-    assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert deployment["global_concurrency_limit"] is None
+    # As an earlier version put it on schedule.
+    with temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as client:
+        client.update_deployment(UUID(deployment["id"]), DeploymentUpdate(concurrency_limit=1))
+    assert server.ask(f"deployments/name/{name}")["global_concurrency_limit"]["limit"] == 1
+    with temporary_settings({PREFECT_API_URL: server.api}):
+        assert lift_limits() == [name.partition("/")[2]]
+    assert server.ask(f"deployments/name/{name}")["global_concurrency_limit"] is None
+
+
+@pytest.mark.timeout(600)
+def test_runs_whose_process_is_gone_are_ended_and_no_others(
+    server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stale, "YOUNG", timedelta(0))
+    deployment = server.ask("deployments/name/nightly/archive")["id"]
+
+    def made(archive: str, kind: str) -> str:
+        state = {"type": kind, "name": kind.title()}
+        wanted = {"deployment_id": deployment, "parameters": {"archive": archive}, "state": state,
+                  "flow_id": server.ask("deployments/name/nightly/archive")["flow_id"]}  # fmt: skip
+        return str(server.ask("flow_runs/", wanted)["id"])
+
+    mine, dead, lost, other, over = (
+        made(archive, kind)
+        for archive, kind in (
+            ("a", "RUNNING"), ("a", "RUNNING"), ("a", "PENDING"), ("b", "RUNNING"), ("a", "COMPLETED"),
+        )
+    )  # fmt: skip
+    with temporary_settings({PREFECT_API_URL: server.api}):
+        assert stale.end_stale(UUID(deployment), UUID(mine)) == 2
+    kinds = [server.ask(f"flow_runs/{run}")["state"]["type"] for run in (mine, dead, lost, other, over)]
+    assert kinds == ["RUNNING", "CRASHED", "CRASHED", "RUNNING", "COMPLETED"]
 
 
 @pytest.mark.timeout(900)
