@@ -37,6 +37,8 @@ def nightly(
     """
     with answering("what is done is kept", again=this_command):
         asked.check_archive(archive)
+        if not dry_run:
+            out.print("starting Prefect and the workers ...", style="dim")
         from ilcore.archives.policy import read_archive
 
         told = read_archive(archive)
@@ -45,7 +47,6 @@ def nightly(
         if dry_run:
             _tell_agenda(archive)
             return
-        out.print("starting Prefect and the workers ...", style="dim")
         from flows.nightly import nightly as night
         from flows.running import settled
         from tasks.night import BAD
@@ -153,10 +154,12 @@ def _tell_agenda(archive: str) -> None:
     from ilcore.archives.books import Books
     from ilcore.archives.discover import discover
     from ilcore.archives.policy import read_archive
+    from ilcore.archives.sightings import lost
 
     told = read_archive(archive)
     scans, trouble = discover(told)
-    for item in agenda(told, scans, Books.of(told.books)):
+    books = Books.of(told.books)
+    for item in agenda(told, scans, books):
         out.print(f"{item.todo:<10}  {item.scan.source} -> {item.scan.target}  ({item.why})", markup=False)
-    for each in trouble:
+    for each in (*trouble, *lost(books, scans, trouble)):
         out.print(f"not listed  {each}", markup=False)

@@ -1,6 +1,5 @@
 """Judge the assembled result without knowing the truth, and tell what was found."""
 
-import json
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -17,7 +16,9 @@ from ilcore.restoring.damage import read_damage
 from ilcore.restoring.ledger import STATUS, Ledger
 from ilcore.restoring.null_test import make_null_test
 from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.record import read_record
 from ilcore.restoring.stages import measure_seams, verdict_of
+from ilcore.restoring.verifying import is_over
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.stores import Place
 from tasks.cluster import Cluster, worker_device
@@ -55,7 +56,7 @@ def standing(target: str) -> dict[str, Any]:
     }
     if (workspace.ledger / "zarr.json").exists():
         found |= _counts(Ledger(workspace.ledger, plan.tile_grid))
-    record = _record(workspace) if workspace.record.exists() else None
+    record = read_record(workspace) if workspace.record.exists() or is_over(workspace) else None
     if record is None:
         return found | {"state": f"not finished: {command('il resume', target)}"}
     return (
@@ -79,9 +80,9 @@ def judgement(target: str) -> dict[str, Any]:
     """
     workspace = Workspace.of(target)
     workspace.plan_of_run()
-    if not workspace.record.exists():
+    if not workspace.record.exists() and not is_over(workspace):
         raise BadPlan(f"a verdict wants a finished run, got one that is still going on; {command('il resume', target)}")
-    record = _record(workspace)
+    record = read_record(workspace)
     told = {name: record.get(name, []) for name in ("findings", "notes")}
     return {"target": str(workspace.target), "verdict": record["verdict"], **told}
 
@@ -111,11 +112,6 @@ def _counts(ledger: Ledger) -> dict[str, Any]:
         **{f"tiles {word}": count for word, count in counted.items() if count and word != "open"},
         "blocks": f"{int(assembled.sum())} of {assembled.size} assembled",
     }
-
-
-def _record(workspace: Workspace) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(workspace.record.read_text())
-    return found
 
 
 def _state(record: Mapping[str, Any], target: str) -> str:

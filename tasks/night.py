@@ -17,6 +17,7 @@ from ilcore.archives.discover import discover
 from ilcore.archives.drift import REMEMBERED, drift, seen_in
 from ilcore.archives.growth import growth_of
 from ilcore.archives.policy import Archive
+from ilcore.archives.sightings import lost
 from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, left_out, scaled, spend
 from ilcore.grammar.errors import ClusterError, ILError, WorkerDied
 from ilcore.grammar.surroundings import is_outside
@@ -115,6 +116,7 @@ def open_night(archive: Archive, hours: float | None, name: str | None = None) -
     now = datetime.datetime.now(tz=datetime.UTC)
     scans, trouble = discover(archive)
     books = Books.of(archive.books)
+    trouble += lost(books, scans, trouble)
     policy = archive.night if hours is None else archive.night.model_copy(update={"hours": hours})
     seconds = policy.seconds_left(now)
     ends = None if seconds is None else time.monotonic() + seconds

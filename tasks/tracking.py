@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard
@@ -324,8 +325,9 @@ class Tracker:
         return next((str(run.info.run_id) for run in runs if run.data.tags.get(TARGET) == volume.target), None)
 
 
+@cache
 def environment_lock() -> str:
-    """Return every installed distribution as name==version, sorted."""
+    """Return every installed distribution as name==version, sorted; a running process keeps what it has loaded."""
     found = {(d.metadata["Name"] or "").lower(): d.version for d in importlib.metadata.distributions()}
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ilcore.archives.books import Books, Entry
 from ilcore.archives.discover import Scan
 from ilcore.archives.policy import Archive, SourcePolicy
+from ilcore.archives.sightings import first_seen
+from ilcore.archives.stamping import is_ahead
 from ilcore.restoring.headway import headway
 from ilcore.restoring.stages import made_by
 from ilcore.volumes.stores import place_of
@@ -53,9 +55,7 @@ class Item:
 
 def agenda(archive: Archive, scans: Sequence[Scan], books: Books) -> list[Item]:
     """Return one item a scan; work first, in the order in which it is to be done."""
-    now = time.time()
-    items = [_item(scan, archive.sources[scan.policy], books.entry(scan), archive.night.tries, now) for scan in scans]
-    return sorted(items, key=_place)
+    return sorted((_item(scan, archive, books) for scan in scans), key=_place)
 
 
 def _place(item: Item) -> tuple[float | str, ...]:
@@ -65,16 +65,33 @@ def _place(item: Item) -> tuple[float | str, ...]:
     return *class_, first[item.policy.order], scan.source
 
 
-def _item(scan: Scan, policy: SourcePolicy, entry: Entry | None, tries: int, now: float) -> Item:
-    if scan.changed > now - 60 * policy.settle_minutes:
-        minutes = (now - scan.changed) / 60
-        return Item(scan, policy, WAIT, f"changed {minutes:.0f} minutes ago, so it may still be written")
+def _item(scan: Scan, archive: Archive, books: Books) -> Item:
+    policy, entry = archive.sources[scan.policy], books.entry(scan)
+    is_other = entry is None or scan.stamp != entry.stamp
+    if is_other and (why := _may_be_written(scan, policy, books)):
+        return Item(scan, policy, WAIT, why)
+    dated = f"; dated {_day(scan.changed)}, which is in the future" if is_other and is_ahead(scan.changed) else ""
     if entry is None:
-        return Item(scan, policy, NEW, "not seen before")
+        return Item(scan, policy, NEW, f"not seen before{dated}")
     changes = list(_changes(scan, policy, entry))
     if changes:
-        return Item(scan, policy, CHANGED, " and ".join(changes), replaces=scan.target == entry.target)
-    return _unchanged(scan, policy, entry, tries)
+        return Item(scan, policy, CHANGED, f"{' and '.join(changes)}{dated}", replaces=scan.target == entry.target)
+    return _unchanged(scan, policy, entry, archive.night.tries)
+
+
+def _may_be_written(scan: Scan, policy: SourcePolicy, books: Books) -> str:
+    """Return why a scan waits; empty where it has stayed as it is for long enough."""
+    now, since, told = time.time(), scan.touched or scan.changed, "changed"
+    if is_ahead(since):
+        # Every clock that dated it is ahead: what counts is since when it has been seen as it is.
+        told = f"dated {_day(since)}, which is in the future, and first seen as it is"
+        since = first_seen(books, scan, now)
+    minutes = max(now - since, 0) / 60
+    return f"{told} {minutes:.0f} minutes ago, so it may still be written" if minutes < policy.settle_minutes else ""
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
 def _changes(scan: Scan, policy: SourcePolicy, entry: Entry) -> Iterator[str]:

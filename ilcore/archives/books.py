@@ -4,6 +4,7 @@
     BOOKS/nights/<night>.json   what one night did
     BOOKS/instruments/<key>.json   what was seen in the last scans of an instrument
     BOOKS/growth/<method>.json     what shares of its steps brought to the last scans
+    BOOKS/sightings/<key>.json     since when a scan of no sound date has been as it is
     BOOKS/running.json             the night at work, and who does it
     BOOKS/schedule.json            when nights are due
     BOOKS/untracked/               records that MLflow did not take, to be sent later
@@ -179,7 +180,12 @@ class Books:
         return dict(json.loads((self.root / "nights" / f"{name}.json").read_text()))
 
     def _place(self, source: str) -> Place:
-        return self.root / "scans" / f"{hashlib.sha256(source.encode()).hexdigest()[:32]}.json"
+        return self.root / "scans" / f"{key_of(source)}.json"
+
+
+def key_of(source: str) -> str:
+    """Return what a scan is called in the books."""
+    return hashlib.sha256(source.encode()).hexdigest()[:32]
 
 
 def _list_in(place: Place) -> list[Any]:

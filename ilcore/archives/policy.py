@@ -149,12 +149,31 @@ class NightPolicy(_Frozen):
         """Return how long the night that begins now may last; None without a limit."""
         limits = [] if self.hours is None else [self.hours * 3600]
         if self.until is not None:
-            here = now.astimezone(ZoneInfo(self.time_zone))
-            end = datetime.combine(here.date(), time.fromisoformat(self.until), here.tzinfo)
-            end = end if end > here else datetime.combine(here.date() + timedelta(days=1), end.time(), here.tzinfo)
-            # In one zone differences ignore that clocks are put forward and back.
-            limits.append((end.astimezone(UTC) - now.astimezone(UTC)).total_seconds())
+            limits.append((self._end(now) - now.astimezone(UTC)).total_seconds())
         return min(limits, default=None)
+
+    def _end(self, now: datetime) -> datetime:
+        """Return when the clock of the archive next shows `until`: on the day that it is put back, it does so twice."""
+        zone, clock = ZoneInfo(self.time_zone), time.fromisoformat(str(self.until))
+        today = now.astimezone(zone).date()
+        days = [datetime.combine(today + timedelta(days=n), clock, zone) for n in range(3)]
+        # In one zone comparisons ignore that clocks are put forward and back.
+        shown = (_shown(day.replace(fold=fold)) for day in days for fold in (0, 1))
+        return min(each for each in shown if each > now.astimezone(UTC))
+
+
+def _shown(moment: datetime) -> datetime:
+    """Return when a clock shows a time, in UTC; one that is skipped, as soon as the clock is put forward past it."""
+
+    def clock(at: datetime) -> datetime:
+        return at.astimezone(moment.tzinfo).replace(tzinfo=None)
+
+    wanted, at = moment.replace(tzinfo=None), moment.astimezone(UTC)
+    if clock(at) != wanted:
+        at = min(moment.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    while clock(at) < wanted:
+        at += timedelta(minutes=1)
+    return at
 
 
 class Archive(_Frozen):

@@ -5,7 +5,7 @@ from ilcore.grammar.errors import BadPlan
 from ilcore.volumes.destination import place_of_result
 from ilcore.volumes.stores import Place
 
-PLAN = "plan.yaml"
+PLAN, PLAN_COPY = "plan.yaml", "plan.copy.yaml"
 
 
 def root_of(target: Place) -> Place:
@@ -20,10 +20,10 @@ def check_begun(target: str | Place) -> None:
         BadPlan: When there was none.
     """
     place = place_of_result(target)
-    if not (root_of(place) / PLAN).is_file():
+    if not any((root_of(place) / name).is_file() for name in (PLAN, PLAN_COPY)):
         raise BadPlan(
-            f"a run must have been started for {place}, got no {PLAN} in {root_of(place)}; "
-            "`il restore SOURCE TARGET` begins one"
+            f"a run must have been started for {place}, got no {PLAN} in {root_of(place)}; begin it with "
+            "`il restore SOURCE TARGET`, with --overwrite where a result is there"
         )
 
 

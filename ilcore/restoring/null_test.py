@@ -112,8 +112,11 @@ def make_null_test(plan: RestorationPlan, workspace: Workspace, device: str = "c
 
 
 def null_test_before(workspace: Workspace) -> NullTest | None:
-    """Return what an earlier call found; None where there was none, as in runs of version 0.1."""
-    return NullTest(**json.loads(workspace.null_test.read_text())) if workspace.null_test.exists() else None
+    """Return what an earlier call found; None where there was none, as in runs of version 0.1, or it cannot be read."""
+    try:
+        return NullTest(**json.loads(workspace.null_test.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def null_fields(workspace: Workspace) -> list[NullField]:
@@ -233,7 +236,10 @@ def _levels(bench: Bench, count: int) -> NDArray[np.float64]:
 def _through(bench: Bench, fields: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return what the method of the plan makes of fields, as if they were tiles of the scan."""
     nowhere = region_of([(0, 0)] * 5)
-    frames = [Frame(seen, np.ones(seen.shape, bool), seen, np.ones((*seen.shape[:2], 1, 1))) for seen in fields]
+    frames = [
+        Frame(seen, np.ones(seen.shape, bool), seen, np.ones((*seen.shape[:2], 1, 1)), np.zeros_like(seen))
+        for seen in fields
+    ]
     # Numbers that no tile has, so that none shares a draw with them.
     tiles = [Tile((-1, 0, 0, number), nowhere, nowhere, nowhere) for number in range(len(frames))]
     try:

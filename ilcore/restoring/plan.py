@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ilcore.degradations.stripes import Direction
 from ilcore.grammar.errors import BadPlan, ILError
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
@@ -155,6 +156,8 @@ class RestorationPlan(_Frozen):
     grid: GridPlan
     channels: tuple[ChannelPlan, ...]
     planes: PlanesPlan | None = None
+    #: What shares offsets that are subtracted, region by region, before a method sees anything.
+    stripes: Direction | None = None
     weights: WeightsPlan | None = None
     samples: SamplesPlan = SamplesPlan()
     gate: dict[str, tuple[float, float]] = {}
@@ -179,6 +182,8 @@ class RestorationPlan(_Frozen):
             del content["source"]["has_mask"]
         if self.method_version == 1:
             del content["method_version"]
+        if self.stripes is None:
+            del content["stripes"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

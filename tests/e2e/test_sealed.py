@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,16 @@ HELP = ("HOME", "TMPDIR", "PREFECT", "MLFLOW", "XDG", "IL_", "NO_PROXY", "no_pro
 
 
 @pytest.fixture
-def sealed(tmp_path: Path) -> Il:
+def sealed(tmp_path: Path) -> Iterator[Il]:
     """The command, embedded servers and all, where the proxies take every connection and never answer one."""
-    held = socket.socket()
-    held.bind(("127.0.0.1", 0))
-    held.listen(64)
-    dead = f"http://127.0.0.1:{held.getsockname()[1]}"
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(HELP)}
-    il = Il(bare | dict.fromkeys(names, dead) | {"HOME": str(tmp_path / "none"), "TMPDIR": str(tmp_path / "gone")})
-    il.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    il.held = held  # type: ignore[attr-defined]
-    return il
+    known = {name: value for name, value in os.environ.items() if not name.startswith(HELP)}
+    known |= {"HOME": str(tmp_path / "none"), "TMPDIR": str(tmp_path / "gone")}
+    known["PYTHONPATH"] = str(Path(__file__).parents[2])
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen(64)
+        yield Il(known | dict.fromkeys(names, f"http://127.0.0.1:{held.getsockname()[1]}"))
 
 
 def test_a_scan_and_a_night_are_restored_on_a_sealed_machine(sealed: Il, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_info_for_programs(scan: Path) -> None:
     told = json.loads(il("info", scan, "--json").stdout)
     assert told["shape"] == [64, 64]
     assert told["noise"][0]["missing"] == "0.00%"
+    assert told["noise"][0]["witnesses"]
 
 
 @pytest.mark.parametrize("inherited", ["SIG_DFL", "SIG_IGN"])
