@@ -55,16 +55,22 @@ def check() -> None:
 
 def troubles() -> Iterator[str]:
     """Yield what is missing that cannot be helped."""
-    try:
-        os.getcwd()
-    except OSError as error:
-        yield f"the current folder must be there, got {error.strerror}; cd to one that is"
+    if not has_folder():
+        yield "the current folder must be there, got none; cd to one that is"
     if temporary_folder() is None:
         tried = ", ".join(f"{place} ({_fault_of_temporary(place)})" for place in _candidates())
         yield f"a folder for temporary files must be there, got none in {tried}; set TMPDIR to one with room"
     for name in _CERTIFICATES:
         if (place := os.environ.get(name)) and not os.access(place, os.R_OK):
             yield f"{name} must name certificates that can be read, got {place}; correct it, or unset it"
+
+
+def has_folder() -> bool:
+    """Tell whether the current folder is there."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def temporary_folder() -> str | None:
@@ -107,7 +113,12 @@ def _home_of_account() -> str | None:
 
 def _candidates() -> list[str]:
     told = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
-    return [os.path.abspath(place) for place in (*told, *_TEMPORARY)]
+    try:
+        told = [os.path.abspath(place) for place in told]
+    except FileNotFoundError:
+        # The current folder is gone, from which a relative one would be meant.
+        told = []
+    return [*told, *_TEMPORARY]
 
 
 def _fault_of_temporary(place: str) -> str:
