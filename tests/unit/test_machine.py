@@ -168,6 +168,24 @@ def test_an_account_that_the_machine_does_not_know_has_a_home(open_folder: Path)
 
 
 @needs_root
+def test_a_home_into_which_one_may_not_look(open_folder: Path) -> None:
+    locked = open_folder / "locked"
+    (locked / "home").mkdir(parents=True)
+    locked.chmod(0o700)
+    known = {"HOME": str(locked / "home"), "TMPDIR": str(open_folder), "PREFECT_HOME": str(locked / "prefect")}
+    found = settled({}, as_stranger(known))
+    assert found["environment"]["HOME"] == str(open_folder / f"il-{STRANGER}")
+    assert found["environment"]["PREFECT_HOME"].startswith(str(open_folder))
+    assert found["troubles"] == []
+
+
+def test_a_place_below_the_home_of_nobody(tmp_path: Path) -> None:
+    found = settled({"PREFECT_HOME": "~nobody-of-this-name/prefect", "TMPDIR": str(tmp_path)})
+    assert found["environment"]["PREFECT_HOME"].startswith(str(tmp_path))
+    assert "PREFECT_HOME" in found["notes"][0]
+
+
+@needs_root
 def test_a_home_that_cannot_be_written_keeps_what_it_holds(open_folder: Path) -> None:
     home = open_folder / "home"
     (home / ".prefect").mkdir(parents=True)
