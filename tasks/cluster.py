@@ -23,7 +23,8 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from ilcore.grammar.commands import command
-from ilcore.grammar.errors import BadInput, ClusterError, ILError, WorkerDied
+from ilcore.grammar.errors import BadInput, ClusterError, ILError, OutsideError, WorkerDied
+from ilcore.grammar.surroundings import is_outside
 from tasks.clusters import await_worker, read_cluster, started
 from tasks.doors.keys import new_certificate
 from tasks.stopping import is_asked, stopped
@@ -282,16 +283,22 @@ def _place() -> int:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """An error of ours, sent back as a value: trying again would only fail again."""
+    """An error of ours, sent back as a value: trying again would only fail again.
+
+    Args:
+        error: On its way it loses what it was raised from.
+        is_outside: Whether that was a fault of the surroundings.
+    """
 
     error: ILError
+    is_outside: bool
 
 
 def _guarded(function: Callable[[Any], Any], item: Any) -> Any:
     try:
         return function(item)
     except ILError as error:
-        return _Refusal(error)
+        return _Refusal(error, is_outside(error))
 
 
 def _result(future: Work) -> Any:
@@ -308,5 +315,5 @@ def _result(future: Work) -> Any:
             "done is kept: `il resume` goes on with it"
         ) from error
     if isinstance(result, _Refusal):
-        raise result.error
+        raise result.error from (OutsideError("as its worker saw it") if result.is_outside else None)
     return result
