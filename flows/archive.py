@@ -37,6 +37,8 @@ def nightly(
     """
     with answering("what is done is kept", again=this_command):
         asked.check_archive(archive)
+        if not dry_run:
+            out.print("starting Prefect and the workers ...", style="dim")
         from ilcore.archives.policy import read_archive
 
         told = read_archive(archive)
@@ -45,7 +47,6 @@ def nightly(
         if dry_run:
             _tell_agenda(archive)
             return
-        out.print("starting Prefect and the workers ...", style="dim")
         from flows.nightly import nightly as night
         from flows.running import settled
         from tasks.night import BAD

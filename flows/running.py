@@ -30,6 +30,7 @@ def run_volume(source: str, target: str, wishes: "Wishes", running: Running) -> 
     from tasks.load import check_early
 
     check_early(source, target, wishes)
+    _say_starting()
     asked = asdict(wishes)
     del asked["weights_uri"], asked["tile_steps"]
     return _run({"source": source, "target": target, **asked}, running)
@@ -37,6 +38,7 @@ def run_volume(source: str, target: str, wishes: "Wishes", running: Running) -> 
 
 def run_plan(plan: str, running: Running) -> int:
     """Carry out a plan file and return the exit code."""
+    _say_starting()
     from pathlib import Path
 
     from ilcore.restoring.plan import read_plan
@@ -48,6 +50,7 @@ def run_plan(plan: str, running: Running) -> int:
 
 def run_again(target: str, running: Running) -> int:
     """Go on with the run that was begun for a target and return the exit code."""
+    _say_starting()
     from tasks.load import check_free, plan_of
 
     plan_of(target)
@@ -55,9 +58,12 @@ def run_again(target: str, running: Running) -> int:
     return _run({"target": target}, running)
 
 
-def _run(parameters: dict[str, Any], running: Running) -> int:
-    # The embedded server needs a quarter of a minute: say what the wait is for.
+def _say_starting() -> None:
+    # The libraries and the embedded server need a quarter of a minute: say what the wait is for, before either.
     out.print("starting Prefect and the workers ...", style="dim")
+
+
+def _run(parameters: dict[str, Any], running: Running) -> int:
     from flows.restore import restore_volume
 
     outcome = settled(restore_volume, {**parameters, **asdict(running)})

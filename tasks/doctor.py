@@ -46,6 +46,11 @@ class Finding:
 
 def findings() -> Iterator[Finding]:
     """Yield what is found, thing by thing; none stops the others."""
+    for trouble in machine.troubles():
+        yield Finding("surroundings", trouble, True)
+    if not machine.has_folder():
+        # Where the current folder is gone, torch ends the process.
+        return
     for look in _LOOKS:
         try:
             yield from look()
@@ -130,8 +135,6 @@ def _here() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    for trouble in machine.troubles():
-        yield Finding("surroundings", trouble, True)
     if (place := machine.temporary_folder()) is not None:
         yield Finding("temporary", f"{place}, {shutil.disk_usage(place).free / 2**30:.1f} GB free")
     yield Finding("home", f"{Path.home()}; Prefect: {os.environ.get('PREFECT_HOME', Path.home() / '.prefect')}")

@@ -55,16 +55,22 @@ def check() -> None:
 
 def troubles() -> Iterator[str]:
     """Yield what is missing that cannot be helped."""
-    try:
-        os.getcwd()
-    except OSError as error:
-        yield f"the current folder must be there, got {error.strerror}; cd to one that is"
+    if not has_folder():
+        yield "the current folder must be there, got none; cd to one that is"
     if temporary_folder() is None:
         tried = ", ".join(f"{place} ({_fault_of_temporary(place)})" for place in _candidates())
         yield f"a folder for temporary files must be there, got none in {tried}; set TMPDIR to one with room"
     for name in _CERTIFICATES:
         if (place := os.environ.get(name)) and not os.access(place, os.R_OK):
             yield f"{name} must name certificates that can be read, got {place}; correct it, or unset it"
+
+
+def has_folder() -> bool:
+    """Tell whether the current folder is there."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def temporary_folder() -> str | None:
@@ -74,13 +80,17 @@ def temporary_folder() -> str | None:
 
 def fault_of(folder: str | os.PathLike[str]) -> str:
     """Return why a folder, there or to be made, cannot be written to; empty where it can."""
+    # os.path's words: those of pathlib raise where we may not even look.
     place = Path(folder)
-    if os.path.lexists(place) and not place.is_dir():
+    if os.path.lexists(place) and not os.path.isdir(place):
         return "no folder"
-    above = next((each for each in (place, *place.parents) if each.is_dir()), None)
-    if above is None or not os.access(above, os.W_OK | os.X_OK):
+    above = next((each for each in (place, *place.parents) if os.path.isdir(each)), None)
+    if above is None or str(place).startswith("~") or not os.access(above, os.W_OK | os.X_OK):
         return "not writable" if above == place else "not to be made"
-    room = os.statvfs(above)
+    try:
+        room = os.statvfs(above)
+    except OSError as error:
+        return f"out of reach ({error.strerror})"
     # Some file systems count no inodes.
     is_full = room.f_bavail * room.f_frsize < ROOM_BYTES or (room.f_files and not room.f_favail)
     return "full" if is_full else ""
@@ -95,7 +105,7 @@ def own_folder() -> Path:
 def home() -> str | None:
     """Return the home folder; None where there is none."""
     told = os.environ.get("HOME") or _home_of_account()
-    return told if told and Path(told).is_dir() else None
+    return told if told and os.path.isdir(told) else None
 
 
 def _home_of_account() -> str | None:
@@ -107,11 +117,16 @@ def _home_of_account() -> str | None:
 
 def _candidates() -> list[str]:
     told = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
-    return [os.path.abspath(place) for place in (*told, *_TEMPORARY)]
+    try:
+        told = [os.path.abspath(place) for place in told]
+    except FileNotFoundError:
+        # The current folder is gone, from which a relative one would be meant.
+        told = []
+    return [*told, *_TEMPORARY]
 
 
 def _fault_of_temporary(place: str) -> str:
-    return fault_of(place) if Path(place).is_dir() else "not there"
+    return fault_of(place) if os.path.isdir(place) else "not there"
 
 
 def _settle_temporary() -> None:
@@ -126,11 +141,11 @@ def _settle_home() -> None:
     os.environ["HOME"] = there or str(_spare())
     moved = {}
     for name, below in _KEPT.items():
-        place = Path(os.environ.get(name) or Path(os.environ["HOME"]) / below).expanduser()
+        place = os.path.expanduser(os.environ.get(name) or f"~/{below}")
         if not (fault := fault_of(place)):
             continue
-        if name == "PREFECT_HOME" and (place / "profiles.toml").is_file():
-            os.environ.setdefault("PREFECT_PROFILES_PATH", str(place / "profiles.toml"))
+        if name == "PREFECT_HOME" and os.path.isfile(profiles := os.path.join(place, "profiles.toml")):
+            os.environ.setdefault("PREFECT_PROFILES_PATH", profiles)
         os.environ[name] = str(_spare() / name.lower())
         moved[name] = f"{place} is {fault}"
     if moved:

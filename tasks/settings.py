@@ -1,6 +1,7 @@
 """How our processes are set up before Prefect and MLflow are imported: nothing calls home, nothing floods the terminal.
 
-Whatever the environment already says wins. Nothing heavy is imported here, so that `il --help` stays fast.
+Whatever the environment already says wins, but for folders and proxies that are of no use (`machine`). Nothing heavy is
+imported here, so that `il --help` stays fast.
 """
 
 import os

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import CorruptData
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.stores import remove, write_text
@@ -52,8 +53,8 @@ def read_damage(workspace: Workspace) -> tuple[Damage, ...]:
         return tuple(Damage(**each) for each in json.loads(workspace.damage.read_text()))
     except (ValueError, TypeError) as error:
         raise CorruptData(
-            f"a note of damage was wanted at {workspace.damage}, it is cut or garbled; `il verify {workspace.target}` "
-            "writes it again"
+            f"a note of damage was wanted at {workspace.damage}, it is cut or garbled; "
+            f"`{command('il verify', workspace.target)}` writes it again"
         ) from error
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import CorruptData
 from ilcore.qa.verdict import Finding, QAReport
 from ilcore.restoring.bounding import bound_of_run
@@ -53,8 +54,8 @@ def read_record(workspace: Workspace) -> dict[str, Any]:
     else:
         return record
     raise CorruptData(
-        f"the record of a run was wanted at {workspace.record}, {why}; `il resume {workspace.target}` writes it again "
-        "from the ledger"
+        f"the record of a run was wanted at {workspace.record}, {why}; "
+        f"`{command('il resume', workspace.target)}` writes it again from the ledger"
     )
 
 

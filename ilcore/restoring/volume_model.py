@@ -14,6 +14,7 @@ from ilcore import fit
 from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
 from ilcore.fit import Weights
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.commands import command
 from ilcore.grammar.devices import computing_on
 from ilcore.grammar.errors import BadVolume, CorruptData
 from ilcore.grammar.region import Region, blocks, region_of
@@ -162,7 +163,7 @@ def learnt_before(workspace: Workspace) -> LearntModel | None:
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptData(
             f"the note of what was learnt on the volume was wanted at {notes}, it is cut or garbled; remove it, and "
-            f"`il resume {workspace.target}` learns the same again"
+            f"`{command('il resume', workspace.target)}` learns the same again"
         ) from error
 
 

@@ -81,3 +81,24 @@ def test_what_people_read() -> None:
     first, second = told.getvalue().splitlines()
     assert first.startswith("planning    a\\nb.tif: loading the libraries; about ")
     assert second == "planning    trial 2 of 5: the mean of alike patches on 6 samples; about 2 min left"
+
+
+@pytest.mark.parametrize("words", [["resume", "{target}"], ["restore", "--plan", "{plan}"], ["nightly", "{archive}"]])
+def test_whatever_takes_long_says_so_before_anything_heavy(words: list[str], tmp_path: Path) -> None:
+    target = tmp_path / "out.ome.zarr"
+    places = {
+        "target": target, "plan": tmp_path / "out.ome.zarr.il" / "plan.yaml", "archive": tmp_path / "archive.yaml",
+    }  # fmt: skip
+    places["plan"].parent.mkdir()
+    places["plan"].write_text("")
+    places["archive"].write_text("")
+    code = (
+        f"import sys\nsys.argv = ['il', *{[word.format(**places) for word in words]!r}]\n"
+        "import flows.cli\nfrom rich.console import Console\n"
+        "def first(self, words, **__):\n"
+        "    print(words, [n for n in ('torch', 'scipy', 'prefect') if n in sys.modules])\n"
+        "    sys.exit(0)\n"
+        "Console.print = first\nflows.cli.main()\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert told.stdout.strip() == "starting Prefect and the workers ... []", told.stderr

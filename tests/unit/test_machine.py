@@ -168,6 +168,24 @@ def test_an_account_that_the_machine_does_not_know_has_a_home(open_folder: Path)
 
 
 @needs_root
+def test_a_home_into_which_one_may_not_look(open_folder: Path) -> None:
+    locked = open_folder / "locked"
+    (locked / "home").mkdir(parents=True)
+    locked.chmod(0o700)
+    known = {"HOME": str(locked / "home"), "TMPDIR": str(open_folder), "PREFECT_HOME": str(locked / "prefect")}
+    found = settled({}, as_stranger(known))
+    assert found["environment"]["HOME"] == str(open_folder / f"il-{STRANGER}")
+    assert found["environment"]["PREFECT_HOME"].startswith(str(open_folder))
+    assert found["troubles"] == []
+
+
+def test_a_place_below_the_home_of_nobody(tmp_path: Path) -> None:
+    found = settled({"PREFECT_HOME": "~nobody-of-this-name/prefect", "TMPDIR": str(tmp_path)})
+    assert found["environment"]["PREFECT_HOME"].startswith(str(tmp_path))
+    assert "PREFECT_HOME" in found["notes"][0]
+
+
+@needs_root
 def test_a_home_that_cannot_be_written_keeps_what_it_holds(open_folder: Path) -> None:
     home = open_folder / "home"
     (home / ".prefect").mkdir(parents=True)
@@ -224,5 +242,10 @@ def test_certificates_that_are_not_there(name: str, tmp_path: Path, monkeypatch:
 
 def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
-    found = settled({}, "os.chdir('here'); os.rmdir('../here'); troubles = list(machine.troubles())", cwd=str(tmp_path))
-    assert "the current folder" in found["troubles"][0]
+    code = (
+        "os.chdir('here'); os.rmdir('../here'); os.environ['TMPDIR'] = 'relative'; machine.settle()\n"
+        "troubles = list(machine.troubles())\nfrom tasks import doctor\n"
+        "troubles += [each.told for each in doctor.findings()]"
+    )
+    found = settled({}, code, cwd=str(tmp_path))
+    assert found["troubles"] == ["the current folder must be there, got none; cd to one that is"] * 2
