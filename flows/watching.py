@@ -6,6 +6,7 @@ import typer
 
 from flows.answers import answering, out
 from flows.archive import LOOK, ArchiveFile
+from flows.cleaning import clean
 
 if TYPE_CHECKING:
     from ilcore.archives.standing import ArchiveStanding
@@ -93,4 +94,4 @@ def track(
 
 
 #: In the order in which `il --help` lists them.
-COMMANDS = (status, track)
+COMMANDS = (status, track, clean)
