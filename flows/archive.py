@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows import asked
 from flows import options as say
-from flows.answers import answering, out
+from flows.answers import answering, out, this_command
 
 if TYPE_CHECKING:
     from tasks.cluster import Resources
@@ -34,7 +35,8 @@ def nightly(
     il nightly cryo.yaml --hours 6
     il nightly cryo.yaml --release
     """
-    with answering(f"il nightly {archive}"):
+    with answering("what is done is kept", again=this_command):
+        asked.check_archive(archive)
         from ilcore.archives.policy import read_archive
 
         told = read_archive(archive)
@@ -98,14 +100,17 @@ def audit(
     il audit clean.ome.zarr --tiles 16
     il audit cryo.yaml --tiles 1
     """
-    with answering():
+    with answering("the result is untouched"):
+        asked.check_cluster(scheduler)
+        is_archive = target.endswith((".yaml", ".yml"))
+        asked.check_archive(target) if is_archive else asked.check_run(target)
         import random
 
         from tasks.cluster import Resources
 
         drawn = random.SystemRandom().randrange(2**31) if seed is None else seed
         resources = Resources(workers=workers, scheduler=scheduler, device=device)
-        if target.endswith((".yaml", ".yml")):
+        if is_archive:
             is_sound = _audit_all(target, resources, tiles, drawn)
         else:
             is_sound = _audit_one(target, resources, tiles, drawn, tracking_uri)

@@ -75,6 +75,7 @@ def nightly(archive: str, hours: float | None = None) -> Any:
             summary = close_night(night)
             page = write_morning_page(night.books, summary)
             track_night(told, summary, page)
+            catch_up(books.untracked)
     return _ended(summary, str(page))
 
 

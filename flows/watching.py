@@ -4,46 +4,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows import asked
 from flows.answers import answering, out
-from flows.archive import LOOK, ArchiveFile
+from flows.archive import LOOK
 from flows.cleaning import clean
 
 if TYPE_CHECKING:
     from ilcore.archives.standing import ArchiveStanding
 
 
-def status(
-    archive: ArchiveFile,
-    tell: Annotated[
-        bool, typer.Option("--tell", help="also send what is wrong to the addresses in IL_NOTIFY_URL")
-    ] = False,
-) -> None:
-    """Tell how an archive stands: last night, next night, what is at work, what was missed. Asks no server.
+def show_standing(archive: str, *, tell: bool) -> None:
+    """Show how an archive stands, and send what is wrong where asked.
 
-    Exit code 3: somebody should look. In a crontab, with --tell, it reports nights that never began.
-
-    \b
-    il status cryo.yaml
-    IL_NOTIFY_URL=mailto://... il status cryo.yaml --tell
+    Raises:
+        Exit: With 3, when somebody should look.
     """
-    with answering():
-        from ilcore.archives.books import Books
-        from ilcore.archives.policy import read_archive
-        from ilcore.archives.standing import standing_of
+    from ilcore.archives.books import Books
+    from ilcore.archives.policy import read_archive
+    from ilcore.archives.standing import standing_of
 
-        told = read_archive(archive)
-        standing = standing_of(Books.of(told.books))
-        for line in _lines(standing):
-            out.print(line, markup=False)
-        trouble = standing.trouble
-        for each in trouble:
-            out.print(f"look        {each}", markup=False)
-        if trouble and tell:
-            from tasks.telling import tell as send
+    told = read_archive(archive)
+    standing = standing_of(Books.of(told.books))
+    for line in _lines(standing):
+        out.print(line, markup=False)
+    trouble = standing.trouble
+    for each in trouble:
+        out.print(f"look        {each}", markup=False)
+    if trouble and tell:
+        from tasks.telling import tell as send
 
-            out.print(f"told        {send(f'ilcore: {told.name} wants a look', trouble)} addresses", markup=False)
-        if trouble:
-            raise typer.Exit(LOOK)
+        out.print(f"told        {send(f'ilcore: {told.name} wants a look', trouble)} addresses", markup=False)
+    if trouble:
+        raise typer.Exit(LOOK)
 
 
 def _lines(standing: "ArchiveStanding") -> list[str]:
@@ -80,12 +72,13 @@ def track(
     il track clean.ome.zarr
     """
     with answering():
+        is_archive = place.endswith((".yaml", ".yml"))
+        asked.check_archive(place) if is_archive else asked.check_run(place)
         from ilcore.archives.books import Books
         from ilcore.archives.policy import read_archive
         from ilcore.restoring.workspace import Workspace
         from tasks.journal import send
 
-        is_archive = place.endswith((".yaml", ".yml"))
         queue = Books.of(read_archive(place).books).untracked if is_archive else Workspace.of(place).untracked
         sent, left = send(queue)
         out.print(f"sent        {sent} runs\nwaiting     {left}", markup=False)
@@ -94,4 +87,4 @@ def track(
 
 
 #: In the order in which `il --help` lists them.
-COMMANDS = (status, track, clean)
+COMMANDS = (track, clean)

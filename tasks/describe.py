@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ilcore.degradations.estimate import preflight
+from ilcore.degradations.estimate import ChannelReport, preflight
 from ilcore.grammar.errors import BadVolume
 from ilcore.restoring.planning import looks
+from ilcore.restoring.second_opinion import with_second_opinion
+from ilcore.restoring.striping import destriped, stripes_in
 from ilcore.volumes.georeference import bounds, short_name
 from ilcore.volumes.masks import with_holes_told
 from ilcore.volumes.open import images_in, open_volume
@@ -26,8 +28,12 @@ def describe(
     volume = open_volume(source, axes=axes, level=level, missing=missing, image=image)
     volume = with_holes_told(volume)
     samples = [volume.known(region)[0] for region in looks(volume, seed=0)]
-    found = preflight(samples, volume.dtype)
-    channels = [_channel(name, report) for name, report in zip(_names(volume), found.channels, strict=True)]
+    stripes = stripes_in(samples)
+    samples = destriped(samples, stripes)
+    first = preflight(samples, volume.dtype)
+    second = with_second_opinion(first, samples)
+    reports = zip(_names(volume), first.channels, second.channels, strict=True)
+    channels = [_channel(name, before, report, stripes) for name, before, report in reports]
     return {**_facts(volume), **_about(volume), "noise": channels}
 
 
@@ -119,7 +125,8 @@ def _names(volume: Volume) -> list[str]:
     return [*volume.channels] or [str(number) for number in range(volume.shape[1])]
 
 
-def _channel(name: str, report: Any) -> Mapping[str, Any]:
+def _channel(name: str, first: ChannelReport, report: ChannelReport, stripes: str | None) -> Mapping[str, Any]:
+    """Tell of the noise as a plan has it, and what each witness says of it."""
     return {
         "channel": name,
         "noise": report.verdict,
@@ -130,5 +137,20 @@ def _channel(name: str, report: Any) -> Mapping[str, Any]:
         "saturated": f"{report.saturated_share:.2%}",
         "empty": f"{report.empty_share:.2%}",
         "missing": f"{report.missing_share:.2%}",
+        "witnesses": _witnesses(first, report, stripes),
         "notes": "; ".join(report.notes),
     }
+
+
+def _witnesses(first: ChannelReport, report: ChannelReport, stripes: str | None) -> str:
+    """Say what speaks for the noise estimate, and what against it."""
+    said = [f"each {stripes} has an offset of its own (stripes), not counted here"] if stripes else []
+    if report.level < first.level:
+        said.append(f"a blind denoiser takes away {report.level:.3g} of {first.level:.3g}")
+    elif first.is_floor:
+        said.append("a flat floor: white noise for sure")
+    elif first.verdict in ("white", "unknown") and first.level > 0:
+        said.append("a blind denoiser takes away about as much")
+    else:
+        said.append("none: it knows white noise only" if first.level > 0 else "none: no noise")
+    return "; ".join(said)

@@ -45,8 +45,10 @@ class Recording:
             tags: Put on the run.
             queue: Where records wait that MLflow does not take; beside the result if left out.
         """
-        queue = queue or Workspace.of(plan.target).untracked
-        catch_up(queue)
+        if queue is None:
+            # Of a night it is the night's own, which sends what waits there when it begins and ends.
+            queue = Workspace.of(plan.target).untracked
+            catch_up(queue)
         journal = Journal(tracking_uri(plan.target, given_uri), queue)
         today = datetime.datetime.now(tz=datetime.UTC).date()
         journal.begin(volume_run(plan, today), opening_sheet(plan, tags))

@@ -156,7 +156,7 @@ def _marks(
         return ()
     unit = [(np.where(known, image, 0) - channel.low) / (channel.high - channel.low) for image in (before, after)]
     seen, restored = (image[None, None] for image in unit)
-    found = search(seen, restored, known[None, None], [channel.noise], chance_of(known.size, places))
+    found = search(seen, restored, known[None, None], [channel.noise], chance_of(known.size, places)).traces
     return tuple(
         Mark(trace.place[2], trace.place[3], trace.size if trace.kind == "line" else 0.0, trace.angle)
         for trace in found[:MARKS]

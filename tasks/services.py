@@ -119,6 +119,8 @@ def _prefect(platform: Platform) -> Service:
         command=_python("tasks.doors.asgi", "127.0.0.1", str(port)),
         environment={
             "PREFECT_HOME": str(platform.folder / "prefect"), "PREFECT_UI_URL": url, **platform.door,
+            # Copied there at the first start; where Prefect is installed may be somebody else's.
+            "PREFECT_UI_STATIC_DIRECTORY": str(platform.folder / "prefect" / "ui"),
             # Its pages ask wherever they were loaded from, which may be the other end of a tunnel.
             "PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
             # A run that a worker is about to take is not late yet; whoever is told of such ones stops looking.

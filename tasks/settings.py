@@ -5,6 +5,8 @@ Whatever the environment already says wins. Nothing heavy is imported here, so t
 
 import os
 
+from tasks import machine
+
 #: DO_NOT_TRACK must read "true": MLflow does not understand "1".
 QUIET_NETWORK = {
     "DO_NOT_TRACK": "true",
@@ -39,6 +41,7 @@ QUIET_TERMINAL = {
 
 def apply() -> None:
     """Set what nobody else has set: privacy, patience, quiet and modesty, in every process of ours."""
+    machine.settle()
     for name, value in {**QUIET_NETWORK, **PATIENCE, **QUIET_CLUSTER, **THREADS, **NO_PAGES, **SOON}.items():
         os.environ.setdefault(name, value)
 

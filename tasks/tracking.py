@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard
@@ -30,9 +31,11 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from sqlalchemy.exc import SQLAlchemyError
 
 from ilcore.adapting.weights import sha256_of
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadWeights, TrackingError
 from ilcore.volumes.stores import Place, at_hand
 from tasks.champions import Registered, cache_folder, remember_champion
+from tasks.machine import own_folder
 
 EXPERIMENT = "ilcore"
 #: The registered model that `adapt` starts from, and the alias of its version in use.
@@ -90,7 +93,7 @@ def tracking_uri(target: str, given: str | None = None) -> str:
     chosen = given or os.environ.get("MLFLOW_TRACKING_URI")
     if chosen:
         return chosen
-    folder = Path.home() / ".ilcore" if "://" in target else Path(target).absolute().parent
+    folder = own_folder() if "://" in target else Path(target).absolute().parent
     return f"sqlite:///{folder / 'mlruns.db'}"
 
 
@@ -193,7 +196,9 @@ class Tracker:
         run = self.client.get_run(run_id)
         if self.uri.startswith("http"):
             return f"{self.uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
-        return f"run {run.info.run_name} in {self.uri} (see it with: mlflow ui --backend-store-uri {self.uri})"
+        return (
+            f"run {run.info.run_name} in {self.uri} (see it with: {command('mlflow ui --backend-store-uri', self.uri)})"
+        )
 
     def views(self) -> dict[str, str]:
         """Return questions to the runs of a server, each with the address of the page that answers it."""
@@ -320,8 +325,9 @@ class Tracker:
         return next((str(run.info.run_id) for run in runs if run.data.tags.get(TARGET) == volume.target), None)
 
 
+@cache
 def environment_lock() -> str:
-    """Return every installed distribution as name==version, sorted."""
+    """Return every installed distribution as name==version, sorted; a running process keeps what it has loaded."""
     found = {(d.metadata["Name"] or "").lower(): d.version for d in importlib.metadata.distributions()}
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ilcore.archives.books import Books
 from ilcore.archives.standing import died_words, standing_of
-from tasks.stale import lift_limits
 from tasks.telling import ADDRESSES, tell
 
 #: Seconds between two looks.
@@ -37,8 +36,11 @@ def start_watch(folder: Path) -> None:
 
 
 def _watch(folder: Path) -> None:
-    # What an earlier version put on schedule may wait for a slot that nobody gives back.
+    # Prefect takes seconds to import, and the page is to answer meanwhile.
     with suppress(Exception):
+        from tasks.stale import lift_limits
+
+        # What an earlier version put on schedule may wait for a slot that nobody gives back.
         lift_limits()
     while True:
         for name, books in archives_in(folder).items():

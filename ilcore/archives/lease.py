@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -127,13 +128,27 @@ def is_alive(place: Place, held: Mapping[str, Any]) -> bool:
     return False
 
 
-def _process() -> dict[str, float]:
-    return {"process": os.getpid(), "process_since": psutil.Process().create_time()}
+def _process() -> dict[str, int | str]:
+    return {"process": os.getpid(), "process_since": _since(os.getpid())}
+
+
+def _since(process: int) -> str:
+    """Return when a process began, in words that stay the same when somebody sets the clock.
+
+    Raises:
+        NoSuchProcess: psutil's, where there is none.
+    """
+    try:
+        # Ticks since this start of the machine: the hour of it, as psutil tells it, moves with the clock.
+        started = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {started}"
+    except OSError:
+        return str(psutil.Process(process).create_time())
 
 
 def _is_running(held: Mapping[str, Any]) -> bool:
     try:
         # A number is given to another process some day.
-        return abs(psutil.Process(int(held["process"])).create_time() - float(held["process_since"])) < 1
+        return _since(int(held["process"])) == held["process_since"]
     except (psutil.Error, KeyError, ValueError, TypeError):
         return False

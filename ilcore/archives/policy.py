@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ilcore.archives.file import text_of_archive
 from ilcore.grammar.errors import BadInput
 from ilcore.qa.verdict import gate_complaints
 from ilcore.restoring.planning import Wishes
@@ -210,14 +211,13 @@ def read_archive(path: str | Path) -> Archive:
         BadInput: Listing every complaint.
     """
     file = Path(path)
+    text = text_of_archive(file)
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(text)
         archive = Archive.model_validate(content)
         for source in archive.sources:
             source.wishes  # noqa: B018 (a wish of the wrong type complains when made)
-    except OSError as error:
-        raise BadInput(f"an archive must be a readable YAML file, got {file}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise BadInput(f"an archive must be YAML, got {file}: {error}") from error
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

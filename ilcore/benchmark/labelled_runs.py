@@ -17,6 +17,7 @@ from ilcore.restoring.choose import CANDIDATES
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.planning import plan_restoration
 from ilcore.restoring.probing import Trial, problems_of
+from ilcore.restoring.striping import destriped
 from ilcore.volumes.open import open_volume
 
 #: Hours of one core for an image: enough for every candidate, too little to fine-tune weights on it.
@@ -118,10 +119,11 @@ def _made(plan: RestorationPlan) -> np.ndarray | None:
 
 
 def _best(image: Labelled, plan: RestorationPlan) -> float:
-    """Return the gain of the best candidate on the whole image, told the noise of the plan."""
+    """Return the gain of the best candidate on the whole image, told noise and stripes of the plan."""
     before = image.psnr(image.seen)
     gains = []
-    for problem in problems_of([image.seen[None, None].astype(np.float64)], plan.channels, 2, is_whole=True):
+    (sample,) = destriped([image.seen[None, None].astype(np.float64)], plan.stripes)
+    for problem in problems_of([sample], plan.channels, 2, is_whole=True):
         for candidate in CANDIDATES.values():
             restored = Trial(candidate, SHIPPED, 0).restored(problem)[0, 0].double().numpy()
             channel = plan.channels[0]

@@ -19,9 +19,10 @@ from scipy.special import ndtri
 
 from ilcore.grammar.problem import Noise
 from ilcore.qa.chances import CHANCE
+from ilcore.qa.faint_family import Family, family_of
 from ilcore.qa.faint_lines import LINE, line_hits
-from ilcore.qa.faint_plane import FILTERS, QuietPlane
-from ilcore.qa.faint_points import WIDTHS, point_hits
+from ilcore.qa.faint_plane import FILTERS, QuietPlane, Response
+from ilcore.qa.faint_points import RINGS, WIDTHS, point_hits, point_responses
 
 Values: TypeAlias = NDArray[Any]
 #: A line must stand out by so much more than a point: edges and stripes of the scene leave some of themselves.
@@ -56,10 +57,33 @@ class Trace:
     kept: float
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A faint point that the restored picture still shows.
+
+    Args:
+        place: Channel, depth, y, x.
+        taken: What was taken of it, in noise standard deviations of its matched filter.
+        kept: What the picture shows of it.
+    """
+
+    place: tuple[int, int, int, int]
+    taken: float
+    kept: float
+
+
+@dataclass(frozen=True)
+class Faint:
+    """What was found: what was taken away, strongest first, and faint points that are still there."""
+
+    traces: tuple[Trace, ...]
+    shown: tuple[Shown, ...]
+
+
 def search(
     noisy: Values, restored: Values, trusted: NDArray[np.bool_], noise: Sequence[Noise], chance: float = CHANCE
-) -> tuple[Trace, ...]:
-    """Return the points and lines that were taken away, strongest first.
+) -> Faint:
+    """Return the points and lines that were taken away, and the faint points that were kept.
 
     Args:
         noisy: Observation.
@@ -78,14 +102,18 @@ def search(
     """
     limit = limit_of(int(trusted.sum()), chance)
     found: list[Trace] = []
+    shown: list[Shown] = []
     for channel in range(len(noisy)):
         excess = _excess(noisy[channel], restored[channel], trusted[channel], noise[channel])
         limits = _with_tails(limit, excess), limit
         for z in range(noisy.shape[1]):
             here = (noisy[channel, z], restored[channel, z], trusted[channel, z])
             if here[2].any() and min(here[2].shape) > 2:
-                found += _in_plane(QuietPlane.of(*here, noise[channel]), (channel, z), *limits)
-    return tuple(sorted(found, key=lambda trace: -abs(trace.strength)))
+                plane = QuietPlane.of(*here, noise[channel])
+                responses = point_responses(plane)
+                found += _in_plane(plane, responses, (channel, z), *limits)
+                shown += _shown_in(plane, responses, (channel, z))
+    return Faint(tuple(sorted(found, key=lambda trace: -abs(trace.strength))), tuple(shown))
 
 
 def limit_of(places: int, chance: float = CHANCE) -> float:
@@ -119,24 +147,41 @@ def _with_tails(limit: float, excess: float) -> float:
     return limit + excess * (limit**3 - 3 * limit) / 24
 
 
-def counted(traces: Sequence[Trace], core: tuple[slice, ...] | None = None) -> dict[str, float]:
-    """Return the findings of a tile: `faint_points` and `faint_lines`, how many were taken away.
+def counted(found: Faint, core: tuple[slice, ...] | None = None) -> dict[str, float]:
+    """Return the findings of a tile.
 
     Args:
-        traces: What was found.
+        found: What was found.
         core: What the tile owns, [channel, z, y, x]: what it shares with its neighbours they count too.
+
+    Returns:
+        faint_points, faint_lines: how many were taken away.
+        shown_points, shown_taken, shown_kept: how many faint points are still there, and sums of what was taken and
+            kept of them.
     """
-    own = [trace for trace in traces if core is None or _is_in(trace, core)]
-    return {f"faint_{kind}s": float(sum(trace.kind == kind for trace in own)) for kind in ("point", "line")}
+    own = [trace for trace in found.traces if core is None or _is_in(trace.place, core)]
+    family = sum(
+        (Family(1, each.taken, each.kept) for each in found.shown if core is None or _is_in(each.place, core)),
+        Family(),
+    )
+    taken_away = {f"faint_{kind}s": float(sum(trace.kind == kind for trace in own)) for kind in ("point", "line")}
+    return taken_away | {"shown_points": family.count, "shown_taken": family.taken, "shown_kept": family.kept}
 
 
-def _is_in(trace: Trace, core: tuple[slice, ...]) -> bool:
-    return all(span.start <= at < span.stop for at, span in zip(trace.place[1:], core[1:], strict=True))
+def _is_in(place: tuple[int, int, int, int], core: tuple[slice, ...]) -> bool:
+    return all(span.start <= at < span.stop for at, span in zip(place[1:], core[1:], strict=True))
 
 
-def _in_plane(plane: QuietPlane, place: tuple[int, int], limit: float, of_lines: float) -> Iterator[Trace]:
+def _shown_in(plane: QuietPlane, responses: Sequence[Response], place: tuple[int, int]) -> Iterator[Shown]:
+    for y, x, _, taken, kept in family_of(responses, plane.known, RINGS).rows():
+        yield Shown((*place, y, x), taken, kept)
+
+
+def _in_plane(
+    plane: QuietPlane, responses: Sequence[Response], place: tuple[int, int], limit: float, of_lines: float
+) -> Iterator[Trace]:
     lines = line_hits(plane, of_lines + _LINES_OVER_POINTS).apart(LINE / 2, MOST)
-    points = point_hits(plane, limit).apart(_APART, MOST)
+    points = point_hits(plane, responses, limit).apart(_APART, MOST)
     # A strong point makes lines through it, a line points along it: the stronger of them is what it is.
     lines = lines.stronger(points, LINE / 2, _BESIDE)
     points = points.beside(lines, LINE / 2, _BESIDE)

@@ -1,7 +1,7 @@
 """Points in what was taken away: matched filters from one pixel up."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,18 +25,24 @@ _REACH = 33
 _BACKGROUND = 21
 
 
-def point_hits(plane: QuietPlane, limit: float) -> Hits:
+def point_responses(plane: QuietPlane) -> list[Response]:
+    """Return the responses of all filters."""
+    both = zip(_filtered(plane.taken), _filtered(plane.picture), _NORMS, strict=True)
+    return [
+        Response(taken / norm, kept / (plane.std * norm), _REACH, _STEP).scaled() for taken, kept, (norm, _) in both
+    ]
+
+
+def point_hits(plane: QuietPlane, responses: Sequence[Response], limit: float) -> Hits:
     """Return the responses of all filters that are beyond the limit."""
     parts = []
-    both = zip(_filtered(plane.taken), _filtered(plane.picture), strict=True)
-    for number, (taken, kept) in enumerate(both):
-        norm, skew = _NORMS[number]
-        response = Response(taken / norm, kept / (plane.std * norm), _REACH, _STEP).scaled()
+    for number, response in enumerate(responses):
+        _, skew = _NORMS[number]
         at = response.candidates(plane.known, limit)
         if not at[0].size:
             continue
         skewness = None if plane.skewness is None else plane.skewness[at] * skew
-        around = Surroundings.of(response.kept, at, _RINGS[number])
+        around = Surroundings.of(response.kept, at, RINGS[number])
         score, strength, share = response.scores(at, plane.known, around, _LEFT, skewness)
         found = Hits(*at, np.full(len(score), float(number)), score, strength, share)
         parts.append(found.some(score > limit))
@@ -66,4 +72,4 @@ def _norms() -> list[tuple[float, float]]:
     return [(std, float((kernel**3).sum()) / std**3) for kernel, std in zip(kernels, stds, strict=True)]
 
 
-_NORMS, _RINGS = _norms(), [_ring(inner) for inner in _INNER]
+_NORMS, RINGS = _norms(), [_ring(inner) for inner in _INNER]

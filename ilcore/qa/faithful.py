@@ -40,7 +40,7 @@ def faithful(
         core: Where faint structure is counted, [channel, z, y, x]; everywhere by default.
 
     Returns:
-        faint_points, faint_lines: how many were taken away.
+        faint_points, faint_lines, shown_points, shown_taken, shown_kept: see `counted`.
         object_flux, radiometry, band_ratio: see `photometry`.
         bleeding: share of one channel in another.
         flicker, ghosts: see `movie_checks`.

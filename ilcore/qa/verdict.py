@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.qa.chances import by_chance
+from ilcore.qa.faint_family import Family
 
 Verdict = Literal["pass", "warn", "fail"]
 _ORDER: tuple[Verdict, ...] = ("pass", "warn", "fail")
@@ -98,6 +99,7 @@ _FLUX = "change of the mean over the noise std; more makes tiles brighter or dar
 _RISK = "estimated error over the noise variance; below 1 the result is closer to the truth than the raw data"
 _POINTS = "points in what was taken away that are not noise: structure, or outliers such as hot pixels"
 _LINES = "lines in what was taken away that are not noise: structure, or scratches and bad columns"
+_SHOWN = "share of their contrast that faint points which are still there lost at least, with 95 %"
 _OBJECTS = "relative change of the light of bright objects, less their background"
 _LEVELS = "largest change of a level of brightness, in parts of the value range"
 _RATIO = "largest relative change of the ratio of two channels"
@@ -203,6 +205,8 @@ RUN_LIMITS: Mapping[str, Limit] = {
         )
         for name, limit in _FAITHFUL.items()
     },
+    # [0.2 in one picture of twenty; half of the contrast lost: 0.35 and more for ten points]
+    "faint contrast": Limit((-_INF, 0.2), _DOUBTFUL, _SHOWN),
     "noise confidence": Limit(
         (CONFIDENT, 1), (0, 1), "how far the noise estimate, and so this verdict, can be trusted"
     ),
@@ -318,6 +322,8 @@ def measures(
     for name in _FAITHFUL:
         reduce = _more_than_chance if name in _COUNTED else _worst_twentieth
         _add(found, name.replace("_", " "), np.abs(_known(numbers, name)), reduce)
+    if (lost := Family.of(judged).lost) is not None:
+        found["faint contrast"] = lost
     if (between := _between_frames(table, failed)) is not None:
         found["flicker"] = max(found.get("flicker", 0.0), between)
     return found

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED
 from ilcore.degradations.estimate import ChannelReport, Preflight, preflight
+from ilcore.degradations.stripes import Direction, without_stripes
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import slices
@@ -24,6 +26,7 @@ from ilcore.restoring.choose import choose
 from ilcore.restoring.known import believed, live_channels, places
 from ilcore.restoring.probing import promised
 from ilcore.restoring.second_opinion import with_second_opinion
+from ilcore.restoring.striping import stripes_in, words_of
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class Seen:
         kind: Type of a value, whose extremes are limits of the detector.
         noise_std: Standard deviation of the noise, where the user knows it.
         seed: Of the places that are looked at and of probes.
+        striped: What shared offsets that were subtracted, if anything.
     """
 
     scale: Scale
     kind: np.dtype[Any]
     noise_std: float | None
     seed: int
+    striped: Direction | None = None
 
     @cached_property
     def samples(self) -> list[NDArray[Any]]:
@@ -49,6 +54,15 @@ class Seen:
         frames = known if known.ndim == 5 else known[:, :, None]
         shape = (len(frames), *frames.shape[1:])
         return [frames[slices(region)][0] for region in places(shape, self.seed)]
+
+    def without_stripes(self) -> "Seen":
+        """Return the same without offsets that columns or rows share; a level that is known stands for it as it is."""
+        striped = stripes_in(self.samples) if self.noise_std is None else None
+        if striped is None:
+            return self
+        bare = torch.from_numpy(without_stripes(self.scale.known.numpy(), striped))
+        scale = replace(self.scale, batch=torch.where(self.scale.trusted, bare, self.scale.batch))
+        return replace(self, scale=scale, striped=striped)
 
     @cached_property
     def found(self) -> Preflight:
@@ -122,7 +136,7 @@ def chosen(seen: Seen, weights: Path | None, overrides: Mapping[str, Scalar]) ->
         weights=_weights(entry, weights, choice.weights),
         noise=tuple(channel.noise for channel in seen.measured),
         is_shared=choice.scope == "volume",
-        why=choice.why,
+        why=f"{choice.why}; {words_of(seen.striped)}" if seen.striped else choice.why,
     )
 
 

@@ -17,6 +17,7 @@ from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.trial import Restoration
+from ilcore.methods.catalogue import COPY
 from ilcore.methods.entry import Scalar
 from ilcore.restoring.array_choice import Seen, Way, asked, chosen
 from ilcore.restoring.array_scale import Scale
@@ -67,7 +68,10 @@ def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by ke
     trusted = torch.isfinite(batch) & (_as_mask(mask, values, layout) if mask is not None else True)
     seen = Seen(Scale.of(batch, trusted), _kind(noisy), noise_std, seed)
     own, knobs = Path(weights) if weights else None, overrides or {}
-    way = chosen(seen, own, knobs) if method is None else asked(seen, method, own, knobs)
+    bare = seen.without_stripes() if method is None else seen
+    way = chosen(bare, own, knobs) if method is None else asked(seen, method, own, knobs)
+    # What is kept is kept with its stripes.
+    seen = seen if way.entry.name == COPY else bare
     done = _carried_out(way, seen, place)
     kept = seen.scale.wild | (seen.scale.is_flat & trusted)
     if "inpaint" not in way.entry.tasks:

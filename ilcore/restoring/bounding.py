@@ -73,6 +73,7 @@ def _objection(plan: RestorationPlan, workspace: Workspace, used: NDArray[Any]) 
     objections = {
         "nothing was restored": plan.task == "copy",
         "holes were filled, and nothing is known of what was in them": plan.task == "inpaint",
+        "stripes were subtracted, and no probe tells by how much they were missed": plan.stripes is not None,
         "planes of different brightness have different noise": plan.planes is not None,
         f"the model was learnt on {100 * share:.0f} % of this scan, its noise included": share > _LEARNT_ON,
     }

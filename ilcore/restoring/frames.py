@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from ilcore.degradations.stripes import Direction, offsets_of
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.region import Region
 from ilcore.restoring.depth import stacked
@@ -24,7 +25,9 @@ _NEAR, _FAINT = (8.0, 2.0), 1e-3
 
 @dataclass(frozen=True)
 class Frame:
-    """One region of the volume, as stored and as seen; `brightness` is what each of its planes was divided by.
+    """One region of the volume, as stored and as seen.
+
+    `brightness` is what each of its planes was divided by; `stripes` are the offsets that were subtracted then.
 
     Shape:
         All arrays [channel, depth, y, x]; brightness [channel, depth, 1, 1].
@@ -34,6 +37,7 @@ class Frame:
     trusted: NDArray[np.bool_]
     seen: NDArray[np.float32]
     brightness: NDArray[np.float64]
+    stripes: NDArray[np.float32]
 
     @property
     def is_empty(self) -> bool:
@@ -47,7 +51,9 @@ class Frame:
 
     def part(self, place: tuple[slice, ...]) -> "Frame":
         """Return a part, [channel, depth, y, x]."""
-        return Frame(self.raw[place], self.trusted[place], self.seen[place], self.brightness[place[:2]])
+        return Frame(
+            self.raw[place], self.trusted[place], self.seen[place], self.brightness[place[:2]], self.stripes[place]
+        )
 
 
 def frame_of(volume: Volume, region: Region, plan: RestorationPlan) -> Frame:
@@ -55,12 +61,22 @@ def frame_of(volume: Volume, region: Region, plan: RestorationPlan) -> Frame:
     block = volume.read(region)
     raw, trusted = stacked(block, plan.depth), stacked(volume.valid(region, block), plan.depth)
     brightness = _brightness(region, plan, raw.shape[1])
-    seen = np.empty(raw.shape, np.float32)
+    seen, stripes = np.empty(raw.shape, np.float32), np.broadcast_to(np.float32(0), raw.shape)
     for number, channel in enumerate(plan.channels):
         # Differences are taken in float64: 16 bits of signal on a large offset must survive.
         scaled = (raw[number].astype(np.float64) - channel.low) / ((channel.high - channel.low) * brightness[number])
         seen[number] = _filled(np.clip(scaled, -_FARTHEST, _FARTHEST), trusted[number])
-    return Frame(raw, trusted, seen, brightness)
+    if plan.stripes is not None:
+        stripes = _stripes(seen, trusted, plan.stripes)
+        seen -= stripes
+    return Frame(raw, trusted, seen, brightness, stripes)
+
+
+def _stripes(seen: NDArray[np.float32], trusted: NDArray[np.bool_], direction: Direction) -> NDArray[np.float32]:
+    """Return the offsets of every plane, [channel, depth, y, x]."""
+    known = np.where(trusted, seen, np.nan).reshape(-1, *seen.shape[2:]).astype(np.float64)
+    offsets = [np.broadcast_to(offsets_of(plane, direction), plane.shape) for plane in known]
+    return np.asarray(np.stack(offsets).reshape(seen.shape), np.float32)
 
 
 def _brightness(region: Region, plan: RestorationPlan, depth: int) -> NDArray[np.float64]:
@@ -109,10 +125,10 @@ def problem_of(frames: Sequence[Frame], plan: RestorationPlan, device: str) -> P
 def stored_units(image: NDArray[np.float32], frame: Frame, plan: RestorationPlan) -> NDArray[np.float64]:
     """Return a normalised image of a frame in the units of the source, [channel, depth, y, x].
 
-    Where the source is data, what the method took away is taken away from the stored value: a method that changes
-    nothing returns the source to the last bit, whatever 32 bits of normalised value would have rounded. Channels of one
-    value stay as they are. Values that are not data become NaN, which means that the source is kept, unless the plan
-    is to fill them.
+    Where the source is data, what the method took away is taken away from the stored value, and stripes with it: a
+    method that changes nothing returns the source to the last bit, whatever 32 bits of normalised value would have
+    rounded. Channels of one value stay as they are. Values that are not data become NaN, which means that the source
+    is kept, unless the plan is to fill them.
     """
     out = as_it_was(frame, plan)
     for number, channel in enumerate(plan.channels):
@@ -120,7 +136,7 @@ def stored_units(image: NDArray[np.float32], frame: Frame, plan: RestorationPlan
             continue
         span, trusted = (channel.high - channel.low) * frame.brightness[number], frame.trusted[number]
         restored = image[number].astype(np.float64)
-        out[number] += (restored - frame.seen[number]) * span
+        out[number] += (restored - frame.seen[number] - frame.stripes[number]) * span
         if plan.task == "inpaint":
             out[number] = np.where(trusted, out[number], restored * span + channel.low)
     return out

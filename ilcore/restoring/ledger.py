@@ -48,6 +48,7 @@ _MEASURES = (
     "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
     "risk_before", "noise_std", "trusted_share", "seconds", "residual_tails", "spread", *COLUMNS,
     "faint_points", "faint_lines", "object_flux", "radiometry", "band_ratio", "bleeding", "flicker", "ghosts",
+    "shown_points", "shown_taken", "shown_kept",
 )  # fmt: skip
 RECORD = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])
 _BLOCK = np.dtype([("assembled", "u1"), ("clipped_values", "<i8"), ("block_digest", "<u8")])

@@ -236,7 +236,10 @@ def _levels(bench: Bench, count: int) -> NDArray[np.float64]:
 def _through(bench: Bench, fields: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return what the method of the plan makes of fields, as if they were tiles of the scan."""
     nowhere = region_of([(0, 0)] * 5)
-    frames = [Frame(seen, np.ones(seen.shape, bool), seen, np.ones((*seen.shape[:2], 1, 1))) for seen in fields]
+    frames = [
+        Frame(seen, np.ones(seen.shape, bool), seen, np.ones((*seen.shape[:2], 1, 1)), np.zeros_like(seen))
+        for seen in fields
+    ]
     # Numbers that no tile has, so that none shares a draw with them.
     tiles = [Tile((-1, 0, 0, number), nowhere, nowhere, nowhere) for number in range(len(frames))]
     try:

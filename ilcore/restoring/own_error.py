@@ -32,12 +32,12 @@ Place = tuple[slice, ...]
 
 
 def error_columns(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> dict[str, float]:
-    """Return the columns of a tile, normalised; nothing where the noise is not white.
+    """Return the columns of a tile, normalised; nothing where the noise is not white, or stripes were subtracted.
 
     Those of the probe are missing where the restorer learns on the tile itself.
     """
     live = [number for number, channel in enumerate(bench.plan.channels) if not channel.is_flat]
-    if not live or any(bench.plan.channels[number].verdict != "white" for number in live):
+    if not live or bench.plan.stripes or any(bench.plan.channels[number].verdict != "white" for number in live):
         return {}
     core = within(tile.core, tile.read, bench.plan.depth)
     inside = np.zeros_like(frame.trusted)

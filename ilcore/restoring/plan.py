@@ -8,11 +8,13 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ilcore.degradations.stripes import Direction
 from ilcore.grammar.errors import BadPlan, ILError
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.qa.verdict import gate_complaints
+from ilcore.restoring.begun import text_of_plan
 from ilcore.restoring.depth import Depth, length_of
 from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.layout import ResultFormat
@@ -154,6 +156,8 @@ class RestorationPlan(_Frozen):
     grid: GridPlan
     channels: tuple[ChannelPlan, ...]
     planes: PlanesPlan | None = None
+    #: What shares offsets that are subtracted, region by region, before a method sees anything.
+    stripes: Direction | None = None
     weights: WeightsPlan | None = None
     samples: SamplesPlan = SamplesPlan()
     gate: dict[str, tuple[float, float]] = {}
@@ -178,6 +182,8 @@ class RestorationPlan(_Frozen):
             del content["source"]["has_mask"]
         if self.method_version == 1:
             del content["method_version"]
+        if self.stripes is None:
+            del content["stripes"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -255,15 +261,7 @@ def read_plan(path: Place) -> RestorationPlan:
     Raises:
         BadPlan: When it is missing or wrong.
     """
-    if not path.is_file():
-        raise BadPlan(f"a plan must be a YAML file, got {path}; write one with `il plan SOURCE TARGET --save {path}`")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadPlan(
-            f"a plan must be a readable text file, got {path}: {error}; `il plan` writes a good one"
-        ) from error
-    return RestorationPlan.from_yaml(text)
+    return RestorationPlan.from_yaml(text_of_plan(path))
 
 
 def _words(complaint: Any) -> str:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
 from ilcore.degradations.estimate import Preflight, preflight
+from ilcore.degradations.stripes import Direction
 from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
+from ilcore.grammar.telling import tell
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure, full_name
 from ilcore.restoring.channels import channel_plans
@@ -27,6 +29,8 @@ from ilcore.restoring.planes import plane_brightness, words_of
 from ilcore.restoring.probing import Promises, promised
 from ilcore.restoring.sampling import looks, sampled
 from ilcore.restoring.second_opinion import with_second_opinion
+from ilcore.restoring.striping import destriped, stripes_in
+from ilcore.restoring.striping import words_of as words_of_stripes
 from ilcore.restoring.two_values import check_is_no_mask
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
@@ -35,6 +39,9 @@ from ilcore.volumes.marks import Mark
 from ilcore.volumes.masks import with_holes_told
 from ilcore.volumes.part import open_part, plain_roi
 from ilcore.volumes.volume import Volume
+
+#: Stages of planning that are told.
+STAGES = 4
 
 __all__ = ["Wishes", "looks", "plan_restoration", "plan_volume"]
 
@@ -142,6 +149,7 @@ def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan
 def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     """Return a plan for one volume; see `plan_restoration`."""
     _check(wishes)
+    tell("stage: looking at the volume", number=1, total=STAGES)
     volume = with_holes_told(wishes.open(source))
     # Whether an earlier result may be replaced is asked when the plan is carried out.
     check_destination(target, source, overwrite=True)
@@ -150,12 +158,21 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
         check_is_no_mask(samples, volume)
     depth = depth_wanted(wishes.depth, volume.shape, needs_stack="stack" in _needs(wishes))
     cut = Cut(volume.shape, depth)
-    found = believed(with_second_opinion(preflight(samples, volume.dtype), samples), wishes.noise_std)
+    tell("stage: measuring the noise", number=2, total=STAGES)
+    stripes = _stripes(samples, wishes)
+    seen = destriped(samples, stripes)
+    found = believed(with_second_opinion(preflight(seen, volume.dtype), seen), wishes.noise_std)
     channels = channel_plans(samples, found, volume)
     live = live_channels(found, channels)
     planes = None if wishes.per_plane is None else plane_brightness(volume, channels, wishes.per_plane)
-    promises = _promises(_Seen(samples, channels, live), cut, wishes)
+    tell("stage: choosing the method", number=3, total=STAGES)
+    promises = _promises(_Seen(seen, channels, live), cut, wishes)
     choice = _choice(live, promises, wishes)
+    tell(f"stage: writing the plan for {choice.method}", number=STAGES, total=STAGES)
+    if choice.method == COPY:
+        # What is kept is kept with its stripes.
+        stripes = None
+    why = [choice.why, *([words_of(planes)] if planes else []), *([words_of_stripes(stripes)] if stripes else [])]
     weights = None if choice.method == COPY else _weights(choice, wishes)
     entry = _entry(choice, weights)
     plan = RestorationPlan.of(
@@ -170,12 +187,13 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
             "scope": choice.scope,
             "overrides": dict(choice.overrides),
             "tile_steps": _tile_steps(entry, choice, wishes),
-            "why": choice.why if planes is None else f"{choice.why}; {words_of(planes)}",
+            "why": "; ".join(why),
             "seed": wishes.seed,
             "depth": depth,
             "grid": grid_for(entry, cut, choice.scope, wishes.tile),
             "channels": channels,
             "planes": planes,
+            "stripes": stripes,
             "weights": weights,
             "samples": samples_for(entry, cut),
             "gate": dict(wishes.gate),
@@ -236,6 +254,12 @@ class _Seen:
     samples: Sequence[NDArray[Any]]
     channels: Sequence[ChannelPlan]
     live: Preflight
+
+
+def _stripes(samples: Sequence[NDArray[Any]], wishes: Wishes) -> Direction | None:
+    """Return what shares offsets; a method or a level that the user names stands for the scan as it is."""
+    is_free = wishes.method is None and wishes.noise_std is None and wishes.task == "denoise"
+    return stripes_in(samples) if is_free else None
 
 
 def _promises(seen: _Seen, cut: Cut, wishes: Wishes) -> Promises:

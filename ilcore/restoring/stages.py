@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, BadPlan, BadVolume, CorruptData
 from ilcore.grammar.region import Region, intersect, size, slices
 from ilcore.qa.seams import Read, seam_score
@@ -130,7 +131,7 @@ def _goes_on(plan: RestorationPlan, workspace: Workspace, there: str | None, *, 
     if there not in (None, plan.fingerprint) and not overwrite:
         raise BadInput(
             f"the run in {workspace.root} must be the one of this plan ({plan.fingerprint[:8]}), got another "
-            f"({there[:8]}); go on with that one with `il resume {workspace.target}`, or pass --overwrite"
+            f"({there[:8]}); go on with that one with `{command('il resume', workspace.target)}`, or pass --overwrite"
         )
     # Published and then deleted by somebody, or killed before the first tile: there is nothing to go on with.
     is_begun = workspace.ledger.exists() and (workspace.scratch.exists() or workspace.staging.exists())

@@ -30,7 +30,9 @@ from typing import cast
 
 from upath import UPath
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan, Busy, DestinationError
+from ilcore.restoring.begun import PLAN, PLAN_COPY, check_begun, root_of
 from ilcore.restoring.plan import RestorationPlan, read_plan
 from ilcore.volumes.destination import place_of_result
 from ilcore.volumes.generations import lead_to, new_generation, published_generation, sweep
@@ -61,7 +63,7 @@ class Workspace:
     @property
     def root(self) -> Place:
         """Return the folder."""
-        return self.target.with_name(self.target.name + ".il")
+        return root_of(self.target)
 
     @property
     def staging(self) -> Place:
@@ -99,12 +101,8 @@ class Workspace:
         """
         copy = self._plan_copy()
         if not self.plan.is_file():
-            if copy is None:
-                raise BadPlan(
-                    f"a run must have been started for {self.target}, got no {self.plan.name} in {self.root}; begin it "
-                    "with `il restore SOURCE TARGET`, with --overwrite where a result is there"
-                )
-            return copy
+            check_begun(self.target)
+            return copy or read_plan(self.plan_copy)
         try:
             held = read_plan(self.plan)
         except BadPlan:
@@ -115,7 +113,8 @@ class Workspace:
             raise BadPlan(
                 f"{self.plan} must be the plan that its run began with ({copy.fingerprint[:8]}), got another "
                 f"({held.fingerprint[:8]}): it was cut or edited; remove it and go on with "
-                f"`il resume {self.target}`, or carry the other out with `il restore --plan FILE --overwrite`"
+                f"`{command('il resume', self.target)}`, or carry the other out: "
+                "`il restore --plan FILE --overwrite`"
             )
         return held
 
@@ -281,7 +280,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 _PLACES = {
     "lock": "lock",
-    "plan": "plan.yaml",
+    "plan": PLAN,
     "overwrite": "overwrite",
     "weights": "weights",
     "ledger": "ledger.zarr",
@@ -294,7 +293,7 @@ _PLACES = {
     "null_test": "null-test.json",
     "null_fields": "null-test.npz",
     "damage": "damage.json",
-    "plan_copy": "plan.copy.yaml",
+    "plan_copy": PLAN_COPY,
     "metadata": "metadata.json",
     "devices": "devices.json",
     "untracked": "untracked",

@@ -1,6 +1,7 @@
 """What the checks of faint structure, light, channels and frames find: in good restorations, and in made-up faults.
 
     python -m tests.bench.faint points      how often good restorations are flagged; dots and lines that were lost
+    python -m tests.bench.faint family      dots of which half was lost, told as a family
     python -m tests.bench.faint light       sums over objects, levels, ratios of bands, bleeding
     python -m tests.bench.faint frames      flicker and ghosts
     python -m tests.bench.faint cost        seconds a megavoxel, of one core
@@ -33,11 +34,12 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
 from ilcore.qa.bleeding import bleeding
-from ilcore.qa.faint import Trace, search
+from ilcore.qa.faint import Faint, Trace, counted, search
+from ilcore.qa.faint_family import Family
 from ilcore.qa.faithful import faithful
 from ilcore.qa.flicker import movie_checks
 from ilcore.qa.photometry import Light, photometry
-from ilcore.qa.verdict import TILE_LIMITS
+from ilcore.qa.verdict import RUN_LIMITS, TILE_LIMITS
 
 Image = NDArray[np.float64]
 SIDE = 192
@@ -117,6 +119,11 @@ def pretrained() -> tuple[object, fit.Weights]:
 
 def traces_of(noisy: Image, restored: Image, noise: Noise) -> tuple[Trace, ...]:
     """Return what was taken away from a plane."""
+    return faint_of(noisy, restored, noise).traces
+
+
+def faint_of(noisy: Image, restored: Image, noise: Noise) -> Faint:
+    """Return what was taken away from a plane, and which faint points it still shows."""
     return search(noisy[None, None], restored[None, None], np.ones((1, 1, *noisy.shape), bool), [noise])
 
 
@@ -173,6 +180,27 @@ def flagged_with(pool: list[Case], kind: str, response: float, share: float, cou
             hits = traces_of(case.noisy + shape, case.restored + (1 - share) * shape, case.noise)
             found.append(any(abs(shape[place(hit)]).max(initial=0) > 0 for hit in hits))
     return float(np.mean(found))
+
+
+def family(every: int) -> None:
+    """Print how often dots are told to have lost contrast: of good restorations, and where they lost half."""
+    told = [(case.method, is_told(case.noisy, case.restored, case.noise)) for case in cases(every)]
+    for method in METHODS_TRIED:
+        print(f"good, {method}: {np.mean([yes for name, yes in told if name == method]):.3f}", flush=True)
+    for title, only, step in (("flat", ("flat",), 2), ("cells", ("cells",), 2), ("all scenes", ("",), every)):
+        pool = list(cases(step, ("pretrained",), only))
+        for count in (1, 2, 5, 10):
+            rng, found = np.random.default_rng(7), []
+            for case in pool * -(-40 // len(pool)):
+                shape = sum(one_of("dot", 6.0, case, rng) for _ in range(count))
+                found.append(is_told(case.noisy + shape, case.restored + 0.5 * shape, case.noise))
+            print(f"{title}, {count} dots of 6 that lost half: {np.mean(found):.2f} of {len(found)}", flush=True)
+
+
+def is_told(noisy: Image, restored: Image, noise: Noise) -> bool:
+    """Tell whether the faint points that a plane still shows have lost too much, as a family."""
+    lost = Family.of(counted(faint_of(noisy, restored, noise))).lost
+    return lost is not None and lost > RUN_LIMITS["faint contrast"].passes[1]
 
 
 def place(trace: Trace) -> tuple[slice, slice]:
@@ -309,6 +337,7 @@ def cost(_: int) -> None:
 
 PARTS: dict[str, Callable[[int], None]] = {
     "points": points,
+    "family": family,
     "light": light_checks,
     "frames": frame_checks,
     "cost": cost,

@@ -8,6 +8,7 @@ from skimage.restoration import denoise_nl_means
 from ilcore.grammar.problem import Noise
 from ilcore.qa.chances import by_chance, chance_of
 from ilcore.qa.faint import MOST, counted, limit_of, search
+from ilcore.qa.faint_family import Family
 from tests.scenes import noisy, scene
 
 SIDE, STD, LEVEL = 128, 0.05, 0.3
@@ -16,6 +17,10 @@ ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE]
 
 
 def found(observed, restored, noise=None, trusted=None, **more):
+    return looked(observed, restored, noise, trusted, **more).traces
+
+
+def looked(observed, restored, noise=None, trusted=None, **more):
     trusted = np.ones(observed.shape, bool) if trusted is None else trusted
     return search(
         observed[None, None], restored[None, None], trusted[None, None], [noise or Noise(read_std=STD)], **more
@@ -102,18 +107,19 @@ def test_a_line_of_three_noise_std_is_found_with_its_direction(angle):
 
 def test_half_of_a_line_is_found():
     lost = 3 * STD * line((60, 66), 40, 0.4)
-    shown = [counted(found(FLAT + lost + grain(seed), FLAT + 0.5 * lost))["faint_lines"] > 0 for seed in range(20)]
+    shown = [counted(looked(FLAT + lost + grain(seed), FLAT + 0.5 * lost))["faint_lines"] > 0 for seed in range(20)]
     assert np.mean(shown) >= 0.9
 
 
 def test_a_hot_pixel_is_a_point_and_no_line():
     lost = 40 * STD * dot((50, 50), 0)
-    assert counted(found(FLAT + lost + grain(), FLAT)) == {"faint_points": 1.0, "faint_lines": 0.0}
+    numbers = counted(looked(FLAT + lost + grain(), FLAT))
+    assert (numbers["faint_points"], numbers["faint_lines"]) == (1, 0)
 
 
 def test_pieces_of_one_line_are_few_findings():
     lost = 5 * STD * line((64, 64), 100, 0.7)
-    numbers = counted(found(FLAT + lost + grain(), FLAT))
+    numbers = counted(looked(FLAT + lost + grain(), FLAT))
     assert 5 <= numbers["faint_lines"] <= 20
     assert numbers["faint_points"] <= 2
 
@@ -155,7 +161,7 @@ def test_what_a_good_denoiser_leaves_of_edges_is_not_reported(kind, std):
 def test_smoothing_that_takes_lines_away_is_reported():
     clean = scene("filaments", (SIDE, SIDE), 3)
     observed = noisy(clean, std=STD, seed=3).astype(np.float64)
-    numbers = counted(found(observed, ndimage.gaussian_filter(observed, 2)))
+    numbers = counted(looked(observed, ndimage.gaussian_filter(observed, 2)))
     assert numbers["faint_lines"] > 5
 
 
@@ -166,7 +172,7 @@ def test_what_is_no_data_is_not_searched():
     observed[~trusted], restored[~trusted] = 30.0, -20.0
     assert found(observed, restored, trusted=trusted) == ()
     observed[100, 100] += 12 * STD
-    assert counted(found(observed, restored, trusted=trusted))["faint_points"] == 1
+    assert counted(looked(observed, restored, trusted=trusted))["faint_points"] == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 40), (5, 5), (16, 9)])
@@ -179,7 +185,7 @@ def test_channels_and_planes_are_told_apart():
     observed = np.full((2, 3, SIDE, SIDE), LEVEL) + np.stack([[grain(3 * c + z) for z in range(3)] for c in range(2)])
     observed[1, 2, 40, 50] += 12 * STD
     trusted = np.ones(observed.shape, bool)
-    traces = search(observed, np.full_like(observed, LEVEL), trusted, [Noise(read_std=STD)] * 2)
+    traces = search(observed, np.full_like(observed, LEVEL), trusted, [Noise(read_std=STD)] * 2).traces
     assert [trace.place for trace in traces] == [(1, 2, 40, 50)]
 
 
@@ -195,3 +201,43 @@ def test_more_places_ask_for_stronger_evidence():
     assert chance_of(1, 10**9) == 0.001
     assert (by_chance(1), by_chance(50), by_chance(1000)) == (0, 0, 3)
     assert by_chance(10**6) == pytest.approx(1064, abs=2)
+
+
+def dots(count, times, width, seed):
+    """Return faint dots that lie apart, each of a response."""
+    places = np.random.default_rng(seed).permutation([(y, x) for y in range(14, SIDE, 20) for x in range(14, SIDE, 20)])
+    return sum(of_response(dot(tuple(place), width), times) for place in places[:count])
+
+
+def share_lost(count, lost, width, seed, *, times=6.0):
+    """Return the share of contrast that dots lost at least; None where none is seen."""
+    shape = dots(count, times, width, seed)
+    numbers = counted(looked(FLAT + shape + grain(seed), FLAT + (1 - lost) * shape))
+    return Family.of(numbers).lost
+
+
+@pytest.mark.parametrize("width", [0, 0.7, 1.5])
+def test_a_family_of_dots_that_lost_half_is_told(width):
+    told = [share_lost(6, 0.5, width, seed) for seed in range(20)]
+    assert np.mean([lost is not None and lost > 0.2 for lost in told]) >= 0.95
+
+
+@pytest.mark.parametrize("width", [0, 0.7, 1.5])
+def test_a_family_of_dots_that_was_kept_is_not_blamed(width):
+    told = [share_lost(6, 0.0, width, seed, times=4.0) for seed in range(20)]
+    assert all(lost is not None and lost < 0.2 for lost in told)
+
+
+def test_noise_alone_is_no_family_of_dots():
+    told = [Family.of(counted(looked(FLAT + grain(seed), FLAT + 0.15 * grain(seed)))).lost for seed in range(20)]
+    assert np.mean([lost is not None and lost > 0.2 for lost in told]) <= 0.05
+
+
+def test_tiles_are_one_family_and_tiles_that_were_not_asked_do_not_count():
+    one = Family(4, 8.0, 12.0)
+    columns = {"shown_points": np.array([4, 4, np.nan]), "shown_taken": np.array([8, 8, np.nan]),
+               "shown_kept": np.array([12, 12, np.nan])}  # fmt: skip
+    assert Family.of(columns) == one + one
+    assert (one + one).lost > one.lost
+    assert Family().lost is None
+    assert Family.of({}).lost is None

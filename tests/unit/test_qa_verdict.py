@@ -19,7 +19,7 @@ GOOD = {
     "status": "restored", "residual_level": 0.95, "residual_structure": 3.0, "residual_lag": 0.0, "contrast_loss": 0.0,
     "shift": 0.0, "flux_change": 0.0005, "noise_std": 0.05, "risk": 0.0005, "seam": 1.0, "clipped": 0.0,
     "faint_points": 0.0, "faint_lines": 0.0, "object_flux": 0.0, "radiometry": 0.0, "band_ratio": 0.0, "bleeding": 0.0,
-    "flicker": 0.0, "ghosts": 0.0,
+    "flicker": 0.0, "ghosts": 0.0, "shown_points": 1.0, "shown_taken": 0.2, "shown_kept": 3.0,
     "residual_tails": 1.0,
 }  # fmt: skip
 
