@@ -154,12 +154,16 @@ def _tell_agenda(archive: str) -> None:
     from ilcore.archives.books import Books
     from ilcore.archives.discover import discover
     from ilcore.archives.policy import read_archive
+    from ilcore.archives.room import with_room
     from ilcore.archives.sightings import lost
 
     told = read_archive(archive)
     scans, trouble = discover(told)
     books = Books.of(told.books)
-    for item in agenda(told, scans, books):
+    items, short = with_room(told, agenda(told, scans, books))
+    for item in items:
         out.print(f"{item.todo:<10}  {item.scan.source} -> {item.scan.target}  ({item.why})", markup=False)
     for each in (*trouble, *lost(books, scans, trouble)):
         out.print(f"not listed  {each}", markup=False)
+    for each in short:
+        out.print(f"no room     {each}", markup=False)

@@ -48,6 +48,7 @@ from tasks.night_accounts import close_night, look_back, page_of_run, track_nigh
 from tasks.pausing import pausable
 from tasks.stale import free_stale
 from tasks.stopping import ask, gracefully, is_asked, until, waited_for, while_left
+from tasks.tidying import tidy
 
 
 @flow(name="nightly")
@@ -70,6 +71,7 @@ def nightly(archive: str, hours: float | None = None) -> Any:
             catch_up(books.untracked)
             if night.work:
                 _work(night)
+            tidy(night)
             summary = close_night(night)
             page = write_morning_page(night.books, summary)
             track_night(told, summary, page)

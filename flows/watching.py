@@ -7,6 +7,7 @@ import typer
 from flows import asked
 from flows.answers import answering, out
 from flows.archive import LOOK
+from flows.cleaning import clean
 
 if TYPE_CHECKING:
     from ilcore.archives.standing import ArchiveStanding
@@ -86,4 +87,4 @@ def track(
 
 
 #: In the order in which `il --help` lists them.
-COMMANDS = (track,)
+COMMANDS = (track, clean)

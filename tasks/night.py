@@ -17,6 +17,7 @@ from ilcore.archives.discover import discover
 from ilcore.archives.drift import REMEMBERED, drift, seen_in
 from ilcore.archives.growth import growth_of
 from ilcore.archives.policy import Archive
+from ilcore.archives.room import with_room
 from ilcore.archives.sightings import lost
 from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, left_out, scaled, spend
 from ilcore.grammar.errors import ClusterError, ILError, WorkerDied
@@ -120,7 +121,8 @@ def open_night(archive: Archive, hours: float | None, name: str | None = None) -
     policy = archive.night if hours is None else archive.night.model_copy(update={"hours": hours})
     seconds = policy.seconds_left(now)
     ends = None if seconds is None else time.monotonic() + seconds
-    return Night(name or fresh_name(books, now), archive, books, agenda(archive, scans, books), list(trouble), ends)
+    items, told = with_room(archive, agenda(archive, scans, books))
+    return Night(name or fresh_name(books, now), archive, books, items, [*trouble, *told], ends)
 
 
 def fresh_name(books: Books, now: datetime.datetime) -> str:

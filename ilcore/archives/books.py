@@ -6,6 +6,7 @@
     BOOKS/growth/<method>.json     what shares of its steps brought to the last scans
     BOOKS/sightings/<key>.json     since when a scan of no sound date has been as it is
     BOOKS/running.json             the night at work, and who does it
+    BOOKS/cleaned.json             what was removed of what runs left behind
     BOOKS/schedule.json            when nights are due
     BOOKS/untracked/               records that MLflow did not take, to be sent later
 
@@ -14,14 +15,18 @@ An entry is written before a scan is begun and when it ends, so that what a cras
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from statistics import median
 from typing import Any
 
 from ilcore.archives.discover import Scan
 from ilcore.volumes.stores import Place, entries, make_folder, place_of, write_text
+
+_logger = logging.getLogger(__name__)
 
 #: done: published. refused: the gate said no. failed: an error, to be tried again. paused: stopped in good order.
 #: waiting: the surroundings failed, not the scan. begun: at work, or the run died. quarantined: not tried again until
@@ -96,7 +101,7 @@ class Books:
     def entry(self, scan: Scan) -> Entry | None:
         """Return how a scan stands; None where nothing is known of it."""
         try:
-            return Entry(**json.loads(self._place(scan.source).read_text()))
+            return _entry(self._place(scan.source))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):
@@ -112,7 +117,7 @@ class Books:
         found = []
         for place in entries(self.root / "scans"):
             with suppress(ValueError, TypeError, FileNotFoundError):
-                found.append(Entry(**json.loads(place.read_text())))
+                found.append(_entry(place))
         return sorted(found, key=lambda each: each.source)
 
     def release(self) -> list[Entry]:
@@ -186,6 +191,20 @@ class Books:
 def key_of(source: str) -> str:
     """Return what a scan is called in the books."""
     return hashlib.sha256(source.encode()).hexdigest()[:32]
+
+
+def _entry(place: Place) -> Entry:
+    """Read an entry; what a later version says besides is left out, and told."""
+    told = dict(json.loads(place.read_text()))
+    more = frozenset(told) - frozenset(Entry.__dataclass_fields__)
+    if more:
+        _tell_later(str(place.parent.parent), ", ".join(sorted(more)))
+    return Entry(**{name: value for name, value in told.items() if name not in more})
+
+
+@cache
+def _tell_later(books: str, names: str) -> None:
+    _logger.warning("%s were kept by a later version of ilcore; what it says in %s is left out", books, names)
 
 
 def _list_in(place: Place) -> list[Any]:

@@ -176,6 +176,18 @@ def _shown(moment: datetime) -> datetime:
     return at
 
 
+class KeepPolicy(_Frozen):
+    """What of runs that are over is kept. Sources, results, and what can be gone on with always are.
+
+    Args:
+        refused_days: Days for which a refused result is kept, to be judged again by other ranges; null for ever.
+        is_cleaned: Whether every night ends with removing what nobody needs, as `il clean` does.
+    """
+
+    refused_days: Annotated[float, Field(ge=0)] | None = 30.0
+    is_cleaned: bool = True
+
+
 class Archive(_Frozen):
     """One archive.
 
@@ -188,6 +200,7 @@ class Archive(_Frozen):
     books: str
     sources: Annotated[tuple[SourcePolicy, ...], Field(min_length=1)]
     night: NightPolicy = NightPolicy()
+    keep: KeepPolicy = KeepPolicy()
     roots: tuple[str, ...] = ()
 
 

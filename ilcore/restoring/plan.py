@@ -265,6 +265,9 @@ def read_plan(path: Place) -> RestorationPlan:
 
 
 def _words(complaint: Any) -> str:
+    if complaint["type"] == "extra_forbidden":
+        name = ".".join(map(str, complaint["loc"]))
+        return f"{name}: not known here; if a later version of ilcore made the plan, carry it out with that one"
     place = ".".join(map(str, complaint["loc"]))
     return f"{place}: {complaint['msg']}" if place else str(complaint["msg"]).removeprefix("Value error, ")
 

@@ -62,13 +62,16 @@ def lead_to(generation: UPath, target: UPath) -> None:
 
 def sweep(target: UPath) -> None:
     """Delete generations that were begun and given up: those that the root does not lead to."""
+    for place in orphans(target):
+        remove(place)
+
+
+def orphans(target: UPath) -> list[UPath]:
+    """Return the generations that the root does not lead to; none where it cannot be read, as it may lead to any."""
     kept, there = _led_to(target), entries(target)
     if not kept and {ROOT, ATTRIBUTES} & {place.name for place in there}:
-        # A root that cannot be read may lead to any.
-        return
-    for place in there:
-        if GENERATION.fullmatch(place.name) and place.name not in kept:
-            remove(place)
+        return []
+    return [place for place in there if GENERATION.fullmatch(place.name) and place.name not in kept]
 
 
 def publish_generation(staging: UPath, target: UPath, overwrite: bool = False) -> None:

@@ -98,7 +98,10 @@ def test_the_same_bytes_as_on_a_disk(picture, bucket, s3_server, tmp_path):
     region = ((0, 1), (0, 1), (0, 1), (10, 200), (20, 60))
     np.testing.assert_array_equal(result.read(region), open_volume(tmp_path / "out.ome.zarr").read(region))
     left = {name.partition("/")[0] for name in s3_server.objects(f"{plan.target}.il")}
-    assert left == {"ledger.zarr", "lock", "null-test.json", "plan.yaml", "record.json"}
+    assert left == {
+        "devices.json", "ledger.zarr", "lock", "metadata.json", "null-test.json", "plan.copy.yaml", "plan.yaml",
+        "record.json",
+    }  # fmt: skip
     assert carry_out(plan).verdict == verdict
 
 

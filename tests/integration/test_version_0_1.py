@@ -375,3 +375,95 @@ def test_of_two_generations_the_whole_one_is_read_until_the_other_is(stored: Any
     check_result(plan.target, wanted["wanted"]["result"])
     assert workspace.published.name == plan.fingerprint[:8]
     assert verify(plan, workspace) == ()
+
+
+@pytest.mark.slow
+def test_an_archive_of_0_1_goes_on(tmp_path: Path) -> None:
+    """One night of the present version over its books: what is open is done, what is done is left as it is.
+
+    Slow: every scan of it is planned and restored.
+    """
+    from tasks import night as of
+    from tasks.night_accounts import close_night
+
+    folder = unpacked("archive", tmp_path)
+    archive = read_archive(folder / "ARCHIVE.yaml")
+    night = of.open_night.fn(archive, None)
+    before = {item.scan.target: item.todo for item in night.items}
+    done = [target for target, todo in before.items() if todo == "done" and Path(target).exists()]
+    files = {target: files_of(Path(target), folder) for target in done}
+    for number, item in enumerate(night.work):
+        entry = of.begun(night, item)
+        try:
+            plan, rung = of.plan_scan.fn(night, item, night.work[number + 1 :], 1)
+            entry = of.planned(night, item, rung, plan)
+            report = carry_out(plan, overwrite=of.may_replace(item, plan))
+            night.books.end(entry, "refused" if report.verdict == "fail" else "done", verdict=report.verdict)
+        except of.NotTonight:
+            of.put_off(night, item)
+    close_night.fn(night)
+    again = agenda(archive, discover(archive)[0], night.books)
+    assert {item.todo for item in again} <= {"done", "quarantine"}, [(item.todo, item.why) for item in again]
+    assert "resume" in before.values()
+    assert files == {target: files_of(Path(target), folder) for target in done}
+    assert len(night.books.nights()) == EXPECTED["archive"]["nights"] + 1
+    fields = [set(json.loads(path.read_text())) for path in (folder / "books" / "scans").iterdir()]
+    assert all(each == ENTRY_OF_0_1 for each in fields), "version 0.1 takes an entry with other fields for none"
+    assert set(night.books.night(night.books.nights()[-1])) >= NIGHT_OF_0_1
+
+
+#: What version 0.1 writes into its books, and wants to find there: no less in a night, no more in an entry.
+ENTRY_OF_0_1 = {
+    "source", "target", "instrument", "standing", "stamp", "policy", "night", "replaces", "tries", "why", "todo",
+    "drift", "degraded", "outcome",
+}  # fmt: skip
+NIGHT_OF_0_1 = {"night", "archive", "run", "seconds", "scans", "counts", "trouble", "done", "not_done"}
+
+
+def test_the_fields_are_those_of_0_1(tmp_path: Path) -> None:
+    folder = unpacked("archive", tmp_path)
+    assert all(set(json.loads(path.read_text())) == ENTRY_OF_0_1 for path in (folder / "books" / "scans").iterdir())
+    assert all(
+        set(json.loads(path.read_text())) >= NIGHT_OF_0_1 for path in (folder / "books" / "nights").glob("*.json")
+    )
+
+
+def test_books_of_a_later_version_are_read_but_for_what_is_new_in_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a rollback: entries with more fields, a standing that nobody here knows, a night that says more."""
+    folder = unpacked("archive", tmp_path)
+    archive = read_archive(folder / "ARCHIVE.yaml")
+    books = Books.of(archive.books)
+    before = {item.scan.source: item.todo for item in agenda(archive, discover(archive)[0], books)}
+    for place in (folder / "books" / "scans").iterdir():
+        told = json.loads(place.read_text()) | {"mood": "fine", "weather": 3}
+        if told["standing"] == "begun":
+            told["standing"] = "sleeping"
+        place.write_text(json.dumps(told))
+    name = books.nights()[-1]
+    (folder / "books" / "nights" / f"{name}.json").write_text(json.dumps(books.night(name) | {"mood": "fine"}))
+    after = {item.scan.source: item.todo for item in agenda(archive, discover(archive)[0], books)}
+    assert {"resume": "retry"}.get(before[next(s for s in before if "dying" in s)]) == "retry"
+    assert after == {source: "retry" if "dying" in source else todo for source, todo in before.items()}
+    assert "later version" in caplog.text
+    assert "mood, weather" in caplog.text
+    assert books.night(name)["scans"]
+
+
+def test_a_plan_of_a_later_version_is_refused_in_a_sentence_that_says_so(plans: Path) -> None:
+    text = next(plans.glob("*.yaml")).read_text() + "surprise: 1\n"
+    with pytest.raises(ILError, match=r"surprise: not known here; if a later version of ilcore made the plan"):
+        RestorationPlan.from_yaml(text)
+
+
+def test_a_run_of_today_says_nothing_that_version_0_1_would_trip_over(tmp_path: Path) -> None:
+    """Rolled back, version 0.1 finds plan, record and ledger of a published result as it wrote them itself."""
+    folder = unpacked("killed_at_tiles", tmp_path)
+    plan, workspace = run_in(folder)
+    told = set(plan.model_dump(mode="json"))
+    carry_out(plan)
+    assert set(workspace.plan_of_run().model_dump(mode="json")) == told
+    record = json.loads(workspace.record.read_text())
+    assert {"fingerprint", "verdict", "findings", "published", "versions"} <= set(record)
+    assert all(set(each) == {"check", "verdict", "measured", "allowed", "why"} for each in record["findings"])
