@@ -5,7 +5,7 @@ export PYTHON
 # Tests run in as many processes as there are cores, so each keeps to one thread.
 TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses=4 --dist worksteal
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test e2e bench up down advisories docs browser ci
+.PHONY: help setup demo fix check test e2e bench bench-speed up down advisories docs browser ci
 
 help:            ## this list
 	@grep -hE '^[a-z0-9]+: .*##' Makefile | sed -E 's/:.*## /: /'
@@ -32,6 +32,9 @@ e2e: .venv/ready ## the stories, real servers, every fault, fifty crashes at ran
 
 bench: .venv/ready ## measurements, with timing
 	$(PY) -m pytest tests/bench -s
+
+bench-speed: .venv/ready ## what every method costs beside scikit-image: writes docs/benchmarks-speed.md; goes on where it stopped
+	$(PY) -m tests.bench.speed
 
 up: .venv/ready ## Prefect, MLflow, Dask and a worker on this machine, supervised; their status page says where
 	.venv/bin/il up

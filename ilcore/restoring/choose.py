@@ -75,10 +75,10 @@ CANDIDATES: Mapping[str, Candidate] = {
     "photographs": Candidate(
         method="adapted", words="the model of photographs", overrides=_APPLY_ONLY, weights=PHOTOS, seconds=(2.2, 2.2)
     ),
-    "nl_ridge": Candidate(method="nl_ridge", words="the mixing of alike patches", seconds=(65.0, 110.0)),
+    "nl_ridge": Candidate(method="nl_ridge", words="the mixing of alike patches", seconds=(16.0, 20.0)),
     "nl_ridge stabilised": Candidate(
         method="nl_ridge", words="the mixing of alike patches on stabilised noise", overrides={"stabilise": True},
-        seconds=(65.0, 110.0),
+        seconds=(16.0, 20.0),
     ),
     "nlm": Candidate(method="nlm", words="the mean of alike patches", seconds=(3.0, 3.0)),
 }  # fmt: skip

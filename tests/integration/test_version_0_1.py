@@ -51,7 +51,8 @@ RESUMED = {
 #: its standing and can be exported in any case.
 REPLAYED = {
     "plane": SAME, "levels": SAME, "levels_0_4": SAME, "part": SAME, "stack": SAME, "stack_0_4": SAME, "movie": SAME,
-    "channels": SAME, "holes": SAME, "filled": SAME, "earth": SAME, "earth_0_4": SAME, "sharded": SAME,
+    # Version 2 of nl_ridge places its groups otherwise.
+    "channels": SAME, "holes": WORD, "filled": SAME, "earth": SAME, "earth_0_4": SAME, "sharded": SAME,
     "stabilised": SAME, "fallen_back": SAME, "pretrained": SAME,
     # Its weights are not kept in the fixture: they are the shipped ones, or the audit says which they must be.
     "shipped": SAME if sha256_of(SHIPPED) == EXPECTED["shipped_weights"] else WORD,
