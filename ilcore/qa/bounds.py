@@ -206,12 +206,12 @@ def _level_of(tiles: Mapping[str, NDArray[np.float64]], *, is_counted: bool) -> 
     """Return the true variance of the noise over the believed one, as flat places tell it, and the standard error.
 
     Where noise grows with the signal, fine texture in bright places passes for stronger noise: more than was believed
-    is taken for more by one standard error less.
+    is taken for more by half a standard error less.
     """
     places = max(float(np.nansum(tiles["flat_places"])), 1.0)
     level = _mean(tiles, "flat_diagonal", "flat_places")
     doubt = level * math.hypot(math.sqrt(2 / places), _LEAST_DOUBT)
-    return max(min(level, 1.0), level - doubt) if is_counted else level, doubt
+    return max(min(level, 1.0), level - doubt / 2) if is_counted else level, doubt
 
 
 def _implausible(tiles: Mapping[str, NDArray[np.float64]], about: Circumstances, level: float) -> str:
