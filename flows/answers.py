@@ -3,13 +3,16 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 import typer
 from rich.console import Console
+
+from ilcore.grammar.commands import command, quoted
+from tasks import machine
 
 #: 0 published, 1 error, 2 bad usage or bad input, 3 finished but the QA gate refused, 130 stopped by Ctrl-C.
 PUBLISHED, ERROR, BAD_INPUT, REFUSED, STOPPED = 0, 1, 2, 3, 130
@@ -19,17 +22,26 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 @contextmanager
-def answering(after_ctrl_c: str = "") -> Iterator[None]:
+def answering(
+    safe: str = "nothing was changed", *, again: Callable[[], str] | None = None, is_checked: bool = True
+) -> Iterator[None]:
     """Turn an error into one line on stderr and an exit code; IL_TRACEBACK=1 shows where it came from.
 
     Args:
-        after_ctrl_c: The command that goes on with the work.
+        safe: What is true of the work when Ctrl-C stops it.
+        again: Gives the command that goes on with work that may take hours; None where it is over in a moment, and is
+            to be given again.
+        is_checked: Whether what is missing in the surroundings is an error; the command may tell it itself.
     """
     try:
-        with _stopping_at_once(after_ctrl_c) if after_ctrl_c else nullcontext():
+        with _stopping(safe, again):
+            for note in machine.notes():
+                err.print(f"note: {note}", style="dim", markup=False)
+            if is_checked:
+                machine.check()
             yield
     except KeyboardInterrupt:
-        err.print("stopped")
+        _say_stopped(safe, again or this_command)
         raise typer.Exit(STOPPED) from None
     except Exception as error:
         told = _in_one_sentence(error)
@@ -37,7 +49,23 @@ def answering(after_ctrl_c: str = "") -> Iterator[None]:
         # Anything without an exit code is a bug of ours: its traceback is what we want to be sent.
         if not isinstance(code, int) or isinstance(error, typer.Exit):
             raise
-        _fail(told, code)
+        _fail(told, code, again)
+
+
+def this_command() -> str:
+    """Return the command that is being carried out, as a shell takes it."""
+    return " ".join([command("il"), *map(quoted, sys.argv[1:])])
+
+
+def going_on(target: str) -> Callable[[], str]:
+    """Return what tells the command that goes on with a restoration: before it was begun, that is the same command."""
+
+    def again() -> str:
+        # Asked within a signal handler, so not of a store.
+        is_begun = "://" not in target and os.path.exists(f"{target.rstrip('/')}.il/plan.yaml")
+        return command("il resume", target) if is_begun else this_command()
+
+    return again
 
 
 def _in_one_sentence(error: Exception) -> Exception:
@@ -50,27 +78,37 @@ def _in_one_sentence(error: Exception) -> Exception:
 
 
 @contextmanager
-def _stopping_at_once(after_ctrl_c: str) -> Iterator[None]:
-    """End the process itself on Ctrl-C, which also reaches Prefect's embedded server: waiting for that takes minutes.
+def _stopping(safe: str, again: Callable[[], str] | None) -> Iterator[None]:
+    """Answer Ctrl-C, also where the shell of a script had it ignored.
 
-    A run may end at any moment, so nothing is lost.
+    Work that takes hours is ended with the process itself: Ctrl-C also reaches Prefect's embedded server, and waiting
+    for that takes minutes. A run may end at any moment, so nothing is lost.
     """
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        err.print(f"stopped; what is done is kept: {after_ctrl_c}", markup=False)
+        signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED))
+        _say_stopped(safe, again or this_command)
         if "tasks.recording" in sys.modules:
             sys.modules["tasks.recording"].abandon()
         os._exit(STOPPED)
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = signal.signal(signal.SIGINT, stop if again else signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _fail(error: Exception, code: int) -> NoReturn:
+def _say_stopped(safe: str, again: Callable[[], str]) -> None:
+    err.print(f"stopped; {safe}; to go on: {again()}", markup=False)
+
+
+def _fail(error: Exception, code: int, again: Callable[[], str] | None) -> NoReturn:
     if os.environ.get("IL_TRACEBACK"):
         raise error
-    err.print(f"error: {error}", markup=False)
+    told = str(error)
+    # The library cannot know by which command it is asked to go on.
+    if again is not None:
+        told = told.replace("`il resume`", f"`{again()}`")
+    err.print(f"error: {told}", markup=False)
     raise typer.Exit(code) from None

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows import asked
 from flows import options as say
-from flows.answers import answering, out
+from flows.answers import answering, out, this_command
 
 if TYPE_CHECKING:
     from tasks.cluster import Resources
@@ -21,31 +22,63 @@ def nightly(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="only tell what would be done, and in which order")
     ] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="give scans that were quarantined, or failed before, all tries anew")
+    ] = False,
 ) -> None:
     """Restore what is new, changed or unfinished in an archive. Exit code 3: some scans want somebody to look.
+
+    Where IL_NOTIFY_URL is set, somebody is told as well.
 
     \b
     il nightly cryo.yaml --dry-run
     il nightly cryo.yaml --hours 6
+    il nightly cryo.yaml --release
     """
-    with answering(f"il nightly {archive}"):
+    with answering("what is done is kept", again=this_command):
+        asked.check_archive(archive)
+        from ilcore.archives.policy import read_archive
+
+        told = read_archive(archive)
+        if release:
+            _release(told.books, dry_run=dry_run)
         if dry_run:
             _tell_agenda(archive)
             return
-        from ilcore.archives.policy import read_archive
-
-        read_archive(archive)
         out.print("starting Prefect and the workers ...", style="dim")
         from flows.nightly import nightly as night
         from flows.running import settled
+        from tasks.night import BAD
 
-        summary = settled(night, {"archive": archive, "hours": hours})
+        try:
+            summary = settled(night, {"archive": archive, "hours": hours})
+        except Exception as error:
+            _tell_people(told.name, [str(error)])
+            raise
         counts = ", ".join(f"{count} {name}" for name, count in summary["counts"].items()) or "nothing to do"
         out.print(f"night       {summary['night']}: {counts}\npage        {summary['page']}", markup=False)
         for each in summary["trouble"]:
-            out.print(f"not listed  {each}", markup=False)
-        if summary["trouble"] or {"failed", "refused", "quarantined"} & set(summary["counts"]):
+            out.print(f"in the way  {each}", markup=False)
+        if summary["trouble"] or BAD & set(summary["counts"]):
+            _tell_people(told.name, [counts, *summary["trouble"], f"see {summary['page']}"])
             raise typer.Exit(LOOK)
+
+
+def _tell_people(name: str, lines: list[str]) -> None:
+    from tasks.telling import tell
+
+    tell(f"ilcore: the night of {name} wants a look", lines)
+
+
+def _release(books: str, *, dry_run: bool) -> None:
+    from ilcore.archives.books import Books
+
+    opened = Books.of(books)
+    found = opened.standing("quarantined") if dry_run else opened.release()
+    for entry in found:
+        out.print(f"released    {entry.source}  ({entry.why})", markup=False)
+    if not found:
+        out.print("released    nothing was quarantined")
 
 
 def audit(
@@ -67,14 +100,17 @@ def audit(
     il audit clean.ome.zarr --tiles 16
     il audit cryo.yaml --tiles 1
     """
-    with answering():
+    with answering("the result is untouched"):
+        asked.check_cluster(scheduler)
+        is_archive = target.endswith((".yaml", ".yml"))
+        asked.check_archive(target) if is_archive else asked.check_run(target)
         import random
 
         from tasks.cluster import Resources
 
         drawn = random.SystemRandom().randrange(2**31) if seed is None else seed
         resources = Resources(workers=workers, scheduler=scheduler, device=device)
-        if target.endswith((".yaml", ".yml")):
+        if is_archive:
             is_sound = _audit_all(target, resources, tiles, drawn)
         else:
             is_sound = _audit_one(target, resources, tiles, drawn, tracking_uri)
@@ -117,10 +153,12 @@ def _tell_agenda(archive: str) -> None:
     from ilcore.archives.books import Books
     from ilcore.archives.discover import discover
     from ilcore.archives.policy import read_archive
+    from ilcore.archives.sightings import lost
 
     told = read_archive(archive)
     scans, trouble = discover(told)
-    for item in agenda(told, scans, Books.of(told.books)):
+    books = Books.of(told.books)
+    for item in agenda(told, scans, books):
         out.print(f"{item.todo:<10}  {item.scan.source} -> {item.scan.target}  ({item.why})", markup=False)
-    for each in trouble:
+    for each in (*trouble, *lost(books, scans, trouble)):
         out.print(f"not listed  {each}", markup=False)

@@ -4,9 +4,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import archive, serving
+from flows import archive, asked, console, looking, serving, watching
 from flows import options as say
-from flows.answers import BAD_INPUT, REFUSED, answering, err, out
+from flows.answers import BAD_INPUT, answering, err, going_on, out, this_command
+from flows.headway import planning
+
+#: What is true whenever a run is stopped.
+KEPT = "what is done is kept"
 
 app = typer.Typer(
     name="il",
@@ -14,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
+    callback=console.start,
     help="""Restore noisy volumes by learning from the scan itself, and be able to explain every voxel.
 
     \b
@@ -58,6 +62,7 @@ def info(
     il info plate.ome.zarr --image A/1/0
     """
     with answering():
+        asked.check_source(source)
         from flows.pages import show_info
         from tasks.describe import describe
 
@@ -95,16 +100,23 @@ def plan(
     Example: `il plan scan.tif clean.ome.zarr --save plan.yaml`, edit it, then `il restore --plan plan.yaml`
     """
     with answering():
-        from flows.pages import show_plan
-        from ilcore.restoring.planning import Wishes
-        from tasks.load import make_plan
+        asked.check_places(source, target)
+        asked.check_weights(weights)
+        asked.check_written(save)
+        with planning(source, has_method=method is not None, has_server=False, to=err):
+            from ilcore.restoring.planning import Wishes
+            from tasks.load import make_plan
 
-        wishes = Wishes(
-            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights, prefer=prefer,
-            noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level, missing=missing, roi=roi,
-            image=image, depth=depth, per_plane=per_plane, result_format=say.result_format(format), gate=say.gate(gate),
-        )  # fmt: skip
-        show_plan(make_plan(source, target, wishes, tracking_uri), save)
+            wishes = Wishes(
+                method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights,
+                prefer=prefer, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
+                missing=missing, roi=roi, image=image, depth=depth, per_plane=per_plane,
+                result_format=say.result_format(format), gate=say.gate(gate),
+            )  # fmt: skip
+            made = make_plan(source, target, wishes, tracking_uri)
+        from flows.pages import show_plan
+
+        show_plan(made, save)
 
 
 @app.command()
@@ -149,24 +161,31 @@ def restore(
     il restore labels.tif labels.ome.zarr --task copy
     il restore --plan plan.yaml --device cuda
     """
-    with answering(f"il resume {target}" if target else "the same command again"):
+    with answering(KEPT, again=going_on(target) if target else this_command):
+        asked.check_cluster(scheduler)
         from flows.running import Running, run_plan, run_volume
-        from ilcore.restoring.planning import Wishes
 
         running = Running(
             workers=workers, scheduler=scheduler, device=device, overwrite=overwrite, tracking_uri=tracking_uri
         )
         if plan is not None:
+            asked.check_plan(plan)
             raise typer.Exit(run_plan(plan, running))
         if source is None or target is None:
             err.print("il restore wants SRC and DST, or --plan FILE; see il restore --help", markup=False)
             raise typer.Exit(BAD_INPUT)
-        wishes = Wishes(
-            method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights, prefer=prefer,
-            noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level, missing=missing, roi=roi,
-            image=image, depth=depth, per_plane=per_plane, result_format=say.result_format(format), gate=say.gate(gate),
-        )  # fmt: skip
-        raise typer.Exit(run_volume(source, target, wishes, running))
+        asked.check_places(source, target)
+        asked.check_weights(weights)
+        with planning(source, has_method=method is not None, has_server=True, to=out):
+            from ilcore.restoring.planning import Wishes
+
+            wishes = Wishes(
+                method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights,
+                prefer=prefer, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
+                missing=missing, roi=roi, image=image, depth=depth, per_plane=per_plane,
+                result_format=say.result_format(format), gate=say.gate(gate),
+            )  # fmt: skip
+            raise typer.Exit(run_volume(source, target, wishes, running))
 
 
 @app.command()
@@ -181,121 +200,13 @@ def resume(
 
     Example: `il resume clean.ome.zarr`
     """
-    with answering(f"il resume {target}"):
+    with answering(KEPT, again=going_on(target)):
+        asked.check_run(target)
+        asked.check_cluster(scheduler)
         from flows.running import Running, run_again
 
         running = Running(workers=workers, scheduler=scheduler, device=device, tracking_uri=tracking_uri)
         raise typer.Exit(run_again(target, running))
-
-
-@app.command()
-def status(target: say.Target, json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
-    """Tell how far a restoration is, and how it ended.
-
-    Example: `il status clean.ome.zarr`
-    """
-    with answering():
-        from flows.pages import show_status
-        from tasks.judge import standing
-
-        show_status(standing(target), as_json=json)
-
-
-@app.command()
-def qa(target: say.Target, json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
-    """Show what was found when the result was judged: every check with its number and limit.
-
-    Ends with 3 when the gate refused the result. Example: `il qa clean.ome.zarr`
-    """
-    with answering():
-        from flows.pages import show_verdict
-        from tasks.judge import judgement
-
-        found = judgement(target)
-        show_verdict(found, as_json=json)
-    raise typer.Exit(REFUSED if found["verdict"] == "fail" else 0)
-
-
-@app.command()
-def verify(
-    target: say.Target,
-    workers: say.Workers = 0,
-    scheduler: say.Scheduler = None,
-    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-) -> None:
-    """Read a result back and compare every write unit with what was written: digests, levels, metadata.
-
-    Ends with 1 when something is damaged; `il resume` then makes those pieces again, and only those.
-    Example: `il verify clean.ome.zarr`
-    """
-    with answering():
-        from flows.pages import show_damage
-        from tasks.cluster import Resources
-        from tasks.verify import check
-
-        found = check(target, Resources(workers=workers, scheduler=scheduler, device="cpu"))
-        show_damage(found, as_json=json)
-    raise typer.Exit(1 if found["damage"] else 0)
-
-
-@app.command()
-def report(
-    target: say.Target,
-    copy: Annotated[str | None, typer.Option("--copy", help="write the page to this file too")] = None,
-) -> None:
-    """Tell where the report is: one HTML page with pictures, without any outside resource.
-
-    Example: `il report clean.ome.zarr --copy report.html`
-    """
-    with answering():
-        from tasks.judge import report_page
-
-        page = report_page(target, copy)
-        out.print(str(page), markup=False)
-
-
-@app.command()
-def export(
-    source: say.Source,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="*.tif or *.ome.tif", show_default=False)],
-    level: say.Level = 0,
-    roi: say.Roi = None,
-    image: say.Image = None,
-    cog: Annotated[bool, typer.Option("--cog", help="a GeoTIFF, also without a place on the Earth")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a file that is there")] = False,
-) -> None:
-    """Write a volume, a level or a region of it as one file: OME-TIFF, or a Cloud Optimized GeoTIFF if it has a CRS.
-
-    \b
-    il export clean.ome.zarr clean.ome.tif
-    il export clean.ome.zarr plane.tif --roi z=4:5 --cog
-    """
-    with answering():
-        from ilcore.volumes.export import export_volume
-
-        made = export_volume(source, file, level=level, roi=roi, image=image, as_cog=cog, overwrite=overwrite)
-        out.print(str(made), markup=False)
-
-
-@app.command()
-def methods(
-    name: Annotated[str | None, typer.Argument(help="one method, with its knobs")] = None,
-    markdown: Annotated[str | None, typer.Option(metavar="FILE", help="write the cards of all methods there")] = None,
-    scores: Annotated[str, typer.Option(help="what `il bench` measured, for the cards")] = "docs/benchmarks.jsonl",
-) -> None:
-    """List the methods, or show the card of one with every knob that --set can turn.
-
-    Example: `il methods zs_n2n`
-    """
-    with answering():
-        from flows.pages import methods_page, show_method, show_methods
-
-        if markdown is not None:
-            from pathlib import Path
-
-            Path(markdown).write_text(methods_page(scores))
-            return
-        show_method(name, scores) if name else show_methods()
 
 
 @app.command()
@@ -308,7 +219,7 @@ def demo(
 
     Everything is embedded: Prefect's server, a Dask cluster on this machine, MLflow on SQLite, local Zarr.
     """
-    with answering(f"il resume {folder}/{volume}.ome.zarr"):
+    with answering(KEPT, again=going_on(f"{folder}/{volume}.ome.zarr")):
         from flows.demonstration import demonstrate
 
         raise typer.Exit(demonstrate(folder, volume, workers))
@@ -334,7 +245,8 @@ def pretrain(
 
     Example: `il pretrain mine.safetensors --corpus archive/a.ome.zarr --corpus archive/b.tif --steps 3000`
     """
-    with answering("the same command again"):
+    with answering(KEPT, again=this_command):
+        asked.check_sources(corpus or [])
         from flows.running import run_pretrain
 
         run_pretrain(
@@ -343,7 +255,10 @@ def pretrain(
         )  # fmt: skip
 
 
-for command in (archive.nightly, archive.audit, serving.up, serving.down, serving.schedule):
+for command in (
+    *looking.COMMANDS, archive.nightly, *watching.COMMANDS, archive.audit, serving.up, serving.down, serving.schedule,
+    *console.COMMANDS,
+):  # fmt: skip
     app.command()(command)
 
 
@@ -384,7 +299,8 @@ def bench(
     il bench --data DATA --set set12 --set fmd --method noisy --method bm3d --method zs_n2n@volume
     il bench --images my/photos --noise 25 --external theirs="python denoise.py {noisy} {restored} {noise_std}"
     """
-    with answering("the same command again"):
+    with answering(KEPT, again=this_command):
+        asked.check_folders(data=data, images=images)
         from flows.running import run_bench
         from tasks.benchmark import Event
 

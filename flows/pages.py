@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.answers import err, out
+from ilcore.grammar.commands import command
 from ilcore.grammar.plain_text import plain
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def show_info(found: Mapping[str, Any], *, as_json: bool) -> None:
 def _show_images(found: Mapping[str, Any]) -> None:
     rows = found["images"]
     header = list(dict.fromkeys(name for row in rows for name in row))
-    out.print(f"{found['volume']} holds {len(rows)} images; il info SRC --image NAME tells more of one", markup=False)
+    more = command("il info", found["volume"])
+    out.print(f"{found['volume']} holds {len(rows)} images; {more} --image NAME tells more of one", markup=False)
     out.print()
     out.print(_grid(header, [[row.get(name, "") for name in header] for row in rows]))
 
@@ -52,7 +54,7 @@ def show_damage(found: Mapping[str, Any], *, as_json: bool) -> None:
         return
     rows = [(each["place"], each["number"], each["where"], each["why"]) for each in damage]
     out.print(_grid(("level", "unit", "voxels", "what is wrong"), rows))
-    out.print(f"\nil resume {found['target']} makes these again", markup=False)
+    out.print(f"\nto make these again: {command('il resume', found['target'])}", markup=False)
 
 
 def show_plan(plan: "RestorationPlan", save: str | None) -> None:
@@ -109,7 +111,13 @@ def _measured(scores: str) -> dict[str, dict[str, str]]:
 
 def show_status(found: Mapping[str, Any], *, as_json: bool) -> None:
     """Show how far a restoration is."""
-    _print_json(found) if as_json else out.print(_facts(found))
+    if as_json:
+        _print_json(found)
+        return
+    width = max(map(len, found)) + 2
+    for name, value in found.items():
+        # No table: it would break the command that goes on in the middle.
+        out.print(Text(f"{name:<{width}}", style="bold") + _told(value))
 
 
 def show_verdict(found: Mapping[str, Any], *, as_json: bool) -> None:

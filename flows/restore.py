@@ -21,6 +21,7 @@ from flows.summary import summary_markdown
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.planning import Wishes
 from ilcore.restoring.workspace import Workspace
+from ilcore.volumes.stores import Place, place_of
 from tasks.adapt import adapt
 from tasks.assemble import assemble
 from tasks.cluster import Resources, open_cluster
@@ -43,6 +44,7 @@ class Notes:
 
     tracking_uri: str | None
     tags: Mapping[str, str]
+    queue: Place | None
 
 
 def _run_name() -> str:
@@ -82,6 +84,7 @@ def restore_volume(
     overwrite: bool = False,
     tracking_uri: str | None = None,
     tags: dict[str, str] | None = None,
+    queue: str | None = None,
 ) -> Any:
     """Restore one volume, judge the result, and publish it unless the QA gate refuses.
 
@@ -115,6 +118,7 @@ def restore_volume(
         overwrite: Replace an existing result; it stays until the new one has passed.
         tracking_uri: MLflow's address; a SQLite file beside the result by default.
         tags: Put on the MLflow run, such as the night that it belongs to.
+        queue: Folder where records wait that MLflow does not take; beside the result if left out.
     """
     resources = Resources(workers=workers, scheduler=scheduler, device=device)
     wishes = Wishes(
@@ -133,14 +137,16 @@ def restore_volume(
         outcome = (
             earlier_outcome(workspace)
             if standing.is_published
-            else _carried_out(chosen, workspace, resources, Notes(tracking_uri, tags or {}))
+            else _carried_out(
+                chosen, workspace, resources, Notes(tracking_uri, tags or {}, place_of(queue) if queue else None)
+            )
         )
     return _ended(outcome)
 
 
 def _carried_out(plan: RestorationPlan, workspace: Workspace, resources: Resources, notes: Notes) -> Outcome:
     watch, resources = Stopwatch(), replace(resources, tile_bytes=bytes_of_tile(plan))
-    with Recording.of(plan, notes.tracking_uri, {**notes.tags, **_prefect_tags()}) as recording:
+    with Recording.of(plan, notes.tracking_uri, {**notes.tags, **_prefect_tags()}, notes.queue) as recording:
         with open_cluster(resources) as cluster:
             with watch.stage("adapt"):
                 learnt = adapt(plan, workspace, cluster)

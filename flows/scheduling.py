@@ -1,27 +1,27 @@
-"""Nights on a Prefect server: a deployment with its schedule, and what is told to people when a night goes wrong."""
+"""Nights on a Prefect server: a deployment with its schedule, and what is told to people when a night goes wrong.
+
+A deployment has no concurrency limit: a slot that a dead worker keeps would end all nights. The archive's own lock and
+lease keep two nights apart, and the second one says so and fails.
+"""
 
 import datetime
-import os
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from prefect import Flow, get_client
-from prefect.automations import Automation, EventTrigger, Posture
-from prefect.blocks.webhook import Webhook
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-from prefect.events.actions import CallWebhook
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 
+from flows.alarms import tell_people
+from ilcore.archives.books import Books
+from ilcore.archives.due import Schedule, forget_schedule, write_schedule
 from ilcore.archives.policy import Archive
 from ilcore.grammar.errors import BadInput
+from tasks.stale import TAG, lift_limits
+from tasks.telling import addresses
 
 #: Where the flows lie: a worker finds them there.
 HOME = Path(__file__).resolve().parents[1]
-NOTICE = "il-night-went-wrong"
-#: Ends of a flow run that want somebody to look.
-BAD_ENDS = frozenset({"prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"})
 
 
 def put_on_schedule(archive: Archive, path: str, begin: str, pool: str) -> str:
@@ -37,10 +37,12 @@ def put_on_schedule(archive: Archive, path: str, begin: str, pool: str) -> str:
         BadInput: When no server is named, or it does not know the pool.
     """
     _check_server()
+    told = addresses()
     try:
         at = datetime.time.fromisoformat(begin)
     except ValueError as error:
         raise BadInput(f"--begin wants HH:MM, got {begin!r}") from error
+    name = f"nightly/{archive.name}"
     # `from_source` loads the flow as a worker will: from a folder and a name.
     night: Any = Flow.from_source(source=str(HOME), entrypoint="flows/nightly.py:nightly")
     try:
@@ -49,63 +51,32 @@ def put_on_schedule(archive: Archive, path: str, begin: str, pool: str) -> str:
             work_pool_name=pool,
             parameters={"archive": str(Path(path).resolve())},
             schedule=Cron(f"{at.minute} {at.hour} * * *", timezone=archive.night.time_zone),
-            # A night that is not over when the next begins is not overlapped: the new run is cancelled, and shows so.
-            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
             description=f"Restores what is new, changed or unfinished in {archive.name}.",
-            tags=["ilcore", "nightly"],
+            tags=[TAG, "nightly"],
             print_next_steps=False,
         )
     except ValueError as error:
         raise BadInput(f"an archive is put on schedule in a work pool of the server, got {error}") from error
-    if os.environ.get("IL_NOTIFY_URL"):
-        tell_people(os.environ["IL_NOTIFY_URL"])
-    return f"nightly/{archive.name}"
+    lift_limits()
+    now = datetime.datetime.now(tz=datetime.UTC)
+    schedule = Schedule(f"{at:%H:%M}", archive.night.time_zone, now.isoformat(timespec="seconds"), name)
+    write_schedule(Books.of(archive.books).schedule, schedule)
+    if told:
+        tell_people(told)
+    return name
 
 
 def take_off_schedule(archive: Archive) -> str:
     """Delete an archive's deployment, and return its name."""
     _check_server()
     name = f"nightly/{archive.name}"
+    forget_schedule(Books.of(archive.books).schedule)
     with get_client(sync_client=True) as client:
         try:
             client.delete_deployment(client.read_deployment_by_name(name).id)
         except ObjectNotFound as error:
             raise BadInput(f"an archive on schedule is wanted, got none called {name}") from error
     return name
-
-
-def tell_people(url: str) -> None:
-    """Let the server post to an address whenever a run of ours ends badly; the address is kept there as a secret."""
-    block = Webhook(method="POST", url=url, headers={"Content-Type": "application/json"})  # type: ignore[arg-type]
-    kept: Any = block.save("il-notify", overwrite=True)
-    notice = Automation(
-        name=NOTICE,
-        description="Posts to the address in the block il-notify when a night fails, crashes or wants a look.",
-        trigger=EventTrigger(
-            expect=set(BAD_ENDS), match_related=_of_ours(), posture=Posture.Reactive, threshold=1,
-            for_each={"prefect.resource.id"},
-        ),
-        actions=[CallWebhook(block_document_id=UUID(str(kept)), payload=_WORDS)],
-    )  # fmt: skip
-    try:
-        known: Any = Automation.read(name=NOTICE)
-        notice.id = known.id
-    except ValueError:
-        notice.create()
-    else:
-        notice.update()
-
-
-#: What is posted: `text` is what Slack, Mattermost and Teams show; values are put in by the server.
-_WORDS = (
-    '{"text": {{ ("ilcore: " ~ flow_run.name ~ " of " ~ (deployment.name or "no deployment") ~ " ended as " '
-    '~ flow_run.state.name ~ ": " ~ (flow_run.state.message or "no reason given") ~ " " ~ (flow_run | ui_url or "")) '
-    "| tojson }}}"
-)
-
-
-def _of_ours() -> Any:
-    return {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.ilcore"}
 
 
 def _check_server() -> None:

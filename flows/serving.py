@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
+from flows import asked
 from flows.answers import answering, out
+from ilcore.grammar.commands import command
 
 Folder = Annotated[str, typer.Option(help="keeps its databases, artifacts, logs and settings")]
 
@@ -30,28 +32,29 @@ def up(
 
     Its pages ask for a name and a password: `il`, and IL_PASSWORD in the environment file.
     """
-    with answering():
+    with answering("servers that were begun go on, and il down stops them"):
+        out.print("starting; the first time takes a minute or two, on a busy machine more ...", style="dim")
         from pathlib import Path
 
         from tasks.cluster import default_workers
         from tasks.services import Platform
-        from tasks.supervising import start
+        from tasks.supervising import of_platform, start
 
         platform = Platform(
             folder=Path(folder).resolve(), ports=_ports(port or []), workers=workers or default_workers("auto"), s3=s3,
             hosts=tuple(allow_host or ()),
         )  # fmt: skip
-        out.print("starting; the first time takes a minute or two ...", style="dim")
-        for each in start(platform, lambda name: out.print(f"well      {name}", markup=False)):
+        for each in start(platform, lambda words: out.print(words, markup=False)):
             if each.service.page:
                 out.print(f"{each.service.name:<15} {each.service.page}", markup=False)
-        out.print(f"\nto use it   source {platform.folder / 'environment'}", markup=False)
-        out.print("to sign in  il, with the password that it exports as IL_PASSWORD\nto stop it  il down", markup=False)
+        out.print(f"\nto use it   {command('source', platform.folder / 'environment')}", markup=False)
+        out.print("to sign in  il, with the password that it exports as IL_PASSWORD", markup=False)
+        out.print(f"to stop it  {of_platform('il down', platform.folder)}", markup=False)
 
 
 def down(folder: Folder = ".il") -> None:
     """Stop what `il up` started; all it keeps stays in its folder."""
-    with answering():
+    with answering("servers that were asked to stop still stop"):
         from pathlib import Path
 
         from tasks.supervising import stop
@@ -70,9 +73,11 @@ def schedule(
 ) -> None:
     """Put an archive on the schedule of the Prefect server in PREFECT_API_URL: one night a day, never two at once.
 
-    Where IL_NOTIFY_URL is set, failed, crashed and refused nights are posted there (Slack, Mattermost, Teams ...).
+    Where IL_NOTIFY_URL is set, people are told there of nights that failed, crashed, were cancelled, are late or never
+    began: https://... is posted to (Slack, Mattermost, Teams ...), mailto://... is a mail; spaces part several.
     """
     with answering():
+        asked.check_archive(archive)
         from flows.scheduling import put_on_schedule, take_off_schedule
         from ilcore.archives.policy import read_archive
 
@@ -83,17 +88,23 @@ def schedule(
         name = put_on_schedule(told, archive, begin, pool)
         out.print(f"on schedule {name}, daily at {begin} {told.night.time_zone}", markup=False)
         _shown(folder, told.name, told.books)
-        out.print(f"now         prefect deployment run {name}", markup=False)
+        out.print(f"now         {command('prefect deployment run', name)}", markup=False)
 
 
 def _shown(folder: str, name: str, books: str) -> None:
+    import os
     from pathlib import Path
 
+    from tasks.doors.keys import write_secret
     from tasks.status_page import add_archive
+    from tasks.telling import ADDRESSES
+    from tasks.watchman import NOTIFY
 
     place = Path(folder).resolve()
     if (place / "platform.json").is_file():
         add_archive(place, name, books)
+        if os.environ.get(ADDRESSES):
+            write_secret(place / NOTIFY, os.environ[ADDRESSES])
 
 
 def _ports(told: list[str]) -> dict[str, int]:

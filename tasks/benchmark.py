@@ -15,6 +15,7 @@ from ilcore.benchmark.runs import Settings
 from ilcore.benchmark.score import Score, ScoreFile, key_of
 from ilcore.benchmark.sets import gather
 from ilcore.benchmark.table import cells, markdown, write_between
+from ilcore.grammar.commands import command
 from tasks.progress import Progress
 from tasks.tracking import Sheet, Tracker, VolumeRun
 
@@ -102,8 +103,8 @@ class Event:
             if (value := getattr(self, name)) not in (None, 0)
         ]
         words += [f"--scope {self.scope}"] if self.scope != "tile" and not self.methods else []
-        words += [f"--set {name}" for name in self.sets] + [f"--image {name}" for name in self.only]
-        words += [f"--method {name}" for name in self.methods]
+        for option, names in (("--set", self.sets), ("--image", self.only), ("--method", self.methods)):
+            words += [command(option, name) for name in names]
         words += [f'--external {name.partition("=")[0]}="..."' for name in self.programs]
         return " ".join(words + ([] if self.is_told else ["--estimate-noise"]))
 

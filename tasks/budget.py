@@ -30,6 +30,12 @@ class Budget:
             self._looked, self._workers = now, self.count()
         return self.left - (now - self._looked) * self._workers
 
+    def settle(self) -> None:
+        """Charge what was used up to now; until somebody counts workers again, there are none."""
+        # Nobody is asked: the scheduler may be what was lost.
+        self.left -= (time.monotonic() - self._looked) * (self._workers or 0)
+        self._looked, self._workers, self.count = time.monotonic(), 0, lambda: 0
+
     @property
     def seconds(self) -> float:
         """Return how long the workers that are there now may go on."""

@@ -22,8 +22,11 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from ilcore.grammar.errors import BadInput, ILError
+from ilcore.grammar.commands import command
+from ilcore.grammar.errors import BadInput, ClusterError, ILError, OutsideError, WorkerDied
+from ilcore.grammar.surroundings import is_outside
 from tasks.clusters import await_worker, read_cluster, started
+from tasks.doors.keys import new_certificate
 from tasks.stopping import is_asked, stopped
 
 # It has a level of its own, and logs a lost scheduler with a traceback; we say it in a sentence.
@@ -202,12 +205,14 @@ def _among_ourselves() -> Iterator[Security]:
 
     Whoever reaches a scheduler can run code, and others have accounts on this machine. Pages are served to nobody.
     """
-    keys = Security.temporary()
-    told = {"distributed.comm.tls.ca-file": keys.tls_ca_file}
+    # Dask's own are valid from the moment they are made: where the clock is set back, its workers would be shut out.
+    shown, key = new_certificate()
+    keys, told = {"tls_ca_file": shown}, {"distributed.comm.tls.ca-file": shown}
     for role in ("client", "scheduler", "worker"):
-        told |= {f"distributed.comm.tls.{role}.{part}": getattr(keys, f"tls_{role}_{part}") for part in ("cert", "key")}
+        keys |= {f"tls_{role}_cert": shown, f"tls_{role}_key": key}
+        told |= {f"distributed.comm.tls.{role}.cert": shown, f"distributed.comm.tls.{role}.key": key}
     with dask_config.set({**told, "distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}):
-        yield keys
+        yield Security(require_encryption=True, **keys)
 
 
 def _local(resources: Resources, keys: Security) -> LocalCluster:
@@ -241,15 +246,20 @@ def _joined(address: str) -> Iterator[Client]:
         # What Dask says of an address with tls:// where no certificates are set.
         told = "its platform's `environment` must be sourced, or distributed.comm.tls set in Dask's configuration"
         raise BadInput(f"scheduler {address} wants certificates, got none; {told}") from error
-    except (OSError, ValueError) as error:
-        raise BadInput(f"scheduler must be running, got no answer from {address}: {error}; start it first") from error
+    except ValueError as error:
+        raise BadInput(f"scheduler must be an address like tcp://host:8786, got {address}: {error}") from error
+    except OSError as error:
+        told = f"scheduler must be running, got no answer from {address}: {error}; start it first"
+        raise ClusterError(told) from error
     with client:
         try:
             # In a cluster that adapts, the last one may just be followed by the next.
             client.wait_for_workers(1, timeout=30)
         except TimeoutError as error:
-            told = f"scheduler {address} must have workers, got none; start some with: dask worker {address}"
-            raise BadInput(told) from error
+            told = (
+                f"scheduler {address} must have workers, got none; start some with: {command('dask worker', address)}"
+            )
+            raise ClusterError(told) from error
         yield client
 
 
@@ -273,31 +283,37 @@ def _place() -> int:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """An error of ours, sent back as a value: trying again would only fail again."""
+    """An error of ours, sent back as a value: trying again would only fail again.
+
+    Args:
+        error: On its way it loses what it was raised from.
+        is_outside: Whether that was a fault of the surroundings.
+    """
 
     error: ILError
+    is_outside: bool
 
 
 def _guarded(function: Callable[[Any], Any], item: Any) -> Any:
     try:
         return function(item)
     except ILError as error:
-        return _Refusal(error)
+        return _Refusal(error, is_outside(error))
 
 
 def _result(future: Work) -> Any:
     try:
         result = future.result()
     except KilledWorker as error:
-        raise ILError(
+        raise WorkerDied(
             f"a work unit must leave its worker alive, got {error}; most likely memory ran out: "
             "use fewer --workers or a smaller --tile, then il resume"
         ) from error
     except (FutureCancelledError, CancelledError, CommClosedError) as error:
-        raise ILError(
+        raise ClusterError(
             "the Dask scheduler must stay reachable, got no answer any more; start it again if it is your own; what is "
             "done is kept: `il resume` goes on with it"
         ) from error
     if isinstance(result, _Refusal):
-        raise result.error
+        raise result.error from (OutsideError("as its worker saw it") if result.is_outside else None)
     return result

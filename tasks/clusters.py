@@ -18,7 +18,7 @@ import yaml
 from dask import config as dask_config
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ilcore.grammar.errors import BadInput, ILError
+from ilcore.grammar.errors import BadInput, ClusterError
 
 #: Kind -> module and class, and what must be installed.
 _CLASSES = {
@@ -78,8 +78,10 @@ def started(told: ClusterFile) -> Iterator[Any]:
         # Over SSH a server is known to be there by what it logs, and takes over what is set here.
         with dask_config.set({"logging.distributed": "info"} if told.kind == "ssh" else {}):
             cluster = make(**told.options)
-    except Exception as error:  # each kind has libraries of its own, with errors of their own
+    except (TypeError, ValueError) as error:
         raise BadInput(f"a cluster of kind {told.kind} must start, got {type(error).__name__}: {error}") from error
+    except Exception as error:  # each kind has libraries of its own, with errors of their own
+        raise ClusterError(f"a cluster of kind {told.kind} must start, got {type(error).__name__}: {error}") from error
     with cluster:
         if told.kind not in _FIXED:
             cluster.adapt(minimum=told.minimum, maximum=told.maximum)
@@ -90,12 +92,12 @@ def await_worker(client: Any, told: ClusterFile) -> None:
     """Wait until there is somebody to work.
 
     Raises:
-        ILError: When nobody came.
+        ClusterError: When nobody came.
     """
     try:
         client.wait_for_workers(1, timeout=60 * told.patience_minutes)
     except TimeoutError as error:
-        raise ILError(
+        raise ClusterError(
             f"a worker must come within {told.patience_minutes:g} minutes, got none from {told.kind}; look at its "
             "queue, or give it longer: patience_minutes"
         ) from error

@@ -1,6 +1,5 @@
 """Judge the assembled result without knowing the truth, and tell what was found."""
 
-import json
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -10,13 +9,16 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring.damage import read_damage
 from ilcore.restoring.ledger import STATUS, Ledger
 from ilcore.restoring.null_test import make_null_test
 from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.record import read_record
 from ilcore.restoring.stages import measure_seams, verdict_of
+from ilcore.restoring.verifying import is_over
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.stores import Place
 from tasks.cluster import Cluster, worker_device
@@ -54,19 +56,20 @@ def standing(target: str) -> dict[str, Any]:
     }
     if (workspace.ledger / "zarr.json").exists():
         found |= _counts(Ledger(workspace.ledger, plan.tile_grid))
-    record = _record(workspace) if workspace.record.exists() else None
+    record = read_record(workspace) if workspace.record.exists() or is_over(workspace) else None
     if record is None:
-        return found | {"state": f"not finished: il resume {target}"}
+        return found | {"state": f"not finished: {command('il resume', target)}"}
     return (
         found
-        | {"state": _state(record), "verdict": record["verdict"], "report": str(workspace.report)}
+        | {"state": _state(record, target), "verdict": record["verdict"], "report": str(workspace.report)}
         | _damage(workspace)
     )
 
 
 def _damage(workspace: Workspace) -> dict[str, Any]:
     found = len(read_damage(workspace))
-    return {"damage": f"{found} pieces, found by il verify; il resume makes them again"} if found else {}
+    again = command("il resume", workspace.target)
+    return {"damage": f"{found} pieces, found by il verify; to make them again: {again}"} if found else {}
 
 
 def judgement(target: str) -> dict[str, Any]:
@@ -77,9 +80,9 @@ def judgement(target: str) -> dict[str, Any]:
     """
     workspace = Workspace.of(target)
     workspace.plan_of_run()
-    if not workspace.record.exists():
-        raise BadPlan(f"a verdict wants a finished run, got one that is still going on; il resume {target}")
-    record = _record(workspace)
+    if not workspace.record.exists() and not is_over(workspace):
+        raise BadPlan(f"a verdict wants a finished run, got one that is still going on; {command('il resume', target)}")
+    record = read_record(workspace)
     told = {name: record.get(name, []) for name in ("findings", "notes")}
     return {"target": str(workspace.target), "verdict": record["verdict"], **told}
 
@@ -92,7 +95,8 @@ def report_page(target: str, copy: str | None) -> Place:
     """
     workspace = Workspace.of(target)
     if not workspace.report.exists():
-        raise BadPlan(f"a report wants a finished run of {target}, got none in {workspace.root}; il resume {target}")
+        again = command("il resume", target)
+        raise BadPlan(f"a report wants a finished run of {target}, got none in {workspace.root}; {again}")
     if copy is None:
         return workspace.report
     Path(copy).write_bytes(workspace.report.read_bytes())
@@ -110,12 +114,11 @@ def _counts(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def _record(workspace: Workspace) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(workspace.record.read_text())
-    return found
-
-
-def _state(record: Mapping[str, Any]) -> str:
+def _state(record: Mapping[str, Any], target: str) -> str:
     if record["published"]:
         return "published"
-    return "refused by the QA gate" if record["verdict"] == "fail" else "judged, not published: il resume"
+    return (
+        "refused by the QA gate"
+        if record["verdict"] == "fail"
+        else f"judged, not published: {command('il resume', target)}"
+    )

@@ -8,6 +8,7 @@ from ilcore.benchmark.labelled_runs import Run, runs
 from ilcore.benchmark.labelled_table import labelled_table
 from ilcore.benchmark.lines import Lines
 from ilcore.benchmark.table import write_between
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput
 from tasks.benchmark import Event
 from tasks.progress import Progress
@@ -64,4 +65,4 @@ class LabelledEvent:
 
     def _command(self) -> str:
         words = ["il bench --set labelled", *([f"--limit {self.event.limit}"] if self.event.limit else [])]
-        return " ".join(words + [f"--image {name}" for name in self.event.only])
+        return " ".join(words + [command("--image", name) for name in self.event.only])

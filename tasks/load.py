@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.grammar.errors import BadInput
+from ilcore.grammar.errors import BadInput, TrackingError
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
 from ilcore.restoring.plan import RestorationPlan, read_plan
@@ -16,6 +17,9 @@ from ilcore.restoring.work import work_of
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import check_destination
 from ilcore.volumes.stores import check_answers
+
+if TYPE_CHECKING:
+    from tasks.champions import Registered
 
 MODELS = "models:/"
 
@@ -88,7 +92,9 @@ def make_plan(source: str, target: str, wishes: Wishes, tracking_uri: str | None
         wishes: What the user asked for; weights may be a file or models:/NAME@ALIAS.
         tracking_uri: MLflow's address, as `tasks.tracking.tracking_uri` understands it.
     """
-    return plan_volume(source, target, _with_weights(target, wishes, tracking_uri))
+    with_weights, words = _with_weights(target, wishes, tracking_uri)
+    plan = plan_volume(source, target, with_weights)
+    return plan.model_copy(update={"why": "; ".join(filter(None, (plan.why, words)))}) if words else plan
 
 
 def plan_of(target: str) -> RestorationPlan:
@@ -100,20 +106,33 @@ def plan_of(target: str) -> RestorationPlan:
     return Workspace.of(target).plan_of_run()
 
 
-def _with_weights(target: str, wishes: Wishes, given: str | None) -> Wishes:
+def _with_weights(target: str, wishes: Wishes, given: str | None) -> tuple[Wishes, str]:
+    """Return the wishes with weights out of the registry, and what is to be said of them."""
     from tasks.tracking import Tracker, is_there, tracking_uri
 
-    uri = tracking_uri(target, given)
+    uri, words = tracking_uri(target, given), ""
     if wishes.weights is not None and wishes.weights.startswith(MODELS):
-        named = Tracker(uri).find_weights(wishes.weights)
+        named: Registered | None = Tracker(uri).find_weights(wishes.weights)
     elif wishes.weights is None and _may_start_pretrained(wishes) and is_there(uri):
-        champion = Tracker(uri).champion()
-        if champion is None:
-            return wishes
-        named = champion
+        named, words = _champion(uri)
     else:
-        return wishes
-    return replace(wishes, weights=str(named.path), weights_uri=named.uri)
+        return wishes, ""
+    if named is None:
+        return wishes, words
+    return replace(wishes, weights=str(named.path), weights_uri=named.uri), words
+
+
+def _champion(uri: str) -> "tuple[Registered | None, str]":
+    """Return the registry's champion; where the registry does not answer, the one it named last, and say so."""
+    from tasks.champions import last_champion
+    from tasks.tracking import Tracker
+
+    try:
+        return Tracker(uri).champion(), ""
+    except TrackingError:
+        last = last_champion(uri)
+        which = f"the champion it named last, {last.uri}," if last else "the weights that ship"
+        return last, f"MLflow did not answer: {which} were taken for its champion"
 
 
 def _may_start_pretrained(wishes: Wishes) -> bool:

@@ -1,19 +1,15 @@
 """The steps of a night: what is on the agenda, how much of a scan there is time for, and how it ended."""
 
 import datetime
-import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL
-from prefect.utilities.urls import url_for
 
 from ilcore.archives.agenda import IMPROVE, RESUME, RETRY, Item, agenda
 from ilcore.archives.books import Books, Entry
@@ -21,23 +17,28 @@ from ilcore.archives.discover import discover
 from ilcore.archives.drift import REMEMBERED, drift, seen_in
 from ilcore.archives.growth import growth_of
 from ilcore.archives.policy import Archive
+from ilcore.archives.sightings import lost
 from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, left_out, scaled, spend
-from ilcore.grammar.errors import ILError
+from ilcore.grammar.errors import ClusterError, ILError, WorkerDied
+from ilcore.grammar.surroundings import is_outside
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.planning import Wishes
 from ilcore.restoring.stages import is_outdated, made_by
 from ilcore.restoring.volume_model import LearntModel, budget_of, learnt_before
 from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import Place
 from tasks.budget import Budget
 from tasks.load import make_plan, plan_of
 from tasks.publish import Outcome
 from tasks.sheets import curves_of
 from tasks.stopping import Stopped
-from tasks.tracking import DEGRADED, EXPERIMENT, NIGHT, Sheet, Tracker, tracking_uri
+from tasks.tracking import DEGRADED, NIGHT
 
 #: What work took over what was expected is believed within these bounds.
 _RATIOS = (0.2, 20.0)
+#: Standings of which somebody should know.
+BAD = frozenset({"failed", "refused", "quarantined", "waiting"})
+#: Scans in a row after whose failure it is the surroundings.
+_SPOILT = 3
 #: Before anything is known: workers share a machine, and stages besides the tiles take their time.
 _FIRST_RATIO = 1.5
 
@@ -54,7 +55,7 @@ class Night:
     archive: Archive
     books: Books
     items: Sequence[Item]
-    trouble: Sequence[str]
+    trouble: list[str]
     ends: float | None
     began: float = field(default_factory=time.monotonic)
     ratio: float = _FIRST_RATIO
@@ -63,11 +64,38 @@ class Night:
     #: Ladders of scans that were planned, by policy, each with the size of its scan.
     ladders: dict[int, tuple[list[Rung], int]] = field(default_factory=dict)
     done: list[Entry] = field(default_factory=list)
+    #: Scans for which there is no time tonight.
+    set_aside: set[str] = field(default_factory=set)
+    #: Scans in a row that the surroundings spoiled; as many as `_SPOILT` where all others would fare alike.
+    spoilt: int = 0
 
     @property
     def work(self) -> list[Item]:
         """Return what there is to do, in order."""
         return [item for item in self.items if item.is_work]
+
+    @property
+    def left(self) -> list[Item]:
+        """Return what there is to do yet, in order; what was tried tonight and is waiting comes last."""
+        ended = {entry.source: entry.standing for entry in self.done}
+        ended |= dict.fromkeys(self.set_aside, "put off")
+        rest = [item for item in self.work if ended.get(item.scan.source, "waiting") == "waiting"]
+        return sorted(rest, key=lambda item: item.scan.source in ended)
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Tell whether the surroundings would spoil the next scan too, so that it is better to wait."""
+        return self.spoilt >= _SPOILT
+
+    def meet(self, trouble: str) -> None:
+        """Note what is wrong tonight with something else than a scan, once."""
+        if trouble not in self.trouble:
+            self.trouble.append(trouble)
+
+    @property
+    def has_restored(self) -> bool:
+        """Tell whether some scan got through tonight: what ends workers all the same is not the machine."""
+        return any(entry.standing in ("done", "refused") for entry in self.done)
 
     @property
     def seconds_left(self) -> float | None:
@@ -83,18 +111,20 @@ class Night:
 
 
 @task(name="discover", cache_policy=NO_CACHE)
-def open_night(archive: Archive, hours: float | None) -> Night:
+def open_night(archive: Archive, hours: float | None, name: str | None = None) -> Night:
     """Find the scans, open the books, and return the night that begins now."""
     now = datetime.datetime.now(tz=datetime.UTC)
     scans, trouble = discover(archive)
     books = Books.of(archive.books)
+    trouble += lost(books, scans, trouble)
     policy = archive.night if hours is None else archive.night.model_copy(update={"hours": hours})
     seconds = policy.seconds_left(now)
     ends = None if seconds is None else time.monotonic() + seconds
-    return Night(_fresh(books, now), archive, books, agenda(archive, scans, books), trouble, ends)
+    return Night(name or fresh_name(books, now), archive, books, agenda(archive, scans, books), list(trouble), ends)
 
 
-def _fresh(books: Books, now: datetime.datetime) -> str:
+def fresh_name(books: Books, now: datetime.datetime) -> str:
+    """Return a name for a night that begins now."""
     name, there = now.strftime("%Y-%m-%dT%H%M%S"), set(books.nights())
     return name if name not in there else f"{name}-{len(there)}"
 
@@ -196,24 +226,38 @@ def ended(night: Night, entry: Entry, outcome: Outcome | BaseException) -> Entry
         entry: As it was begun.
         outcome: What the restoration returned, or what it raised.
     """
+    standing, why, told = _ending(night, entry, outcome)
+    entry = night.books.end(entry, standing, why, **told)
+    night.spoilt = night.spoilt + 1 if standing == "waiting" else 0
+    if isinstance(outcome, ClusterError) and not isinstance(outcome, WorkerDied):
+        night.spoilt = _SPOILT
+    night.done = [*(each for each in night.done if each.source != entry.source), entry]
+    return entry
+
+
+def _ending(night: Night, entry: Entry, outcome: Outcome | BaseException) -> tuple[str, str, dict[str, Any]]:
+    """Return how a scan stands now, why, and what is told of its result."""
     match outcome:
         case Outcome():
             found = [finding for finding in outcome.findings if finding["verdict"] == "fail"]
             why = "; ".join(f"{each['check']}: {each['measured']:.4g}, allowed {each['allowed']}" for each in found)
-            standing = "done" if outcome.is_published else "refused"
-            entry = night.books.end(entry, standing, why, **_told(outcome))
+            return "done" if outcome.is_published else "refused", why, _told(outcome)
         case Stopped():
-            entry = night.books.end(entry, "paused", str(outcome))
-        case ILError() if entry.tries < night.archive.night.tries and outcome.exit_code != 2:
-            entry = night.books.end(entry, "failed", str(outcome))
-        case ILError():
-            entry = night.books.end(entry, "quarantined", str(outcome))
+            return "paused", str(outcome), {}
+        case WorkerDied() if not night.has_restored:
+            return "waiting", str(outcome), {"ended_workers": True}
+        case _ if is_outside(outcome) and not isinstance(outcome, WorkerDied):
+            return "waiting", _sentence(outcome), {}
+        case ILError() if outcome.exit_code == 2 or entry.tries >= night.archive.night.tries:
+            return "quarantined", str(outcome), {}
         case _:
-            # Nothing of ours: it may be the scan, so it is tried once more, on another night.
+            # It may be the scan, so it is tried once more, on another night.
             standing = "failed" if entry.tries < night.archive.night.tries else "quarantined"
-            entry = night.books.end(entry, standing, f"{type(outcome).__name__}: {outcome}")
-    night.done.append(entry)
-    return entry
+            return standing, _sentence(outcome), {}
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) if isinstance(error, ILError) else f"{type(error).__name__}: {error}"
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
@@ -235,6 +279,7 @@ def planned(night: Night, item: Item, rung: Rung, plan: RestorationPlan) -> Entr
 
 def put_off(night: Night, item: Item) -> None:
     """Write down that all is as it was before: there was no time to make a result anew."""
+    night.set_aside.add(item.scan.source)
     if item.before is not None:
         night.books.note(item.before)
 
@@ -266,69 +311,6 @@ def tags_of(night: Night, item: Item, entry: Entry) -> dict[str, str]:
         NIGHT: f"{night.archive.name} {night.name}", DEGRADED: entry.degraded or "no", "il.todo": item.todo,
         "il.instrument": item.scan.instrument,
     }  # fmt: skip
-
-
-@task(name="track-night", cache_policy=NO_CACHE)
-def track_night(archive: Archive, summary: Mapping[str, Any], page: Place) -> None:
-    """Keep what a night did as a run of its own: scans that never came to a run stand there too."""
-    uri = tracking_uri(f"{archive.books}/night", archive.night.tracking_uri)
-    rows = [
-        {
-            name: entry[name]
-            for name in ("source", "target", "standing", "todo", "why", "degraded", "drift", "instrument")
-        }
-        for entry in summary["done"]
-    ]
-    rest = [{**dict.fromkeys(rows[0] if rows else ("standing",), ""), **each} for each in summary["not_done"]]
-    sheet = Sheet(
-        metrics={"scans": summary["scans"], "seconds": summary["seconds"], **summary["counts"]},
-        tags={NIGHT: f"{archive.name} {summary['night']}", "il.archive": archive.name},
-        tables={"scans.json": rows, "not_done.json": rest}, files={page: "page"},
-    )  # fmt: skip
-    bad = {"failed", "refused", "quarantined"} & set(summary["counts"])
-    try:
-        Tracker(uri).keep(
-            f"{EXPERIMENT}-nights", f"{archive.name}-{summary['night']}", sheet, "FAILED" if bad else "FINISHED"
-        )
-    except ILError as error:
-        # The books hold it all; MLflow being away costs nobody a night.
-        sys.stderr.write(f"warning: the night is over, but MLflow did not take its record: {error}\n")
-
-
-@task(name="close", cache_policy=NO_CACHE)
-def close_night(night: Night) -> dict[str, Any]:
-    """Write down what the night did, and return it."""
-    done = {entry.source for entry in night.done}
-    counts: dict[str, int] = {}
-    for entry in night.done:
-        counts[entry.standing] = counts.get(entry.standing, 0) + 1
-    rest = [item for item in night.items if item.scan.source not in done]
-    for item in rest:
-        if item.todo == "quarantine":
-            night.books.note(replace(item.entry(night.name, "quarantined", item.why), tries=item.tries))
-    content: Mapping[str, Any] = {
-        "night": night.name,
-        "archive": night.archive.name,
-        "run": _page_of_run(),
-        "seconds": time.monotonic() - night.began,
-        "scans": len(night.items),
-        "counts": counts,
-        "trouble": list(night.trouble),
-        "done": [asdict(entry) for entry in night.done],
-        "not_done": [
-            {"source": item.scan.source, "target": item.scan.target, "todo": item.todo, "why": item.why}
-            for item in rest
-        ],
-    }
-    night.books.write_night(night.name, content)
-    return dict(content)
-
-
-def _page_of_run() -> str:
-    """Return where Prefect shows this night; empty where its pages end with the run."""
-    if flow_run.id is None or not PREFECT_API_URL.value():
-        return ""
-    return url_for("flow-run", obj_id=str(flow_run.id), url_type="ui") or ""
 
 
 def folder_for_plans() -> "tempfile.TemporaryDirectory[str]":

@@ -7,8 +7,10 @@ from functools import partial
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ilcore.grammar.devices import kind_of
 from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.record import note_device
 from ilcore.restoring.tile import UnitReport, restore_unit
 from ilcore.restoring.workspace import Workspace
 from tasks.cluster import Cluster, worker_device
@@ -47,6 +49,8 @@ def optimise(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> T
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     status = ledger.read("status")
     done, todo = int((status != 0).sum()), ledger.open_places(status)
+    if todo:
+        note_device(workspace, cluster.alone(_kind, cluster.device), len(todo))
     work = partial(restore_here, plan, workspace, cluster.device)
     tally = Tally()
     with Progress.of("optimise", len(plan.tile_grid), "tiles", already=done) as progress:
@@ -60,6 +64,10 @@ def optimise(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> T
 def restore_here(plan: RestorationPlan, workspace: Workspace, device: str, index: Sequence[int]) -> UnitReport:
     """Restore one unit of work on the device of the worker that this runs on."""
     return restore_unit(plan, workspace, index, worker_device(device))
+
+
+def _kind(device: str) -> str:
+    return kind_of(worker_device(device))
 
 
 def _words(tally: Tally) -> str:

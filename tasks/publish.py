@@ -9,7 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.stages import complete, publish_result, read_findings, write_record
+from ilcore.restoring.record import read_findings, write_record
+from ilcore.restoring.stages import complete, publish_result
 from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace
 from tasks.reporting import write_qa_maps, write_report

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,10 @@ from ilcore.qa.verdict import QAReport
 from ilcore.restoring.plan import RestorationPlan
 from ilcore.restoring.volume_model import LearntModel
 from ilcore.restoring.workspace import Workspace, give_back_locks
+from ilcore.volumes.stores import Place
+from tasks.journal import Journal, catch_up
 from tasks.sheets import closing_sheet, curves_of, opening_sheet, volume_run
-from tasks.tracking import Tracker, tracking_uri
+from tasks.tracking import tracking_uri
 
 #: Runs of this process that have not ended, for the moment when it is told to stop.
 _OPEN: list["Recording"] = []
@@ -26,44 +27,53 @@ PATIENCE_SECONDS = 10
 
 @dataclass(frozen=True)
 class Recording:
-    """One run, open for writing by the driver alone."""
+    """One run, open for writing by the driver alone; MLflow being away costs it nothing."""
 
-    tracker: Tracker
-    run_id: str
+    journal: Journal
     plan: RestorationPlan
 
     @classmethod
     @contextmanager
-    def of(cls, plan: RestorationPlan, given_uri: str | None, tags: Mapping[str, str]) -> Iterator["Recording"]:
-        """Begin the run of a plan, or take up the one that a killed process left, and end it with the block."""
-        tracker = Tracker(tracking_uri(plan.target, given_uri))
+    def of(
+        cls, plan: RestorationPlan, given_uri: str | None, tags: Mapping[str, str], queue: Place | None = None
+    ) -> Iterator["Recording"]:
+        """Begin the run of a plan, or take up the one that a killed process left, and end it with the block.
+
+        Args:
+            plan: The plan.
+            given_uri: MLflow's address, as `tasks.tracking.tracking_uri` understands it.
+            tags: Put on the run.
+            queue: Where records wait that MLflow does not take; beside the result if left out.
+        """
+        if queue is None:
+            # Of a night it is the night's own, which sends what waits there when it begins and ends.
+            queue = Workspace.of(plan.target).untracked
+            catch_up(queue)
+        journal = Journal(tracking_uri(plan.target, given_uri), queue)
         today = datetime.datetime.now(tz=datetime.UTC).date()
-        run_id = tracker.begin(volume_run(plan, today), opening_sheet(plan, tags))
-        recording = cls(tracker, run_id, plan)
+        journal.begin(volume_run(plan, today), opening_sheet(plan, tags))
+        recording = cls(journal, plan)
         _OPEN.append(recording)
         try:
             yield recording
         except BaseException as error:
-            tracker.end(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            journal.end("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         finally:
             _OPEN.remove(recording)
-        tracker.end(run_id, "FINISHED")
+        journal.end("FINISHED")
 
     @property
     def page(self) -> str:
         """Return how to look at the run."""
-        return self.tracker.page(self.run_id)
+        return self.journal.page
 
     def close(
         self, workspace: Workspace, report: QAReport, learnt: LearntModel, numbers: Mapping[str, float | None]
     ) -> None:
-        """Write down how it ended. The result is in its place by now: trouble with MLflow is told, not raised."""
-        try:
-            curves = curves_of(self.plan, workspace, learnt)
-            self.tracker.note(self.run_id, closing_sheet(self.plan, workspace, report, curves, numbers))
-        except ILError as error:
-            sys.stderr.write(f"warning: the result is published, but not all of it was tracked: {error}\n")
+        """Write down how it ended."""
+        curves = curves_of(self.plan, workspace, learnt)
+        self.journal.note(closing_sheet(self.plan, workspace, report, curves, numbers))
 
 
 def abandon() -> None:
@@ -86,4 +96,4 @@ def _within_patience(work: Callable[[], None]) -> None:
 def _note_killed() -> None:
     for recording in _OPEN:
         with contextlib.suppress(ILError):
-            recording.tracker.end(recording.run_id, "KILLED")
+            recording.journal.end("KILLED")

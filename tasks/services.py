@@ -119,8 +119,12 @@ def _prefect(platform: Platform) -> Service:
         command=_python("tasks.doors.asgi", "127.0.0.1", str(port)),
         environment={
             "PREFECT_HOME": str(platform.folder / "prefect"), "PREFECT_UI_URL": url, **platform.door,
+            # Copied there at the first start; where Prefect is installed may be somebody else's.
+            "PREFECT_UI_STATIC_DIRECTORY": str(platform.folder / "prefect" / "ui"),
             # Its pages ask wherever they were loaded from, which may be the other end of a tunnel.
             "PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
+            # A run that a worker is about to take is not late yet; whoever is told of such ones stops looking.
+            "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "300",
         },
         health=f"{url}/api/health", page=url, priority=1,
     )  # fmt: skip
@@ -205,7 +209,8 @@ def _worker(platform: Platform) -> Service:
 def _status(platform: Platform) -> Service:
     url = platform.address("status")
     return Service(
-        name="status-page", command=_python("tasks.status_page", str(platform.folder)), environment=platform.door,
+        name="status-page", command=_python("tasks.status_page", str(platform.folder)),
+        environment={**platform.door, **platform.environment},
         health=f"{url}/alive", page=url, priority=5,
     )  # fmt: skip
 

@@ -5,6 +5,8 @@ Whatever the environment already says wins. Nothing heavy is imported here, so t
 
 import os
 
+from tasks import machine
+
 #: DO_NOT_TRACK must read "true": MLflow does not understand "1".
 QUIET_NETWORK = {
     "DO_NOT_TRACK": "true",
@@ -21,6 +23,9 @@ PATIENCE = {
 #: Prefect's own default lets every page read every answer; the embedded server has no page at all.
 NO_PAGES = {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1"}
 
+#: MLflow's client asks a server that is gone for minutes; what it does not take is kept and sent later.
+SOON = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+
 #: Dask logs lost connections with tracebacks; what matters of them reaches us as an error that we say in a sentence.
 QUIET_CLUSTER = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 
@@ -36,7 +41,8 @@ QUIET_TERMINAL = {
 
 def apply() -> None:
     """Set what nobody else has set: privacy, patience, quiet and modesty, in every process of ours."""
-    for name, value in {**QUIET_NETWORK, **PATIENCE, **QUIET_CLUSTER, **THREADS, **NO_PAGES}.items():
+    machine.settle()
+    for name, value in {**QUIET_NETWORK, **PATIENCE, **QUIET_CLUSTER, **THREADS, **NO_PAGES, **SOON}.items():
         os.environ.setdefault(name, value)
 
 

@@ -22,6 +22,7 @@ from ilcore.volumes.stores import place_of
 from tasks.doors.rule import HEADERS, Door, hosts_here
 from tasks.supervising import platform_in, standings
 from tasks.tracking import Tracker
+from tasks.watchman import archives_in, start_watch
 
 #: Nothing may be loaded from elsewhere, and no page may be framed.
 _HEADERS = {
@@ -31,14 +32,6 @@ _HEADERS = {
 }  # fmt: skip
 #: It shows and changes nothing, and asks for no password.
 _DOOR = Door(hosts=hosts_here())
-
-
-def archives_in(folder: Path) -> dict[str, str]:
-    """Return name and books of every archive on schedule here."""
-    try:
-        return dict(json.loads((folder / "archives.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
 
 
 def add_archive(folder: Path, name: str, books: str) -> None:
@@ -162,6 +155,7 @@ def _views(uri: str) -> dict[str, str]:
 def main(folder: str) -> None:
     """Serve the page of the platform in a folder."""
     platform = platform_in(Path(folder))
+    start_watch(Path(folder))
     address = ("127.0.0.1", platform.port("status"))
     with ThreadingHTTPServer(address, partial(_Pages, Path(folder))) as server:
         server.serve_forever()

@@ -108,16 +108,22 @@ def heeding(question: Callable[[], bool]) -> Iterator[None]:
 
 @contextmanager
 def gracefully() -> Iterator[None]:
-    """Answer SIGTERM with an orderly end, where this thread may; not to be used in itself."""
+    """Answer SIGTERM with an orderly end, where this thread may; not to be used in itself.
+
+    Ctrl-C is answered too where it was ignored, as a shell has it for what a script starts in the background.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     _asked.clear()
-    before = signal.signal(signal.SIGTERM, _ask)
+    before, ctrl_c = signal.signal(signal.SIGTERM, _ask), signal.getsignal(signal.SIGINT)
+    if ctrl_c is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, ctrl_c)
 
 
 def waited_for(work: Callable[[], Answer]) -> Answer:

@@ -13,30 +13,33 @@ import json
 import os
 import secrets
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
-from configparser import RawConfigParser
+from collections.abc import Callable, Iterator
+from configparser import Error, RawConfigParser
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, ILError
+from tasks.coming_up import Waiting
 from tasks.doors.keys import credentials, kept_password, password_of, write_certificate, write_exports, write_secret
 from tasks.doors.rule import basic
 from tasks.launch import FOLDER, SERVICE, left_over
 from tasks.services import PORTS, Platform, Service
 from tasks.settings import QUIET_NETWORK
 
-#: A server that has not come up by then has failed: a first start of MLflow takes four minutes on two very busy cores.
-PATIENCE = 420.0
+#: Seconds that the supervisor may take to write down that it runs.
+ALIVE = 60.0
 
 
 @dataclass(frozen=True)
@@ -52,27 +55,48 @@ class Standing:
     state: str
     is_well: bool
     told: str
+    pid: int = 0
 
 
 def start(platform: Platform, tell: Callable[[str], None]) -> list[Standing]:
-    """Start what is not running yet, and return once all is well.
+    """Start what is not running yet, and return once all is well, which on a slow machine takes as long as it takes.
 
     Raises:
         BadInput: When a port is taken, or another platform runs in the folder.
         ILError: When a server does not come up; what came up stays.
     """
     folder = platform.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    with FileLock(folder / "lock", timeout=PATIENCE):
+    with _held(folder, tell):
         if is_running(folder):
             if platform != platform_in(folder):
-                raise BadInput(f"{folder} runs a platform with other settings; il down first")
+                raise BadInput(f"{folder} runs a platform with other settings; {of_platform('il down', folder)} first")
             if password_of(folder) is None:
-                raise BadInput(f"a platform must have a password, got one without in {folder}; il down, then il up")
+                down = of_platform("il down", folder)
+                raise BadInput(f"a platform must have a password, got one without in {folder}; {down}, then up again")
         else:
             _begin(platform)
         return _waited(platform, tell)
+
+
+@contextlib.contextmanager
+def _held(folder: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Keep others from starting a platform in a folder; wait for one who is at it."""
+    lock = FileLock(folder / "lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            tell("waiting   another `il up` is starting this platform")
+            lock.acquire()
+    except OSError as error:
+        told = f"a folder of your own is wanted for a platform, got {folder} ({error.strerror})"
+        raise BadInput(f"{told}; choose another with --folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def stop(folder: Path) -> bool:
@@ -93,6 +117,11 @@ def _end_all(folder: Path) -> None:
     for process in left_over(str(folder)):
         with contextlib.suppress(psutil.Error):
             process.kill()
+
+
+def of_platform(words: str, folder: Path) -> str:
+    """Return a command for the platform in a folder, which is not named where it is the usual one."""
+    return command(words) if folder == Path(".il").absolute() else command(f"{words} --folder", folder)
 
 
 def is_running(folder: Path) -> bool:
@@ -116,7 +145,9 @@ def platform_in(folder: Path) -> Platform:
         hosts = tuple(told.get("hosts", ()))
         return Platform(folder=folder, ports=told["ports"], workers=told["workers"], s3=told["s3"], hosts=hosts)
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"a platform must have been started in {folder}, got {error}; il up starts one") from error
+        raise BadInput(
+            f"a platform must have been started in {folder}, got {error}; {of_platform('il up', folder)} starts one"
+        ) from error
 
 
 def standings(platform: Platform) -> list[Standing]:
@@ -134,7 +165,7 @@ def _standing(service: Service, process: dict[str, Any] | None, password: str | 
         return Standing(service, "STOPPED", False, "not started")
     state = str(process["statename"])
     is_well = state == "RUNNING" and _answers(service, password)
-    return Standing(service, state, is_well, str(process["description"] or process["spawnerr"]))
+    return Standing(service, state, is_well, str(process["description"] or process["spawnerr"]), process["pid"])
 
 
 def _answers(service: Service, password: str | None) -> bool:
@@ -150,19 +181,19 @@ def _answers(service: Service, password: str | None) -> bool:
 
 
 def _waited(platform: Platform, tell: Callable[[str], None]) -> list[Standing]:
-    end, known = time.monotonic() + PATIENCE, set[str]()
+    waiting, alive = Waiting(tell, str(platform.folder / "logs")), time.monotonic()
     while True:
         now = standings(platform)
-        for each in now:
-            if each.is_well and each.service.name not in known:
-                known.add(each.service.name)
-                tell(each.service.name)
+        lost = waiting.look(now)
+        if lost:
+            raise ILError(f"all servers must come up, got none of {', '.join(lost)}; see {platform.folder / 'logs'}")
         if all(each.is_well for each in now):
             return now
-        gone = [each.service.name for each in now if each.state == "FATAL"]
-        if gone or time.monotonic() > end:
-            late = gone or [each.service.name for each in now if not each.is_well]
-            raise ILError(f"all servers must come up, got none of {', '.join(late)}; see {platform.folder / 'logs'}")
+        if is_running(platform.folder):
+            alive = time.monotonic()
+        elif time.monotonic() - alive > ALIVE:
+            log = platform.folder / "logs" / "supervisord.log"
+            raise ILError(f"the supervisor must go on while servers start, got none any more; see {log}")
         time.sleep(0.5)
 
 
@@ -188,21 +219,30 @@ def _begin(platform: Platform) -> None:
 
 
 def _check_ports(platform: Platform) -> None:
-    import socket
-
-    taken = []
-    for name in PORTS:
-        if name == "s3" and not platform.s3:
-            continue
-        with socket.socket() as probe:
-            # Like the servers: a port whose last connections are still closing is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", platform.port(name)))
-            except OSError:
-                taken.append(f"{name}={platform.port(name)}")
+    wanted = {name: platform.port(name) for name in PORTS if name != "s3" or platform.s3}
+    taken = {name: port for name, port in wanted.items() if not is_free(port)}
     if taken:
-        raise BadInput(f"ports must be free, got {', '.join(taken)} taken; stop what listens there, or --port NAME=N")
+        told = ", ".join(f"{name}={port}" for name, port in taken.items())
+        others = " ".join(f"--port {name}={_another(port)}" for name, port in taken.items())
+        raise BadInput(f"ports must be free, got {told} taken; stop what listens there, or add: {others}")
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a port of loopback is free."""
+    with socket.socket() as probe:
+        # Like the servers: a port whose last connections are still closing is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _another(port: int) -> int:
+    """Return a free port above a taken one."""
+    # Apart by ten, so that neighbours are not given the same.
+    return next((each for each in range(port + 10, 65536, 10) if is_free(each)), port)
 
 
 def _keys(platform: Platform) -> dict[str, str]:
@@ -226,8 +266,7 @@ def _settings(platform: Platform) -> RawConfigParser:
     """Return the supervisor's settings; its percent signs mean something to it, ours do not."""
     folder, logs = platform.folder, platform.folder / "logs"
     settings = RawConfigParser()
-    socket = str(_socket(folder))
-    settings["unix_http_server"] = {"file": _plain(socket), "chmod": "0600"}
+    settings["unix_http_server"] = {"file": _plain(str(_new_socket(folder))), "chmod": "0600"}
     settings["supervisord"] = {
         "pidfile": _plain(str(folder / "supervisord.pid")), "logfile": _plain(str(logs / "supervisord.log")),
         "childlogdir": _plain(str(logs)),
@@ -257,8 +296,18 @@ def _plain(words: str) -> str:
     return words.replace("%", "%%")
 
 
-def _socket(folder: Path) -> Path:
-    """Return where the supervisor listens: such addresses are at most 108 characters, and folders may be deeper."""
+def _socket(folder: Path) -> str:
+    """Return where the supervisor listens, as it was told: whoever asks may have another folder for temporary files."""
+    settings = RawConfigParser()
+    try:
+        settings.read(folder / "supervisord.conf", encoding="utf-8")
+        return settings["unix_http_server"]["file"].replace("%%", "%")
+    except (OSError, Error, KeyError) as error:
+        raise ILError(f"a supervisor must have its settings in {folder}, got {type(error).__name__}") from error
+
+
+def _new_socket(folder: Path) -> Path:
+    """Return where the supervisor shall listen: such addresses are short, and folders may be deep."""
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"il-{os.getuid()}-{name}.sock"
 

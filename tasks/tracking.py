@@ -15,7 +15,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard
@@ -30,8 +31,11 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from sqlalchemy.exc import SQLAlchemyError
 
 from ilcore.adapting.weights import sha256_of
-from ilcore.grammar.errors import BadWeights, ILError
+from ilcore.grammar.commands import command
+from ilcore.grammar.errors import BadWeights, TrackingError
 from ilcore.volumes.stores import Place, at_hand
+from tasks.champions import Registered, cache_folder, remember_champion
+from tasks.machine import own_folder
 
 EXPERIMENT = "ilcore"
 #: The registered model that `adapt` starts from, and the alias of its version in use.
@@ -39,6 +43,10 @@ DENOISER, CHAMPION = "il-blind-denoiser", "champion"
 #: MLflow refuses larger batches, longer values and longer digests.
 BATCH, LONGEST_PARAM, LONGEST_DIGEST, LONGEST_TAG = 1000, 6000, 36, 5000
 FINGERPRINT, TARGET = "il.fingerprint", "il.target"
+#: Where a run says what was installed.
+ENVIRONMENT = "config/environment.txt"
+#: Seconds that a server may take to say whether it is there.
+PATIENCE_SECONDS = 10
 #: Of runs that belong to a night over an archive: which night, and what was left out for want of time.
 NIGHT, DEGRADED = "il.night", "il.degraded"
 
@@ -85,7 +93,7 @@ def tracking_uri(target: str, given: str | None = None) -> str:
     chosen = given or os.environ.get("MLFLOW_TRACKING_URI")
     if chosen:
         return chosen
-    folder = Path.home() / ".ilcore" if "://" in target else Path(target).absolute().parent
+    folder = own_folder() if "://" in target else Path(target).absolute().parent
     return f"sqlite:///{folder / 'mlruns.db'}"
 
 
@@ -95,26 +103,13 @@ def is_there(uri: str) -> bool:
     return database is None or database.is_file()
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A version of a registered model.
-
-    Args:
-        uri: models:/name/version, which always means these weights.
-        path: A local file with them.
-    """
-
-    uri: str
-    path: Path
-    sha256: str
-
-
 class Tracker:
     """A place to record runs. The database exists once this does, so nobody else migrates it at the same time."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         with _understood(uri), _first_touch(uri):
+            _check_answers(uri)
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             self._experiments = {EXPERIMENT: self.experiment(EXPERIMENT)}
 
@@ -127,21 +122,29 @@ class Tracker:
         found: Any = self.client.get_experiment_by_name(name)
         return str(found.experiment_id)
 
-    def begin(self, volume: VolumeRun, sheet: Sheet) -> str:
-        """Start the run of a volume, or take up the unfinished one, and return its id."""
+    def begin(self, volume: VolumeRun, sheet: Sheet, at: int | None = None) -> str:
+        """Start the run of a volume, or take up the unfinished one, and return its id.
+
+        Args:
+            volume: What the run is about, and how it is found again.
+            sheet: What is known of it.
+            at: When it was begun, in ms since 1970; now if left out.
+        """
         with _understood(self.uri):
             unfinished = self._unfinished(volume)
             if unfinished is not None:
                 self.client.update_run(unfinished, status="RUNNING")
-                self.note(unfinished, Sheet(tags=sheet.tags))
+                # One that stopped half-way through its beginning has no parameters yet; written, they never change.
+                is_whole = bool(self.client.get_run(unfinished).data.params)
+                self.note(unfinished, Sheet(tags=sheet.tags) if is_whole else sheet, at=at)
                 return unfinished
             tags = {FINGERPRINT: volume.fingerprint, TARGET: volume.target, "il.source": volume.source}
             run = self.client.create_run(
-                self._experiments[EXPERIMENT], run_name=volume.name, tags={**tags, "il.source_digest": volume.digest}
-            )
+                self._experiments[EXPERIMENT], run_name=volume.name, start_time=at,
+                tags={**tags, "il.source_digest": volume.digest},
+            )  # fmt: skip
             self._log_input(str(run.info.run_id), volume)
-            self.client.log_text(run.info.run_id, environment_lock(), "config/environment.txt")
-            self.note(run.info.run_id, sheet)
+            self.note(run.info.run_id, replace(sheet, texts={ENVIRONMENT: environment_lock(), **sheet.texts}), at=at)
             return str(run.info.run_id)
 
     def _log_input(self, run_id: str, volume: VolumeRun) -> None:
@@ -156,9 +159,9 @@ class Tracker:
         with _understood(self.uri):
             return self._newest(volume, "")
 
-    def note(self, run_id: str, sheet: Sheet) -> None:
-        """Add a sheet to a run."""
-        now = time.time_ns() // 1_000_000
+    def note(self, run_id: str, sheet: Sheet, at: int | None = None) -> None:
+        """Add a sheet to a run, as of a time in ms since 1970."""
+        now = at or time.time_ns() // 1_000_000
         metrics = [Metric(name, float(value), now, 0) for name, value in sheet.metrics.items() if _finite(value)]
         metrics += [
             Metric(name, float(value), now, step)
@@ -174,17 +177,18 @@ class Tracker:
                 self.client.log_batch(run_id, metrics[start : start + BATCH])
             self._attach(run_id, sheet)
 
-    def end(self, run_id: str, status: str) -> None:
+    def end(self, run_id: str, status: str, at: int | None = None) -> None:
         """Close a run as FINISHED, FAILED or KILLED."""
         with _understood(self.uri):
-            self.client.set_terminated(run_id, status)
+            self.client.set_terminated(run_id, status, end_time=at)
 
-    def keep(self, experiment: str, name: str, sheet: Sheet, status: str = "FINISHED") -> str:
+    def keep(self, experiment: str, name: str, sheet: Sheet, status: str = "FINISHED", at: int | None = None) -> str:
         """Record something that is over as a run of its own, and return the run's id."""
         with _understood(self.uri):
-            run_id = str(self.client.create_run(self.experiment(experiment), run_name=name).info.run_id)
-            self.note(run_id, sheet)
-            self.end(run_id, status)
+            made = self.client.create_run(self.experiment(experiment), run_name=name, start_time=at)
+            run_id = str(made.info.run_id)
+            self.note(run_id, sheet, at=at)
+            self.end(run_id, status, at=at)
             return run_id
 
     def page(self, run_id: str) -> str:
@@ -192,7 +196,9 @@ class Tracker:
         run = self.client.get_run(run_id)
         if self.uri.startswith("http"):
             return f"{self.uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
-        return f"run {run.info.run_name} in {self.uri} (see it with: mlflow ui --backend-store-uri {self.uri})"
+        return (
+            f"run {run.info.run_name} in {self.uri} (see it with: {command('mlflow ui --backend-store-uri', self.uri)})"
+        )
 
     def views(self) -> dict[str, str]:
         """Return questions to the runs of a server, each with the address of the page that answers it."""
@@ -222,7 +228,7 @@ class Tracker:
 
     def register_weights(
         self, path: Path, *, name: str = DENOISER, alias: str = CHAMPION, metrics: Mapping[str, float] | None = None
-    ) -> "Registered":
+    ) -> Registered:
         """Keep a weight file in the registry, as a new version that `alias` points to from now on.
 
         Args:
@@ -241,7 +247,7 @@ class Tracker:
             self.client.set_registered_model_alias(name, alias, str(version))
         return Registered(f"models:/{name}/{version}", self._kept(source, digest), digest)
 
-    def find_weights(self, uri: str) -> "Registered":
+    def find_weights(self, uri: str) -> Registered:
         """Return the registered weights behind models:/name@alias or models:/name/version, as a checked local file.
 
         Raises:
@@ -253,10 +259,13 @@ class Tracker:
             digest = found.tags.get("sha256", "")
             return Registered(f"models:/{name}/{version}", self._kept(str(found.source), digest), digest)
 
-    def champion(self) -> "Registered | None":
+    def champion(self) -> Registered | None:
         """Return the denoiser that the registry calls champion, or None where only the shipped one is known."""
-        known = any(model.name == DENOISER for model in self.client.search_registered_models())
-        return self.find_weights(f"models:/{DENOISER}@{CHAMPION}") if known else None
+        with _understood(self.uri):
+            known = any(model.name == DENOISER for model in self.client.search_registered_models())
+        found = self.find_weights(f"models:/{DENOISER}@{CHAMPION}") if known else None
+        remember_champion(self.uri, found)
+        return found
 
     def _version(self, uri: str) -> tuple[str, str]:
         name, alias, label = uri.removeprefix("models:/").partition("@")
@@ -275,7 +284,7 @@ class Tracker:
 
     def _kept(self, source: str, digest: str) -> Path:
         """Return a copy of a registered file in the user's cache, named by its hash so that it never goes stale."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ilcore" / "weights"
+        cache = cache_folder() / "weights"
         kept = cache / f"{digest}{Path(source).suffix}"
         if kept.is_file() and sha256_of(kept) == digest:
             return kept
@@ -316,8 +325,9 @@ class Tracker:
         return next((str(run.info.run_id) for run in runs if run.data.tags.get(TARGET) == volume.target), None)
 
 
+@cache
 def environment_lock() -> str:
-    """Return every installed distribution as name==version, sorted."""
+    """Return every installed distribution as name==version, sorted; a running process keeps what it has loaded."""
     found = {(d.metadata["Name"] or "").lower(): d.version for d in importlib.metadata.distributions()}
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
 
@@ -349,6 +359,14 @@ def _first_touch(uri: str) -> Iterator[None]:
         yield
 
 
+def _check_answers(uri: str) -> None:
+    """Ask a server whether it is there: its own client would ask for minutes."""
+    if uri.startswith("http"):
+        import requests
+
+        requests.get(f"{uri.rstrip('/')}/health", timeout=PATIENCE_SECONDS)
+
+
 def _unless_another(make: Callable[[], object]) -> None:
     """Make something that another process may have made since we looked."""
     try:
@@ -364,7 +382,7 @@ def _understood(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise ILError(
+        raise TrackingError(
             f"MLflow must take the run's records, got {type(error).__name__} from {uri}: {reason}; "
             "check the tracking URI (--tracking-uri or MLFLOW_TRACKING_URI)"
         ) from error

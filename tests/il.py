@@ -15,6 +15,11 @@ from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.workspace import Workspace
 
 
+def _with_ctrl_c() -> None:
+    # The shell of a script has it ignored in what it starts in the background, such as these tests.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Il:
     """The command, in a process group of its own so that it can be killed with all its workers."""
 
@@ -24,7 +29,7 @@ class Il:
     def start(self, *words: object) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *map(str, words)], env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_with_ctrl_c,
         )  # fmt: skip
 
     def __call__(self, *words: object) -> tuple[int, str, str]:

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from ilcore.adapting.weight_file import check_weight_file
 from ilcore.grammar.errors import BadWeights
 from ilcore.networks.plain import Plain
 
@@ -33,8 +34,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], network: Plain | None =
 
 def sha256_of(path: Path) -> str:
     """Return the hash of a file."""
-    if not path.is_file():
-        raise BadWeights(f"weights must be a file, got {path}; check the path or leave it out to use the shipped file")
+    check_weight_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from ilcore.archives.books import Books, Entry
 from ilcore.archives.discover import Scan
 from ilcore.archives.policy import Archive, SourcePolicy
+from ilcore.archives.sightings import first_seen
+from ilcore.archives.stamping import is_ahead
+from ilcore.restoring.headway import headway
 from ilcore.restoring.stages import made_by
 from ilcore.volumes.stores import place_of
 
@@ -18,7 +21,13 @@ _WORK = frozenset({NEW, CHANGED, RESUME, RETRY, IMPROVE})
 
 @dataclass(frozen=True)
 class Item:
-    """One scan on the agenda: what is to be done with it, and why; of a result to be improved, its entry as it is."""
+    """One scan on the agenda: what is to be done with it, and why.
+
+    Args:
+        tries: Nights that it has cost already.
+        before: Of a result to be improved, its entry as it is.
+        comes_last: It ended a run or its workers before, and must not keep the others from their turn.
+    """
 
     scan: Scan
     policy: SourcePolicy
@@ -27,6 +36,7 @@ class Item:
     tries: int = 0
     replaces: bool = False
     before: Entry | None = None
+    comes_last: bool = False
 
     @property
     def is_work(self) -> bool:
@@ -39,33 +49,49 @@ class Item:
             source=self.scan.source, target=self.scan.target, instrument=self.scan.instrument, standing=standing,
             stamp=self.scan.stamp, policy=self.policy.digest, night=night, tries=self.tries + 1, why=why,
             replaces=self.replaces, todo=f"{self.todo}: {self.why}",
+            outcome={"headway": headway(self.scan.target)},
         )  # fmt: skip
 
 
 def agenda(archive: Archive, scans: Sequence[Scan], books: Books) -> list[Item]:
     """Return one item a scan; work first, in the order in which it is to be done."""
-    now = time.time()
-    items = [_item(scan, archive.sources[scan.policy], books.entry(scan), archive.night.tries, now) for scan in scans]
-    return sorted(items, key=_place)
+    return sorted((_item(scan, archive, books) for scan in scans), key=_place)
 
 
 def _place(item: Item) -> tuple[float | str, ...]:
     scan = item.scan
-    class_ = (not item.is_work, item.todo == IMPROVE, -item.policy.priority, item.todo != RESUME)
+    class_ = (not item.is_work, item.todo == IMPROVE, item.comes_last, -item.policy.priority, item.todo != RESUME)
     first = {"oldest": scan.changed, "newest": -scan.changed, "smallest": float(scan.size), "name": 0.0}
     return *class_, first[item.policy.order], scan.source
 
 
-def _item(scan: Scan, policy: SourcePolicy, entry: Entry | None, tries: int, now: float) -> Item:
-    if scan.changed > now - 60 * policy.settle_minutes:
-        minutes = (now - scan.changed) / 60
-        return Item(scan, policy, WAIT, f"changed {minutes:.0f} minutes ago, so it may still be written")
+def _item(scan: Scan, archive: Archive, books: Books) -> Item:
+    policy, entry = archive.sources[scan.policy], books.entry(scan)
+    is_other = entry is None or scan.stamp != entry.stamp
+    if is_other and (why := _may_be_written(scan, policy, books)):
+        return Item(scan, policy, WAIT, why)
+    dated = f"; dated {_day(scan.changed)}, which is in the future" if is_other and is_ahead(scan.changed) else ""
     if entry is None:
-        return Item(scan, policy, NEW, "not seen before")
+        return Item(scan, policy, NEW, f"not seen before{dated}")
     changes = list(_changes(scan, policy, entry))
     if changes:
-        return Item(scan, policy, CHANGED, " and ".join(changes), replaces=scan.target == entry.target)
-    return _unchanged(scan, policy, entry, tries)
+        return Item(scan, policy, CHANGED, f"{' and '.join(changes)}{dated}", replaces=scan.target == entry.target)
+    return _unchanged(scan, policy, entry, archive.night.tries)
+
+
+def _may_be_written(scan: Scan, policy: SourcePolicy, books: Books) -> str:
+    """Return why a scan waits; empty where it has stayed as it is for long enough."""
+    now, since, told = time.time(), scan.touched or scan.changed, "changed"
+    if is_ahead(since):
+        # Every clock that dated it is ahead: what counts is since when it has been seen as it is.
+        told = f"dated {_day(since)}, which is in the future, and first seen as it is"
+        since = first_seen(books, scan, now)
+    minutes = max(now - since, 0) / 60
+    return f"{told} {minutes:.0f} minutes ago, so it may still be written" if minutes < policy.settle_minutes else ""
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
 def _changes(scan: Scan, policy: SourcePolicy, entry: Entry) -> Iterator[str]:
@@ -89,10 +115,21 @@ def _unchanged(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> It
             return Item(scan, policy, RESUME, "stopped in good order before", replaces=entry.replaces)
         case "quarantined":
             return Item(scan, policy, QUARANTINE, entry.why, entry.tries)
-        case standing if entry.tries >= tries:
-            last = "the run died while at it" if standing == "begun" else entry.why
-            return Item(scan, policy, QUARANTINE, f"given up after {entry.tries} nights: {last}", entry.tries)
-        case "begun":
-            return Item(scan, policy, RESUME, "the run died while at it", entry.tries, entry.replaces)
         case _:
-            return Item(scan, policy, RETRY, entry.why, entry.tries, entry.replaces)
+            return _tried(scan, policy, entry, tries)
+
+
+def _tried(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> Item:
+    tried, why = _tries_of(entry), "the run died while at it" if entry.standing == "begun" else entry.why
+    if tried >= tries and entry.standing != "waiting":
+        return Item(scan, policy, QUARANTINE, f"given up after {tried} nights: {why}", tried)
+    last = bool(entry.outcome.get("ended_workers")) or (entry.standing == "begun" and tried > 0)
+    todo = RESUME if entry.standing == "begun" else RETRY
+    return Item(scan, policy, todo, why, tried, entry.replaces, comes_last=last)
+
+
+def _tries_of(entry: Entry) -> int:
+    """Return how many nights a scan has cost; a run that died was none if it had come further by then."""
+    if entry.standing == "begun" and headway(entry.target) > int(entry.outcome.get("headway", 0)):
+        return entry.tries - 1
+    return entry.tries

@@ -4,6 +4,10 @@
     BOOKS/nights/<night>.json   what one night did
     BOOKS/instruments/<key>.json   what was seen in the last scans of an instrument
     BOOKS/growth/<method>.json     what shares of its steps brought to the last scans
+    BOOKS/sightings/<key>.json     since when a scan of no sound date has been as it is
+    BOOKS/running.json             the night at work, and who does it
+    BOOKS/schedule.json            when nights are due
+    BOOKS/untracked/               records that MLflow did not take, to be sent later
 
 An entry is written before a scan is begun and when it ends, so that what a crash left can be told from what never was.
 """
@@ -20,8 +24,11 @@ from ilcore.archives.discover import Scan
 from ilcore.volumes.stores import Place, entries, make_folder, place_of, write_text
 
 #: done: published. refused: the gate said no. failed: an error, to be tried again. paused: stopped in good order.
-#: begun: at work, or the run died. quarantined: not tried again until scan or policy change.
-STANDINGS = ("begun", "done", "refused", "failed", "paused", "quarantined")
+#: waiting: the surroundings failed, not the scan. begun: at work, or the run died. quarantined: not tried again until
+#: scan or policy change, or it is released.
+STANDINGS = ("begun", "done", "refused", "failed", "paused", "waiting", "quarantined")
+#: How a scan may stand that has used up its tries.
+_TRIED = ("quarantined", "failed", "begun")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +45,7 @@ class Entry:
         todo: What was to be done with it, and why.
         drift: In what the scan differs from earlier ones of its instrument.
         degraded: What was left out for want of time; empty where nothing was.
-        outcome: Verdict, numbers, places of report and MLflow run.
+        outcome: Verdict, numbers, places of report and MLflow run; of a scan that is begun, how far its run had come.
     """
 
     source: str
@@ -71,6 +78,21 @@ class Books:
             make_folder(place / name)
         return cls(place)
 
+    @property
+    def running(self) -> Place:
+        """Return where the night at work says that it is."""
+        return self.root / "running.json"
+
+    @property
+    def schedule(self) -> Place:
+        """Return where it says when nights are due."""
+        return self.root / "schedule.json"
+
+    @property
+    def untracked(self) -> Place:
+        """Return where records wait that MLflow did not take."""
+        return self.root / "untracked"
+
     def entry(self, scan: Scan) -> Entry | None:
         """Return how a scan stands; None where nothing is known of it."""
         try:
@@ -83,12 +105,23 @@ class Books:
 
     def standing(self, word: str) -> list[Entry]:
         """Return all scans that stand so, by source."""
+        return [entry for entry in self.all() if entry.standing == word]
+
+    def all(self) -> list[Entry]:
+        """Return every scan that can be read, by source."""
         found = []
         for place in entries(self.root / "scans"):
             with suppress(ValueError, TypeError, FileNotFoundError):
-                entry = Entry(**json.loads(place.read_text()))
-                found += [entry] if entry.standing == word else []
+                found.append(Entry(**json.loads(place.read_text())))
         return sorted(found, key=lambda each: each.source)
+
+    def release(self) -> list[Entry]:
+        """Give every scan that has used tries all of them anew, and return those that were quarantined."""
+        found = [entry for entry in self.all() if entry.standing in _TRIED and entry.tries]
+        for entry in found:
+            standing = "failed" if entry.standing == "quarantined" else entry.standing
+            self.note(replace(entry, standing=standing, tries=0, why=f"released: {entry.why}"))
+        return [entry for entry in found if entry.standing == "quarantined"]
 
     def note(self, entry: Entry) -> Entry:
         """Write an entry."""
@@ -96,8 +129,8 @@ class Books:
         return entry
 
     def end(self, entry: Entry, standing: str, why: str = "", **outcome: Any) -> Entry:
-        """Write how a scan that was begun ended; a night that only ran out of time was no try."""
-        tries = 0 if standing in ("done", "refused", "paused") else entry.tries
+        """Write how a scan that was begun ended; running out of time and failing surroundings cost no try."""
+        tries = 0 if standing in ("done", "refused", "paused") else entry.tries - (standing == "waiting")
         return self.note(replace(entry, standing=standing, why=why, tries=tries, outcome=outcome))
 
     def history(self, instrument: str) -> list[dict[str, float]]:
@@ -147,7 +180,12 @@ class Books:
         return dict(json.loads((self.root / "nights" / f"{name}.json").read_text()))
 
     def _place(self, source: str) -> Place:
-        return self.root / "scans" / f"{hashlib.sha256(source.encode()).hexdigest()[:32]}.json"
+        return self.root / "scans" / f"{key_of(source)}.json"
+
+
+def key_of(source: str) -> str:
+    """Return what a scan is called in the books."""
+    return hashlib.sha256(source.encode()).hexdigest()[:32]
 
 
 def _list_in(place: Place) -> list[Any]:

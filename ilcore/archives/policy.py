@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ilcore.archives.file import text_of_archive
 from ilcore.grammar.errors import BadInput
 from ilcore.qa.verdict import gate_complaints
 from ilcore.restoring.planning import Wishes
@@ -114,6 +115,7 @@ class NightPolicy(_Frozen):
         gpu_hours: Hours of all workers together, one worker a GPU.
         workers, scheduler, device, tracking_uri: As for `il restore`.
         tries: Nights on which a scan may fail or kill the run before it is quarantined.
+        again_minutes: Pauses after which a night tries again what the surroundings spoiled: store, scheduler, disk ...
     """
 
     until: str | None = None
@@ -125,6 +127,7 @@ class NightPolicy(_Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     tracking_uri: str | None = None
     tries: Annotated[int, Field(ge=1)] = 2
+    again_minutes: tuple[Annotated[float, Field(ge=0)], ...] = (1.0, 5.0, 15.0)
 
     @field_validator("until")
     @classmethod
@@ -146,12 +149,31 @@ class NightPolicy(_Frozen):
         """Return how long the night that begins now may last; None without a limit."""
         limits = [] if self.hours is None else [self.hours * 3600]
         if self.until is not None:
-            here = now.astimezone(ZoneInfo(self.time_zone))
-            end = datetime.combine(here.date(), time.fromisoformat(self.until), here.tzinfo)
-            end = end if end > here else datetime.combine(here.date() + timedelta(days=1), end.time(), here.tzinfo)
-            # In one zone differences ignore that clocks are put forward and back.
-            limits.append((end.astimezone(UTC) - now.astimezone(UTC)).total_seconds())
+            limits.append((self._end(now) - now.astimezone(UTC)).total_seconds())
         return min(limits, default=None)
+
+    def _end(self, now: datetime) -> datetime:
+        """Return when the clock of the archive next shows `until`: on the day that it is put back, it does so twice."""
+        zone, clock = ZoneInfo(self.time_zone), time.fromisoformat(str(self.until))
+        today = now.astimezone(zone).date()
+        days = [datetime.combine(today + timedelta(days=n), clock, zone) for n in range(3)]
+        # In one zone comparisons ignore that clocks are put forward and back.
+        shown = (_shown(day.replace(fold=fold)) for day in days for fold in (0, 1))
+        return min(each for each in shown if each > now.astimezone(UTC))
+
+
+def _shown(moment: datetime) -> datetime:
+    """Return when a clock shows a time, in UTC; one that is skipped, as soon as the clock is put forward past it."""
+
+    def clock(at: datetime) -> datetime:
+        return at.astimezone(moment.tzinfo).replace(tzinfo=None)
+
+    wanted, at = moment.replace(tzinfo=None), moment.astimezone(UTC)
+    if clock(at) != wanted:
+        at = min(moment.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    while clock(at) < wanted:
+        at += timedelta(minutes=1)
+    return at
 
 
 class Archive(_Frozen):
@@ -176,14 +198,13 @@ def read_archive(path: str | Path) -> Archive:
         BadInput: Listing every complaint.
     """
     file = Path(path)
+    text = text_of_archive(file)
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(text)
         archive = Archive.model_validate(content)
         for source in archive.sources:
             source.wishes  # noqa: B018 (a wish of the wrong type complains when made)
-    except OSError as error:
-        raise BadInput(f"an archive must be a readable YAML file, got {file}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise BadInput(f"an archive must be YAML, got {file}: {error}") from error
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

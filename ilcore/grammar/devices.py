@@ -31,6 +31,12 @@ def device_of(told: str | torch.device) -> torch.device:
     return device
 
 
+def kind_of(told: str | torch.device) -> str:
+    """Return the kind of a device, by which the last digits of results may differ: cpu, or the name of a GPU."""
+    device = device_of(told)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 @contextmanager
 def computing_on(device: str | torch.device, what: str) -> Iterator[None]:
     """Say in one sentence what failed on which device, where that was no want of memory; nothing is done elsewhere.

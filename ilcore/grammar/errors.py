@@ -9,12 +9,16 @@
     │   ├── UnknownMethod               no such name in the catalogue
     │   ├── BadWeights                  weights missing, of another shape or another hash
     │   └── TilingError                 core, overlap, halo or alignment make no grid
-    ├── Busy                   exit 1   somebody else works on this destination
     ├── DivergedError          exit 1   an optimisation left the finite numbers
-    ├── DeviceError            exit 1   a computation failed on a device that is there, and not for want of memory
     ├── CorruptData            exit 1   stored bytes are not what was written
-    ├── StoreError             exit 1   an object store does not answer, or refuses us
-    └── DestinationError       exit 1   the result cannot be written there
+    └── OutsideError           exit 1   a fault of the surroundings: the same work is tried again later
+        ├── Busy                        somebody else works on this destination
+        ├── DeviceError                 a computation failed on a device that is there, and not for want of memory
+        ├── StoreError                  an object store does not answer, or refuses us
+        ├── DestinationError            the result cannot be written there
+        ├── TrackingError               MLflow does not answer, or does not take what it is given
+        └── ClusterError                no scheduler, no workers, or none any more
+            └── WorkerDied              a unit of work ended the worker that it was given to
 
 A message says what was wanted; what was got; what to do.
 """
@@ -66,7 +70,11 @@ class TilingError(BadInput):
     """A grid that cannot exist."""
 
 
-class Busy(ILError):
+class OutsideError(ILError):
+    """A fault of the surroundings, not of what was asked: the same work is tried again later."""
+
+
+class Busy(OutsideError):
     """The destination is being written by another run."""
 
 
@@ -74,7 +82,7 @@ class DivergedError(ILError):
     """An optimisation produced values that are not finite."""
 
 
-class DeviceError(ILError):
+class DeviceError(OutsideError):
     """A computation that failed on a device, and not for want of memory."""
 
 
@@ -82,9 +90,21 @@ class CorruptData(ILError):
     """Stored bytes fail their check."""
 
 
-class StoreError(ILError):
+class StoreError(OutsideError):
     """An object store does not answer, or refuses us."""
 
 
-class DestinationError(ILError):
+class DestinationError(OutsideError):
     """The destination cannot take the result."""
+
+
+class TrackingError(OutsideError):
+    """MLflow does not answer, or does not take what it is given."""
+
+
+class ClusterError(OutsideError):
+    """There is no scheduler or no worker, or none any more."""
+
+
+class WorkerDied(ClusterError):
+    """A unit of work ended the worker that it was given to."""

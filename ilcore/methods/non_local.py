@@ -1,7 +1,7 @@
 """Groups of alike patches restore one another.
 
 NL-Ridge:
-    for every fourth place: Y = the k patches most alike the one there, one a column; D = their noise energies
+    for every few places: Y = the k patches most alike the one there, one a column; D = their noise energies
     first pass:   T = I - (Y'Y)^-1 D, the minimiser of Stein's unbiased risk over all linear combinations  (section 3.1)
     second pass:  alikeness and X taken from the first result, T = (X'X + D)^-1 X'X                        (section 3.2)
     patches Y T return to their places, weighted by 1 / |T's column|^2 because that is how much noise they keep
@@ -9,7 +9,6 @@ NL-Ridge:
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import final
 
 import torch
@@ -21,10 +20,12 @@ from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import ByHand
 from ilcore.grammar.trial import Restoration
+from ilcore.methods.alike import Block, alike, patches_of, reference_blocks, together
 from ilcore.methods.entry import Entry
 
-#: Groups solved together; bounds the memory.
-_GROUPS = 1024
+#: Distance between reference patches in the first pass and the second: in a plane, and in a stack, where a plane also
+#: keeps the patches that its neighbours' groups found in it.
+_STRIDES = ((4, 5), (4, 6))
 
 
 @final
@@ -38,10 +39,10 @@ class NonLocalRidge(ByHand):
         second: The same in the second pass.
         window: Side of the window in y and x in which alike patches are looked for; odd.
         planes: How many planes up and down in z are searched as well.
-        stride: Distance between reference patches.
+        stride: Distance between reference patches; 0 chooses: 4 in the first pass, 5 in the second, there 6 in stacks.
 
     Shape:
-        Planes of z are restored one by one, each with the help of its neighbours; channels together.
+        Every group looks for patches in its plane of z and its neighbours, and restores them in all; channels together.
 
     Reference:
         Herbreteau & Kervrann, "Towards a unified view of unsupervised non-local methods for image denoising: the
@@ -53,11 +54,11 @@ class NonLocalRidge(ByHand):
     second: int = 0
     window: int = 37
     planes: int = 1
-    stride: int = 4
+    stride: int = 0
 
     def complaints(self, problem: Problem) -> Iterator[str]:
-        if min(self.patch, self.first, self.second, self.planes) < 0 or self.stride < 1 or self.window < 3:
-            yield f"{self} needs patch, first, second, planes >= 0, stride >= 1 and window >= 3"
+        if min(self.patch, self.first, self.second, self.planes, self.stride) < 0 or self.window < 3:
+            yield f"{self} needs patch, first, second, planes, stride >= 0 and window >= 3"
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
 
@@ -116,127 +117,94 @@ def _pass(noisy: Tensor, guide: Tensor, variance: Tensor, settings: NonLocalRidg
     Shape:
         noisy, guide, variance [plane, channel, y, x] -> the same.
     """
-    planes = []
+    total, weight = torch.zeros_like(noisy), torch.zeros_like(noisy[:, :1])
+    energy = _box(variance.sum(1, keepdim=True), settings.patch)
+    stride = settings.stride or _STRIDES[len(noisy) > 1][not is_first]
     for z in range(len(noisy)):
         near = slice(max(0, z - settings.planes), z + settings.planes + 1)
-        stacks = noisy[near], guide[near], variance[near]
-        planes.append(_plane(*stacks, z - near.start, settings, is_first=is_first))
-    return torch.stack(planes)
+        stacks = _Stacks(*(stack[near] for stack in (noisy, guide, energy, total, weight)))
+        # In every other plane of a stack they stand between those of the plane before.
+        for block in reference_blocks(energy.shape[-2:], z % 2 * stride // 2, stride, noisy.device):
+            _restore_block(stacks, block, z - near.start, settings, is_first=is_first)
+    return total / weight.clamp_min(1e-12)
 
 
-def _plane(
-    noisy: Tensor, guide: Tensor, variance: Tensor, z: int, settings: NonLocalRidge, *, is_first: bool
-) -> Tensor:
-    side = settings.patch
-    places = _reference_places(noisy.shape[-2:], side, settings.stride).to(noisy.device)
+@dataclass(frozen=True)
+class _Stacks:
+    """A plane with its neighbours: what is known of them, and what is gathered.
+
+    Shape:
+        noisy, guide, total [plane, channel, y, x]; energy, of the noise in the patch that begins there, and weight
+        [plane, 1, y, x].
+    """
+
+    noisy: Tensor
+    guide: Tensor
+    energy: Tensor
+    total: Tensor
+    weight: Tensor
+
+
+def _restore_block(
+    stacks: _Stacks, block: Block, plane: int, settings: NonLocalRidge, *, is_first: bool
+) -> None:  # fmt: skip
+    """Add the patches of a block's groups, restored, to the total, each where it came from."""
+    side, reach = settings.patch, settings.window // 2
+    area = block.around(reach, stacks.energy.shape[-2:])
+    given = patches_of(stacks.noisy, area, side)
+    known = given if is_first else patches_of(stacks.guide, area, side)
+    values, pilots, energies = given.flatten(0, 2), known.flatten(0, 2), stacks.energy[:, 0, *area].flatten()
+    sums, shares = torch.zeros_like(values), torch.zeros_like(energies)
     wanted = settings.first if is_first else settings.second
-    alike = _alike(guide, z, places, settings, wanted)
-    corners, values = _corners_of(noisy.shape, side).to(noisy.device), _values_of(noisy.shape, side).to(noisy.device)
-    # Patches are gathered group by group: all of them at once would take eighty times the memory of the image.
-    flat = [stack.flatten(1) for stack in (noisy, guide, variance)]
-    total = torch.zeros(*noisy.shape[1:], device=noisy.device).flatten()
-    weight = torch.zeros_like(total)
-    for chosen in alike.split(_GROUPS):
-        plane, pixels = chosen // len(corners), corners[chosen % len(corners)][..., None] + values
-        group, pilot, energy = (stack[plane[..., None], pixels] for stack in flat)
-        mixed, keeps = _combined(group, pilot, energy.sum(2), is_first=is_first)
-        here = (plane == z).to(mixed.dtype)
-        share = (here / keeps.clamp_min(1e-6))[..., None].expand_as(mixed)
-        total.index_add_(0, pixels.flatten(), (mixed * share).flatten())
-        weight.index_add_(0, pixels.flatten(), share.flatten())
-    return (total / weight.clamp_min(1e-12)).reshape(noisy.shape[1:])
+    for part in together(block.moved(area[0].start, area[1].start), values.device):
+        chosen = alike(known, part, plane, reach, wanted)
+        flat = chosen.flatten()
+        group = values[flat].view(*chosen.shape, -1)
+        pilot = group if is_first else pilots[flat].view_as(group)
+        mixed, share = _combined(group, pilot, energies[chosen], is_first=is_first)
+        sums.index_add_(0, flat, mixed.flatten(0, 1))
+        shares.index_add_(0, flat, share.flatten())
+    rows, columns = (slice(along.start, along.stop + side - 1) for along in area)
+    total, planes = stacks.total[..., rows, columns], len(given)
+    total += F.fold(sums.view(planes, -1, sums.shape[1]).mT, total.shape[-2:], side)
+    weight = stacks.weight[..., rows, columns]
+    weight += _box(F.pad(shares.view(planes, 1, *given.shape[1:3]), [side - 1] * 4), side)
 
 
 def _combined(group: Tensor, pilot: Tensor, energy: Tensor, *, is_first: bool) -> tuple[Tensor, Tensor]:
-    """Return every patch of every group as the best combination of its group, and the noise each keeps.
+    """Return every patch of every group as the best combination of its group, times its share, and that share.
 
     Shape:
         group, pilot [group, patch, value]; energy [group, patch] -> the same, [group, patch].
     """
-    known = group if is_first else pilot
-    gram, noise = known @ known.transpose(1, 2), torch.diag_embed(energy)
-    one = torch.eye(gram.shape[1], device=gram.device)
+    gram = pilot @ pilot.mT
+    diagonal = gram.diagonal(dim1=1, dim2=2)
     # A trifle on the diagonal keeps most groups of equal patches solvable, in 32 bits and without noise.
-    trifle = (1e-6 * gram.diagonal(dim1=1, dim2=2).mean(1) + 1e-8)[:, None, None] * one
-    if is_first:
-        weights = one - _solved(gram + trifle, noise)
-    else:
-        weights = _solved(gram + noise + trifle, gram)
-    return weights.transpose(1, 2) @ group, weights.square().sum(1)
+    trifle = 1e-6 * diagonal.mean(1, keepdim=True) + 1e-8
+    taken = energy if is_first else energy + trifle
+    diagonal += trifle if is_first else taken
+    # Both minimisers are I - S^-1 D, of S = Y'Y and D = noise in the first pass, S = X'X + D in the second.
+    weights = _inverse(gram).mul_(-taken[:, None])
+    weights.diagonal(dim1=1, dim2=2).add_(1)
+    share = weights.square().sum(1).clamp_min_(1e-6).reciprocal_()
+    return weights.mul_(share[:, None]).mT @ group, share
 
 
-def _solved(systems: Tensor, wanted: Tensor) -> Tensor:
-    """Return the solutions of systems of equations; where rounding made one singular, the least of its solutions."""
-    solved, trouble = torch.linalg.solve_ex(systems, wanted)
-    singular = trouble > 0
-    if bool(singular.any()):
-        inverse = torch.linalg.pinv(systems[singular].double(), rtol=1e-6, hermitian=True)
-        solved[singular] = (inverse @ wanted[singular].double()).to(solved.dtype)
-    return solved
-
-
-def _reference_places(size: tuple[int, ...], side: int, stride: int) -> Tensor:
-    """Return the corners (y, x) of the reference patches; the last ones touch the border."""
-    rows, columns = (torch.tensor(sorted({*range(0, length - side + 1, stride), length - side})) for length in size)
-    return torch.cartesian_prod(rows, columns)
-
-
-def _alike(guide: Tensor, z: int, places: Tensor, settings: NonLocalRidge, wanted: int) -> Tensor:
-    """Return for every reference patch the numbers of the patches most alike, itself first.
-
-    Shape:
-        guide [plane, channel, y, x]; places [reference, 2] -> [reference, patch], numbered plane by plane.
-    """
-    side, reach = settings.patch, settings.window // 2
-    height, width = guide.shape[-2] - side + 1, guide.shape[-1] - side + 1
-    shifts = [
-        (plane, down, right)
-        for plane, down, right in product(range(len(guide)), range(-reach, reach + 1), range(-reach, reach + 1))
-        if abs(down) < height and abs(right) < width
-    ]
-    distances = torch.full((len(shifts), len(places)), torch.inf, device=guide.device)
-    for number, (plane, down, right) in enumerate(shifts):
-        rows, columns = slice(max(0, -down), height - max(0, down)), slice(max(0, -right), width - max(0, right))
-        here = _window(guide[z], rows, columns, 0, 0, side)
-        there = _window(guide[plane], rows, columns, down, right, side)
-        whole = torch.full((height, width), torch.inf, device=guide.device)
-        whole[rows, columns] = _box(((here - there) ** 2).sum(0), side)
-        distances[number] = whole[places[:, 0], places[:, 1]]
-    own = shifts.index((z, 0, 0))
-    distances[own] = -1
-    nearest = distances.topk(min(wanted, len(shifts)), dim=0, largest=False)
-    moves = torch.tensor(shifts, device=guide.device)[nearest.indices.T]
-    # Near corners a window holds fewer patches than wanted: the reference itself stands in.
-    moves[~torch.isfinite(nearest.values.T)] = torch.tensor((z, 0, 0), device=guide.device)
-    at = places[:, None] + moves[..., 1:]
-    return moves[..., 0] * height * width + at[..., 0] * width + at[..., 1]
-
-
-def _window(plane: Tensor, rows: slice, columns: slice, down: int, right: int, side: int) -> Tensor:
-    """Return the pixels under all patches with corners in rows and columns, shifted."""
-    top, left = rows.start + down, columns.start + right
-    return plane[:, top : rows.stop + down + side - 1, left : columns.stop + right + side - 1]
+def _inverse(systems: Tensor) -> Tensor:
+    """Return the inverses of symmetric matrices that are positive; where rounding made one not so, the least one."""
+    factor, trouble = torch.linalg.cholesky_ex(systems)
+    failed = trouble > 0
+    if not bool(failed.any()):
+        return torch.cholesky_inverse(factor)
+    factor[failed] = torch.eye(systems.shape[-1], device=systems.device)
+    inverse = torch.cholesky_inverse(factor)
+    inverse[failed] = torch.linalg.pinv(systems[failed].double(), rtol=1e-6, hermitian=True).to(inverse.dtype)
+    return inverse
 
 
 def _box(values: Tensor, side: int) -> Tensor:
     """Return the sum over every side x side window."""
-    down = F.pad(values.cumsum(0), (0, 0, 1, 0))
-    rows = down[side:] - down[:-side]
-    across = F.pad(rows.cumsum(1), (1, 0))
-    return across[:, side:] - across[:, :-side]
-
-
-def _corners_of(shape: torch.Size, side: int) -> Tensor:
-    """Return the number of the first pixel of every patch in [y, x], flattened."""
-    rows, columns = (torch.arange(length - side + 1) for length in shape[-2:])
-    return (rows[:, None] * shape[-1] + columns).flatten()
-
-
-def _values_of(shape: torch.Size, side: int) -> Tensor:
-    """Return how far the values of a patch are from its first one in [channel, y, x], flattened."""
-    within = torch.arange(side)
-    channels = torch.arange(shape[1])[:, None, None] * shape[2] * shape[3]
-    return (channels + within[:, None] * shape[3] + within).flatten()
+    return F.avg_pool2d(values, side, 1, divisor_override=1)
 
 
 ENTRIES = (
@@ -248,8 +216,9 @@ ENTRIES = (
         when="White noise of known level, no training wanted: the strongest method that learns from one image alone.",
         reference="Herbreteau & Kervrann, NL-Ridge, ICIP 2022",
         cost=1,
-        beside=8000,
+        beside=500,
         needs=frozenset({"noise"}),
         scopes=frozenset({"tile"}),
+        version=2,
     ),
 )

@@ -2,11 +2,13 @@
 
 from dataclasses import asdict
 
+from ilcore.grammar.devices import kind_of
 from ilcore.qa.verdict import QAReport
 from ilcore.restoring import stages
 from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.null_test import make_null_test
 from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.record import note_device, read_findings, write_record
 from ilcore.restoring.tile import restore_unit
 from ilcore.restoring.volume_model import learn_volume_model
 from ilcore.restoring.workspace import Workspace
@@ -23,8 +25,10 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
     with workspace.locked():
         standing = stages.prepare(plan, workspace, overwrite=overwrite)
         if standing.is_published:
-            return stages.read_findings(workspace)
+            return read_findings(workspace)
         ledger = Ledger(workspace.ledger, plan.tile_grid)
+        if standing.open_units:
+            note_device(workspace, kind_of(device), standing.open_units)
         learnt = learn_volume_model(plan, workspace, device)
         for unit in ledger.open_units():
             workspace.check_lock()
@@ -40,7 +44,7 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
         if report.verdict != "fail":
             write_rungs(stages.coarser_levels(plan, workspace.staging))
             stages.complete(plan, workspace, report)
-        stages.write_record(plan, workspace, report, {"model": asdict(learnt)})
+        write_record(plan, workspace, report, {"model": asdict(learnt)})
         if report.verdict != "fail":
             stages.publish_result(plan, workspace)
         return report

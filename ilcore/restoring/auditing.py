@@ -8,7 +8,6 @@ voxels      every write unit, level and metadata file is what was written
 replay      tiles drawn at random, restored once more, are the same to the last bit
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ import numpy as np
 from ilcore.grammar.errors import ILError
 from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import versions
+from ilcore.restoring.record import devices_told, read_record, versions
 from ilcore.restoring.tile import replay_unit
 from ilcore.restoring.verifying import Spread, verify
 from ilcore.restoring.volume_model import learnt_before, learnt_weights, open_source, start_of
@@ -103,7 +102,7 @@ def _weights(plan: RestorationPlan, workspace: Workspace) -> tuple[Finding, str]
 
 
 def _software(workspace: Workspace) -> tuple[Finding, str]:
-    then, now = json.loads(workspace.record.read_text())["versions"], versions()
+    then, now = read_record(workspace)["versions"], versions()
     others = [
         f"{name} {then.get(name)} then, {now.get(name)} now"
         for name in sorted({*then, *now})
@@ -157,14 +156,14 @@ def _replay(
                 others.append(tile.index)
     if others:
         told = f"of {count} tiles restored again {len(others)} are others: {', '.join(map(str, others[:8]))}"
-        return "differs", told + _why_others(plan)
+        return "differs", told + _why_others(plan, workspace)
     return "sound", f"{count} tiles restored again are the same to the last bit"
 
 
-def _why_others(plan: RestorationPlan) -> str:
+def _why_others(plan: RestorationPlan, workspace: Workspace) -> str:
     now = plan.entry.version
     if plan.method_version == now:
-        return ""
+        return f"; {told}" if (told := devices_told(workspace)) else ""
     return (
         f"; no wonder: version {plan.method_version} of {plan.method} made the result, here is version {now}; it "
         "stands as it is, plan again for one by the new version"

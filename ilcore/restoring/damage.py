@@ -4,11 +4,15 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from ilcore.grammar.errors import CorruptData
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.stores import remove, write_text
 
-#: Where damage may be, besides levels, which go by their path.
+#: Where damage may be, besides levels, which go by their path: in the result, and in what is kept of the run.
 ROOT, TILES = "root", "tiles"
+PLAN, RECORD, SCRATCH = "plan", "record", "scratch"
+#: In the ledger itself, in its records of tiles, curves and seams by unit of work, in those of write units by chunk.
+LEDGER, UNITS, BLOCKS, CURVES, SEAMS = "ledger", "ledger units", "ledger blocks", "ledger curves", "ledger seams"
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,20 @@ def write_damage(workspace: Workspace, found: Sequence[Damage]) -> None:
 
 
 def read_damage(workspace: Workspace) -> tuple[Damage, ...]:
-    """Return the damage that was noted; none where there is no note."""
+    """Return the damage that was noted; none where there is no note.
+
+    Raises:
+        CorruptData: When the note cannot be read.
+    """
     if not workspace.damage.exists():
         return ()
-    return tuple(Damage(**each) for each in json.loads(workspace.damage.read_text()))
+    try:
+        return tuple(Damage(**each) for each in json.loads(workspace.damage.read_text()))
+    except (ValueError, TypeError) as error:
+        raise CorruptData(
+            f"a note of damage was wanted at {workspace.damage}, it is cut or garbled; `il verify {workspace.target}` "
+            "writes it again"
+        ) from error
 
 
 def numbers_in(damages: Iterable[Damage], place: str) -> list[int]:

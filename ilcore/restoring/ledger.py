@@ -9,11 +9,13 @@ All that is known of a unit's tiles is one chunk, which a store writes whole or 
 `status` 0, which is also what an absent chunk holds, means that the tile is still to be done.
 """
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,12 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from ilcore.grammar.errors import CorruptData
 from ilcore.qa.bounds import COLUMNS
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
 from ilcore.volumes.stores import Place, opened_by, remove
 from ilcore.volumes.write import store_errors
+
+_logger = logging.getLogger(__name__)
 
 #: Meaning of the numbers in `status`.
 STATUS = ("open", "restored", "fell back", "empty", "failed")
@@ -47,7 +50,7 @@ _MEASURES = (
     "faint_points", "faint_lines", "object_flux", "radiometry", "band_ratio", "bleeding", "flicker", "ghosts",
     "shown_points", "shown_taken", "shown_kept",
 )  # fmt: skip
-_TILE = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])
+RECORD = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])
 _BLOCK = np.dtype([("assembled", "u1"), ("clipped_values", "<i8"), ("block_digest", "<u8")])
 
 
@@ -67,17 +70,19 @@ class Ledger:
     path: Place
     grid: TileGrid
 
-    def create(self, blocks: int) -> None:
+    def create(self, blocks: int, record: "np.dtype[Any] | None" = None) -> None:
         """Make an empty ledger, or leave the one that is there.
 
         Args:
             blocks: Write units of the result, for the record of assembling.
+            record: Of a tile; of an earlier version where the ledger of one is to be mended.
         """
         if (self.path / "zarr.json").exists():
             return
+        record = RECORD if record is None else record
         attributes = {name: list(words) for name, words in WORDS.items()} | {
             "unit": list(self.grid.unit),
-            "tile_record": [list(field) for field in _TILE.descr],
+            "tile_record": [list(field) for field in record.descr],
             "block_record": [list(field) for field in _BLOCK.descr],
         }
         shape = self.grid.grid_shape
@@ -86,7 +91,7 @@ class Ledger:
         path = self.path.with_name(self.path.name + ".partial") if isinstance(self.path, Path) else self.path
         with store_errors(str(path)):
             remove(path)
-            _array(path, "tiles", (*shape, _TILE.itemsize), (*chunk, _TILE.itemsize), "u1", 0)
+            _array(path, "tiles", (*shape, record.itemsize), (*chunk, record.itemsize), "u1", 0)
             _array(path, "curve", (*shape, CURVE, 2), (*chunk, CURVE, 2), "f4", np.nan)
             _array(path, "seam", shape, chunk, "f4", np.nan)
             _array(path, "blocks", (blocks, _BLOCK.itemsize), (min(blocks, BLOCKS), _BLOCK.itemsize), "u1", 0)
@@ -107,10 +112,10 @@ class Ledger:
     def _records(self, held: NDArray[np.uint8]) -> NDArray[Any]:
         """Return stored records with all columns of today; what the ledger has no column for is NaN."""
         found = np.ascontiguousarray(held).view(self._tile)[..., 0]
-        if self._tile == _TILE:
+        if self._tile == RECORD:
             return found
-        records = np.zeros(found.shape, _TILE)
-        for name in _TILE.names or ():
+        records = np.zeros(found.shape, RECORD)
+        for name in RECORD.names or ():
             records[name] = found[name] if name in (self._tile.names or ()) else np.nan
         return records
 
@@ -123,17 +128,53 @@ class Ledger:
     def _read(self, name: str, place: Any = ...) -> NDArray[Any]:
         try:
             return np.asarray(self._named(name)[place])
-        except (ValueError, RuntimeError) as error:
-            raise CorruptData(
-                f"{name} of {self.path} must be readable; got {error}; run again with --overwrite"
-            ) from error
+        except (ValueError, RuntimeError):
+            return self._read_by_chunk(name, place)
+
+    def _read_by_chunk(self, name: str, place: Any) -> NDArray[Any]:
+        """Return what can be read; a chunk that cannot holds nothing, so that what it told of is still to be done."""
+        array = self._named(name)
+        asked = place if isinstance(place, tuple) else () if place is ... else (place,)
+        slices = [*asked, *(slice(None),) * (len(array.shape) - len(asked))]
+        spans = [each.indices(n)[:2] for each, n in zip(slices, array.shape, strict=True)]
+        found = np.full([stop - start for start, stop in spans], array.metadata.fill_value, array.dtype)
+        counts = [range(a // n, -(-b // n)) for (a, b), n in zip(spans, array.chunks, strict=True)]
+        for chunk in product(*counts):
+            ends = [
+                (max(a, at * n), min(b, (at + 1) * n)) for at, n, (a, b) in zip(chunk, array.chunks, spans, strict=True)
+            ]
+            here = tuple(slice(start - a, stop - a) for (start, stop), (a, _) in zip(ends, spans, strict=True))
+            try:
+                found[here] = array[tuple(slice(*span) for span in ends)]
+            except (ValueError, RuntimeError) as error:
+                _logger.warning("chunk %s of %s in %s cannot be read (%s): what it told of is to be done again",
+                                chunk, name, self.path, error)  # fmt: skip
+        return found
+
+    def chunk_counts(self, name: str) -> tuple[int, ...]:
+        """Return how many chunks an array (tiles, blocks, curve, seam) has along each of its axes."""
+        array = self._named(name)
+        return tuple(-(-n // m) for n, m in zip(array.shape, array.chunks, strict=True))
+
+    def damaged(self, name: str) -> list[tuple[int, ...]]:
+        """Return the places of the chunks of an array that cannot be read."""
+        array, found = self._named(name), []
+        for chunk in np.ndindex(self.chunk_counts(name)):
+            try:
+                array[tuple(slice(at * n, (at + 1) * n) for at, n in zip(chunk, array.chunks, strict=True))]
+            except (ValueError, RuntimeError):
+                found.append(chunk)
+        return found
+
+    def empty(self, name: str, number: int) -> None:
+        """Let a chunk of an array, counted in the order of C, hold nothing."""
+        array, chunk = self._named(name), np.unravel_index(number, self.chunk_counts(name))
+        place = tuple(slice(int(at) * n, (int(at) + 1) * n) for at, n in zip(chunk, array.chunks, strict=True))
+        with store_errors(str(self.path)):
+            array[place] = array.metadata.fill_value
 
     def read(self, name: str) -> NDArray[Any]:
-        """Return one whole map.
-
-        Raises:
-            CorruptData: When a chunk fails its checksum.
-        """
+        """Return one whole map; what a damaged chunk told of counts as not done."""
         if name in ("curve", "seam"):
             return self._read(name)
         if name in (_BLOCK.names or ()):
@@ -141,11 +182,7 @@ class Ledger:
         return self.table()[name] if name in _MEASURES else self._records(self._read("tiles"))[name].copy()
 
     def table(self) -> dict[str, NDArray[Any]]:
-        """Return all maps that have one number a tile, each [t, z, y, x]; measures of open tiles are NaN.
-
-        Raises:
-            CorruptData: When a chunk fails its checksum.
-        """
+        """Return all maps that have one number a tile, each [t, z, y, x]; measures of open tiles are NaN."""
         return {**_columns(self._records(self._read("tiles"))), "seam": self._read("seam")}
 
     def digest_of(self, tile: Tile) -> int:
@@ -189,7 +226,7 @@ class Ledger:
             unit: The unit.
             rows: One mapping per tile, in the order of the unit's tiles; absent measures stay NaN.
         """
-        records = np.array([_record(row) for row in rows], _TILE)[list(self._tile.names or ())].astype(self._tile)
+        records = np.array([_record(row) for row in rows], RECORD)[list(self._tile.names or ())].astype(self._tile)
         curves = np.stack([_thinned(row.get("curve", ())) for row in rows])
         place, shape = _place(unit)
         with store_errors(str(self.path)):
@@ -295,7 +332,7 @@ def _place(unit: Unit) -> tuple[tuple[slice, ...], tuple[int, ...]]:
 
 def _columns(records: NDArray[Any]) -> dict[str, NDArray[Any]]:
     is_open = records["status"] == 0
-    found = {name: records[name].copy() for name in _TILE.names or ()}
+    found = {name: records[name].copy() for name in RECORD.names or ()}
     for name in _MEASURES:
         found[name][is_open] = np.nan
     return found

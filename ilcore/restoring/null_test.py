@@ -112,8 +112,11 @@ def make_null_test(plan: RestorationPlan, workspace: Workspace, device: str = "c
 
 
 def null_test_before(workspace: Workspace) -> NullTest | None:
-    """Return what an earlier call found; None where there was none, as in runs of version 0.1."""
-    return NullTest(**json.loads(workspace.null_test.read_text())) if workspace.null_test.exists() else None
+    """Return what an earlier call found; None where there was none, as in runs of version 0.1, or it cannot be read."""
+    try:
+        return NullTest(**json.loads(workspace.null_test.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def null_fields(workspace: Workspace) -> list[NullField]:

@@ -14,6 +14,7 @@ from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.qa.verdict import gate_complaints
+from ilcore.restoring.begun import text_of_plan
 from ilcore.restoring.depth import Depth, length_of
 from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.layout import ResultFormat
@@ -260,15 +261,7 @@ def read_plan(path: Place) -> RestorationPlan:
     Raises:
         BadPlan: When it is missing or wrong.
     """
-    if not path.is_file():
-        raise BadPlan(f"a plan must be a YAML file, got {path}; write one with `il plan SOURCE TARGET --save {path}`")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadPlan(
-            f"a plan must be a readable text file, got {path}: {error}; `il plan` writes a good one"
-        ) from error
-    return RestorationPlan.from_yaml(text)
+    return RestorationPlan.from_yaml(text_of_plan(path))
 
 
 def _words(complaint: Any) -> str:

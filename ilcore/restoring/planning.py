@@ -16,6 +16,7 @@ from ilcore.degradations.stripes import Direction
 from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
+from ilcore.grammar.telling import tell
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure, full_name
 from ilcore.restoring.channels import channel_plans
@@ -38,6 +39,9 @@ from ilcore.volumes.marks import Mark
 from ilcore.volumes.masks import with_holes_told
 from ilcore.volumes.part import open_part, plain_roi
 from ilcore.volumes.volume import Volume
+
+#: Stages of planning that are told.
+STAGES = 4
 
 __all__ = ["Wishes", "looks", "plan_restoration", "plan_volume"]
 
@@ -145,6 +149,7 @@ def plan_restoration(source: str, target: str, **wishes: Any) -> RestorationPlan
 def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     """Return a plan for one volume; see `plan_restoration`."""
     _check(wishes)
+    tell("stage: looking at the volume", number=1, total=STAGES)
     volume = with_holes_told(wishes.open(source))
     # Whether an earlier result may be replaced is asked when the plan is carried out.
     check_destination(target, source, overwrite=True)
@@ -153,14 +158,17 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
         check_is_no_mask(samples, volume)
     depth = depth_wanted(wishes.depth, volume.shape, needs_stack="stack" in _needs(wishes))
     cut = Cut(volume.shape, depth)
+    tell("stage: measuring the noise", number=2, total=STAGES)
     stripes = _stripes(samples, wishes)
     seen = destriped(samples, stripes)
     found = believed(with_second_opinion(preflight(seen, volume.dtype), seen), wishes.noise_std)
     channels = channel_plans(samples, found, volume)
     live = live_channels(found, channels)
     planes = None if wishes.per_plane is None else plane_brightness(volume, channels, wishes.per_plane)
+    tell("stage: choosing the method", number=3, total=STAGES)
     promises = _promises(_Seen(seen, channels, live), cut, wishes)
     choice = _choice(live, promises, wishes)
+    tell(f"stage: writing the plan for {choice.method}", number=STAGES, total=STAGES)
     if choice.method == COPY:
         # What is kept is kept with its stripes.
         stripes = None

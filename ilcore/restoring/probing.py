@@ -1,6 +1,7 @@
 """Candidates tried on a few samples of a volume before one is chosen: what each gains, by its estimated risk."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.draws import lags_of
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method
+from ilcore.grammar.telling import tell
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
 from ilcore.qa.likeness import inside_limits, is_normal, likeness
@@ -28,6 +30,10 @@ from ilcore.restoring.known import Channel
 #: Samples tried, and their sides, of planes and of stacks: as many voxels in both, since a trial shall cost little.
 _SAMPLES = 6
 _SIDES = {2: (1, 96, 96), 3: (3, 56, 56)}
+#: Predictions of a trial: the sample's own, and those of the probes.
+_PREDICTIONS = 2
+#: Seconds of trials for which what is declared counts as much as what is timed.
+_BELIEVED = 5.0
 #: The one tile of a trial.
 _PLACE = [(0,)]
 #: The least risk that is believed, as a share of the noise: 20 dB.
@@ -128,14 +134,30 @@ def tried(
         return {}
     wanted = {name: one for name, one in candidates.items() if _is_worth_it(one, problems[0])}
     noise = np.array([_error_of_input(problem) for problem in problems])
-    trials = [Trial(one, weights, seed) for one in wanted.values()]
-    looks = [[trial.look(problem) for problem in problems] for trial in trials]
+    looks = list(_looks(problems, list(wanted.values()), weights, seed))
     shares = np.array([[look.risk for look in row] for row in looks]) / np.maximum(noise, 1e-12)
     # Where the noise is taken for too strong, all risks are too low by the same: differences stay true.
     shares += np.maximum(0, _LEAST - shares.min(0))
     gains = [-10 * math.log10(max(float(share), 1e-9)) for share in np.median(shares, 1)]
     doubts = [_of_most([look.doubt for look in row]) for row in looks]
     return {name: Tried(gain_db=gain, doubt=doubt) for name, gain, doubt in zip(wanted, gains, doubts, strict=True)}
+
+
+def _looks(
+    problems: Sequence[Problem], candidates: Sequence[Candidate], weights: Path, seed: int
+) -> Iterator[list["Look"]]:
+    """Yield what each candidate makes of every sample, and say how far that is."""
+    space, voxels = problems[0].observed.ndim - 2, sum(problem.observed.numel() for problem in problems)
+    # Declared for the one core of a quick machine; what was timed here counts for more, the longer it took.
+    declared = [one.seconds[space - 2] * voxels / 1e6 * _PREDICTIONS for one in candidates]
+    done, began = 0.0, time.monotonic()
+    for number, (one, seconds) in enumerate(zip(candidates, declared, strict=True), 1):
+        slower = (time.monotonic() - began + _BELIEVED) / (done + _BELIEVED)
+        left = slower * sum(declared[number - 1 :])
+        tell(f"trial: {one.words} on {len(problems)} samples", number=number, total=len(candidates), seconds_left=left)
+        trial = Trial(one, weights, seed)
+        yield [trial.look(problem) for problem in problems]
+        done += seconds
 
 
 def _of_most(doubts: Sequence[str]) -> str:

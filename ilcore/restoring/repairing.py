@@ -16,17 +16,34 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ilcore.grammar.errors import CorruptData
-from ilcore.grammar.region import Region, words
-from ilcore.restoring.damage import ROOT, TILES, Damage, numbers_in, read_damage, write_damage
-from ilcore.restoring.ledger import Ledger
+from ilcore.grammar.region import words
+from ilcore.restoring.damage import (
+    BLOCKS,
+    CURVES,
+    LEDGER,
+    PLAN,
+    RECORD,
+    ROOT,
+    SCRATCH,
+    SEAMS,
+    TILES,
+    UNITS,
+    Damage,
+    numbers_in,
+    read_damage,
+    write_damage,
+)  # fmt: skip
+from ilcore.restoring.ledger import BlockReport, Ledger
+from ilcore.restoring.mending import mend_arrays, result_array, units_touching
+from ilcore.restoring.metadata import put_back_metadata
 from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.record import read_findings, read_record
 from ilcore.restoring.scratch import Scratch, digest_of
 from ilcore.restoring.stages import (
     block_of,
     check_source,
     coarser_levels,
-    read_findings,
-    result_array,
+    remake_record,
     result_levels,
     write_image_metadata,
 )  # fmt: skip
@@ -60,12 +77,37 @@ def repair(plan: RestorationPlan, workspace: Workspace, spread: Spread = map, re
     damages = read_damage(workspace)
     if not damages:
         return 0
+    left = _put_back(plan, workspace, damages, spread)
     if is_over(workspace):
-        _repair_result(plan, workspace, damages, spread, restore or partial(restore_unit, plan, workspace))
+        _repair_result(plan, workspace, left, spread, restore or partial(restore_unit, plan, workspace))
+        _note(workspace, damages)
     else:
-        _reopen(plan, workspace, damages)
+        _reopen(plan, workspace, left)
     write_damage(workspace, ())
     return len(damages)
+
+
+def _put_back(
+    plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage], spread: Spread
+) -> tuple[Damage, ...]:
+    """Put back what is known without any voxel, and return what is left to be made again then."""
+    places = {each.place for each in damages}
+    if PLAN in places:
+        workspace.keep_plan(plan)
+    if places & {LEDGER, SCRATCH} or not is_over(workspace):
+        mend_arrays(plan, workspace)
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    for name, place in (("curve", CURVES), ("seam", SEAMS)):
+        for number in numbers_in(damages, place):
+            ledger.empty(name, number)
+    if RECORD in places and is_over(workspace):
+        remake_record(plan, workspace)
+    elif RECORD in places:
+        # Whoever ends the run writes it.
+        remove(workspace.record)
+    count = put_back_metadata(workspace) if is_over(workspace) else 0
+    is_other = count or places & {PLAN, LEDGER, SCRATCH, RECORD, CURVES, SEAMS}
+    return verify(plan, workspace, spread) if is_other else tuple(damages)
 
 
 def _reopen(plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage]) -> None:
@@ -75,6 +117,9 @@ def _reopen(plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damag
     for index in {tuple(int(n) // u for n, u in zip(at, (1, *grid.unit), strict=True)) for at in places}:
         ledger.reopen(grid.unit_of(index))
     ledger.reopen_blocks(numbers_in(damages, "0"))
+    for name, place in (("tiles", UNITS), ("blocks", BLOCKS)):
+        for number in numbers_in(damages, place):
+            ledger.empty(name, number)
 
 
 def _repair_result(
@@ -83,6 +128,7 @@ def _repair_result(
     check_source(plan)
     without = [each.place for each in damages if each.number is None]
     _remake_arrays(plan, workspace, [place for place in without if place != ROOT])
+    _remake_records(plan, workspace, damages, spread, restore)
     redone = numbers_in(damages, "0")
     if redone:
         _restore_again(plan, workspace, redone, spread, restore)
@@ -95,7 +141,52 @@ def _repair_result(
         _rewrite_metadata(plan, workspace, is_root=ROOT in without)
     _check(plan, workspace, spread)
     Scratch.of(workspace.scratch, plan).remove()
-    _note(workspace, damages)
+
+
+def _remake_records(
+    plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage], spread: Spread, restore: Restore
+) -> None:
+    """Restore the units whose records are lost, and note the write units that come out of it as they lie there.
+
+    Raises:
+        CorruptData: When they come out different: then nobody can tell which of both is what was written.
+    """
+    ledger, grid = Ledger(workspace.ledger, plan.tile_grid), plan.tile_grid
+    units = {grid_place(ledger, number) for number in numbers_in(damages, UNITS)}
+    for number in numbers_in(damages, BLOCKS):
+        ledger.empty("blocks", number)
+    blocks = ledger.open_blocks()
+    target = open_target(f"{result_levels(workspace)}/0")
+    units |= set(units_touching(plan, [target.block(number) for number in blocks]))
+    if not units:
+        return
+    scratch = Scratch.of(workspace.scratch, plan)
+    scratch.remove()
+    scratch.create()
+    for index in units:
+        ledger.reopen(grid.unit_of(index))
+    _all(spread(restore, sorted(units)))
+    with ledger.book() as book:
+        for report in spread(partial(_as_it_lies, plan, workspace), blocks):
+            book.add(report)
+
+
+def grid_place(ledger: Ledger, number: int) -> Index:
+    """Return the place of the unit of work that a chunk of the ledger tells of."""
+    t, z, y, x, *_ = (int(at) for at in np.unravel_index(number, ledger.chunk_counts("tiles")))
+    return t, z, y, x
+
+
+def _as_it_lies(plan: RestorationPlan, workspace: Workspace, number: int) -> BlockReport:
+    target = open_target(f"{result_levels(workspace)}/0")
+    region = target.block(number)
+    values, clipped = block_of(plan, workspace, region)
+    if digest_of(target.read(region)) != digest_of(values):
+        raise CorruptData(
+            f"the voxels at {words(region)} of {workspace.target}, whose record is lost, were wanted as they are made "
+            "now, got others: both are damaged, or another machine made them; restore anew with --overwrite"
+        )
+    return BlockReport(number, clipped, digest_of(values))
 
 
 def _rewrite_metadata(plan: RestorationPlan, workspace: Workspace, *, is_root: bool) -> None:
@@ -136,16 +227,6 @@ def _restore_again(
     _all(spread(restore, units))
 
 
-def units_touching(plan: RestorationPlan, regions: Iterable[Region]) -> list[Index]:
-    """Return the places of the units of work whose tiles meet some regions."""
-    grid, found = plan.tile_grid, set[Index]()
-    for region in regions:
-        for tile in grid.touching(region):
-            t, z, y, x = (at // length for at, length in zip(tile.index, (1, *grid.unit), strict=True))
-            found.add((t, z, y, x))
-    return sorted(found)
-
-
 def _write_again(plan: RestorationPlan, workspace: Workspace, number: int) -> None:
     target = open_target(f"{result_levels(workspace)}/0")
     region = target.block(number)
@@ -175,6 +256,6 @@ def _remake_arrays(plan: RestorationPlan, workspace: Workspace, levels: Sequence
 
 def _note(workspace: Workspace, damages: Sequence[Damage]) -> None:
     """Add to the record of the run that it was repaired, when and where."""
-    record = json.loads(workspace.record.read_text())
+    record = read_record(workspace)
     told = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "what": [each.__dict__ for each in damages]}
     write_text(workspace.record, json.dumps({**record, "repairs": [*record.get("repairs", []), told]}, indent=2))

@@ -9,23 +9,25 @@ Every stage may be called again after a crash and does only what is missing.
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, BadPlan, BadVolume, CorruptData
-from ilcore.grammar.region import Five, Region, intersect, size, slices
+from ilcore.grammar.region import Region, intersect, size, slices
 from ilcore.qa.seams import Read, seam_score
-from ilcore.qa.verdict import Finding, QAReport, judge, measures
+from ilcore.qa.verdict import QAReport, judge, measures
 from ilcore.restoring.abreast import abreast
-from ilcore.restoring.bounding import bound_of_run
 from ilcore.restoring.ledger import STATUS, BlockReport, Ledger
+from ilcore.restoring.mending import result_array, take_up
+from ilcore.restoring.metadata import keep_metadata
 from ilcore.restoring.null_test import NullTest, null_test_before
 from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import versions
+from ilcore.restoring.record import devices_told, has_record, read_findings, read_record, write_record
 from ilcore.restoring.scratch import Scratch, digest_of
 from ilcore.restoring.volume_model import check_start_weights, keep_start_weights, open_source
 from ilcore.restoring.workspace import Workspace, write_text
@@ -33,7 +35,7 @@ from ilcore.tiling.assemble import blend, cast, clipped_count
 from ilcore.tiling.grid import Tile, Unit
 from ilcore.volumes.destination import attributes_of, check_destination, estimated_bytes
 from ilcore.volumes.masks import MaskRung
-from ilcore.volumes.ome_zarr import Level, check_metadata, create_finest, write_root
+from ilcore.volumes.ome_zarr import Level, check_metadata, write_root
 from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import Rung, mask_rungs, rungs
 from ilcore.volumes.stores import Place, remove
@@ -91,8 +93,10 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
         workspace.begin(plan)
     if may_replace:
         write_text(workspace.overwrite, "")
-    write_text(workspace.plan, plan.to_yaml())
+    workspace.keep_plan(plan)
     keep_start_weights(plan, workspace)
+    if goes_on:
+        take_up(plan, workspace)
     target = _staged(plan, workspace)
     Scratch.of(workspace.scratch, plan).create()
     ledger = Ledger(workspace.ledger, plan.tile_grid)
@@ -102,7 +106,8 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
 
 def _is_published(plan: RestorationPlan, workspace: Workspace) -> bool:
     """Tell whether the result of this plan is in its place; the result itself says whose it is."""
-    if not workspace.record.exists() or workspace.staging.exists():
+    # A record may get lost; what was begun anew has neither record nor ledger yet.
+    if workspace.staging.exists() or not (has_record(workspace) or workspace.ledger.exists()):
         return False
     return _fingerprint_there(workspace) == plan.fingerprint == made_by(workspace.target)
 
@@ -110,9 +115,9 @@ def _is_published(plan: RestorationPlan, workspace: Workspace) -> bool:
 def _fingerprint_there(workspace: Workspace) -> str | None:
     """Return the fingerprint of the plan whose run lives here; None where there is none."""
     try:
-        return workspace.plan_of_run().fingerprint if workspace.plan.exists() else None
+        return workspace.plan_of_run().fingerprint
     except BadPlan:
-        return "unreadable"
+        return "unreadable" if workspace.plan.exists() else None
 
 
 def made_by(target: Place) -> str | None:
@@ -126,15 +131,15 @@ def _goes_on(plan: RestorationPlan, workspace: Workspace, there: str | None, *, 
     if there not in (None, plan.fingerprint) and not overwrite:
         raise BadInput(
             f"the run in {workspace.root} must be the one of this plan ({plan.fingerprint[:8]}), got another "
-            f"({there[:8]}); go on with that one with `il resume {workspace.target}`, or pass --overwrite"
+            f"({there[:8]}); go on with that one with `{command('il resume', workspace.target)}`, or pass --overwrite"
         )
     # Published and then deleted by somebody, or killed before the first tile: there is nothing to go on with.
-    is_whole = all(place.exists() for place in (workspace.ledger, workspace.scratch, workspace.staging))
-    return there == plan.fingerprint and is_whole and not (overwrite and _is_refused(workspace))
+    is_begun = workspace.ledger.exists() and (workspace.scratch.exists() or workspace.staging.exists())
+    return there == plan.fingerprint and is_begun and not (overwrite and _is_refused(workspace))
 
 
 def _is_refused(workspace: Workspace) -> bool:
-    return workspace.record.exists() and read_findings(workspace).verdict == "fail"
+    return has_record(workspace) and read_findings(workspace).verdict == "fail"
 
 
 def check_source(plan: RestorationPlan) -> Volume:
@@ -188,14 +193,6 @@ def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
     if has_array(place):
         return open_target(str(place))
     return result_array(plan, str(place), plan.source.shape)
-
-
-def result_array(plan: RestorationPlan, path: str, shape: Five) -> WriteTarget:
-    """Make an empty array for a level of the result."""
-    return create_finest(
-        path, shape=shape, dtype=plan.source.dtype, axes=plan.source.axes, missing=plan.source.missing,
-        result_format=plan.result_format, overwrite=True,
-    )  # fmt: skip
 
 
 def result_levels(workspace: Workspace) -> Place:
@@ -300,7 +297,8 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
         # Nothing rests on the noise of a source that is kept as it is, and there is one thing to say of it: why.
         del found["noise confidence"]
         return replace(judge(found, plan.gate), notes=(plan.why,))
-    return replace(judge({**found, **null.numbers}, plan.gate, null.limits), notes=null.notes)
+    changed = (told,) if (told := devices_told(workspace)) else ()
+    return replace(judge({**found, **null.numbers}, plan.gate, null.limits), notes=(*null.notes, *changed))
 
 
 def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung | MaskRung, ...]:
@@ -334,28 +332,6 @@ def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Plac
     write_root(str(root), volume=volume, levels=levels, name=name, attributes=about)
 
 
-def write_record(plan: RestorationPlan, workspace: Workspace, report: QAReport, more: Mapping[str, Any]) -> None:
-    """Write the run's record: fingerprint, findings, bound, versions and whatever the caller measured."""
-    record = {
-        "fingerprint": plan.fingerprint,
-        "verdict": report.verdict,
-        "findings": [asdict(finding) for finding in report.findings],
-        "notes": report.notes,
-        "bound": bound_of_run(plan, workspace).told(),
-        "published": False,
-        "versions": versions(),
-        **more,
-    }
-    write_text(workspace.record, json.dumps(record, indent=2, default=str))
-
-
-def read_findings(workspace: Workspace) -> QAReport:
-    """Read the findings of a finished run from its record."""
-    record = json.loads(workspace.record.read_text())
-    # Records of version 0.1 have no notes.
-    return QAReport(tuple(Finding(**finding) for finding in record["findings"]), tuple(record.get("notes", ())))
-
-
 def publish_result(plan: RestorationPlan, workspace: Workspace) -> Place:
     """Put the result in its place in one step, then note it and remove the scratch.
 
@@ -376,9 +352,21 @@ def publish_result(plan: RestorationPlan, workspace: Workspace) -> Place:
 
 
 def _tidy(plan: RestorationPlan, workspace: Workspace) -> None:
-    """Note that the result is published, and remove what only the run needed."""
-    record = json.loads(workspace.record.read_text())
+    """Note that the result is published, keep its metadata, and remove what only the run needed."""
+    if not has_record(workspace):
+        remake_record(plan, workspace)
+    record = read_record(workspace)
     if not record["published"]:
+        keep_metadata(workspace)
         write_text(workspace.record, json.dumps(record | {"published": True}, indent=2))
     Scratch.of(workspace.scratch, plan).remove()
     remove(workspace.overwrite)
+    if workspace.lacks_plan:
+        workspace.keep_plan(plan)
+
+
+def remake_record(plan: RestorationPlan, workspace: Workspace) -> None:
+    """Write the record of a finished run again, from its ledger; what was measured besides the tiles is lost."""
+    told = f"{workspace.record.name} was lost, and made again from the ledger; numbers of the run are not in it"
+    is_there = made_by(workspace.target) == plan.fingerprint and not workspace.staging.exists()
+    write_record(plan, workspace, verdict_of(plan, workspace), {"published": is_there, "remade": told})

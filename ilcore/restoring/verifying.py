@@ -1,28 +1,45 @@
 """Read everything back and compare it with what was written.
 
-published   root metadata ─> every write unit of level 0 against its digest in the ledger
+always      plan, record and ledger of the run
+published   all metadata, word for word ─> every write unit of level 0 against its digest in the ledger
                           ─> every write unit of a coarser level against the mean of the level below
 under way   every restored tile in scratch, and every assembled write unit, against its digest
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ilcore.grammar.errors import BadInput, CorruptData, DestinationError, ILError
+from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, DestinationError, ILError
 from ilcore.grammar.region import words
-from ilcore.restoring.damage import ROOT, TILES, Damage
+from ilcore.restoring.damage import (
+    BLOCKS,
+    CURVES,
+    LEDGER,
+    PLAN,
+    RECORD,
+    ROOT,
+    SCRATCH,
+    SEAMS,
+    TILES,
+    UNITS,
+    Damage,
+)  # fmt: skip
 from ilcore.restoring.ledger import Ledger
+from ilcore.restoring.mending import array_damage, level_damage
+from ilcore.restoring.metadata import changed_metadata, kept_metadata
 from ilcore.restoring.plan import RestorationPlan
+from ilcore.restoring.record import has_record, read_record
 from ilcore.restoring.scratch import Scratch, digest_of
 from ilcore.restoring.stages import coarser_levels, made_by, result_levels
+from ilcore.restoring.volume_model import open_source
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.destination import attributes_of
 from ilcore.volumes.masks import MaskRung
+from ilcore.volumes.open import open_volume
 from ilcore.volumes.pyramid import Rung
 from ilcore.volumes.stores import trouble
 from ilcore.volumes.write import WriteTarget, open_target
@@ -59,10 +76,16 @@ def verify(plan: RestorationPlan, workspace: Workspace, spread: Spread = map) ->
         spread: How work is spread.
 
     Raises:
-        CorruptData: When the ledger itself, which says what must be there, cannot be read.
+        CorruptData: When nobody can tell how the ledger, which says what must be there, is to be read.
         DestinationError: When the result is gone, or something else stands in its place.
     """
-    found = list(_root_damage(plan, workspace)) if is_over(workspace) else []
+    has_ended = is_over(workspace)
+    found = list(_books_damage(plan, workspace, has_ended=has_ended))
+    found += _metadata_damage(plan, workspace) if has_ended else ()
+    if any(each.place == LEDGER for each in found):
+        # Without it nothing else can be told; once it is mended, the rest is looked at.
+        return tuple(found)
+    found += _ledger_damage(plan, workspace)
     batches: list[Batch] = []
     for place, numbers in _places(plan, workspace, found):
         batches += [Batch(place, tuple(numbers[at : at + BATCH])) for at in range(0, len(numbers), BATCH)]
@@ -72,10 +95,64 @@ def verify(plan: RestorationPlan, workspace: Workspace, spread: Spread = map) ->
 
 
 def is_over(workspace: Workspace) -> bool:
-    """Tell whether the run of a workspace has published its result."""
-    if not workspace.record.exists() or workspace.staging.exists():
+    """Tell whether the run of a workspace has published its result; where its record is lost, the result tells.
+
+    Raises:
+        BadPlan: When record and plan are lost.
+    """
+    if workspace.staging.exists():
         return False
-    return bool(json.loads(workspace.record.read_text())["published"])
+    if has_record(workspace):
+        return bool(read_record(workspace)["published"])
+    return workspace.ledger.exists() and made_by(workspace.target) == workspace.plan_of_run().fingerprint
+
+
+def _books_damage(plan: RestorationPlan, workspace: Workspace, *, has_ended: bool) -> Iterator[Damage]:
+    if workspace.lacks_plan:
+        yield Damage(PLAN, None, f"{workspace.plan.name} is missing or cut; its copy stands in for it")
+    if (has_ended or workspace.record.exists()) and not has_record(workspace):
+        yield Damage(RECORD, None, f"{workspace.record.name} is missing, cut or garbled")
+    yield from array_damage(plan, workspace, is_over=has_ended)
+
+
+def _ledger_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage]:
+    """Yield the records that cannot be read: of the tiles of a unit, or of some write units."""
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    for name, place in (("tiles", UNITS), ("blocks", BLOCKS), ("curve", CURVES), ("seam", SEAMS)):
+        counts = ledger.chunk_counts(name)
+        for chunk in ledger.damaged(name):
+            yield Damage(place, int(np.ravel_multi_index(chunk, counts)), f"its records of {name} cannot be read")
+
+
+def _metadata_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage]:
+    yield from _root_damage(plan, workspace)
+    if kept_metadata(workspace) is not None:
+        for place, why in changed_metadata(workspace).items():
+            yield Damage(place, None, why)
+    else:
+        yield from _told_otherwise(plan, workspace)
+
+
+def _told_otherwise(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage]:
+    """Yield what differs of a result whose metadata nobody kept: version 0.1 made it."""
+    root = result_levels(workspace)
+    images = (rung.level for rung in coarser_levels(plan, root) if isinstance(rung, Rung))
+    yield from level_damage(plan, root, {"0": plan.source.shape, **{level.path: level.shape for level in images}})
+    about = attributes_of(workspace.target).get("ilcore")
+    if not isinstance(about, Mapping) or not has_record(workspace):
+        return
+    if about.get("verdict") != (wanted := read_record(workspace)["verdict"]):
+        yield Damage(ROOT, None, f"the verdict is {about.get('verdict')}, the record of the run says {wanted}")
+        return
+    try:
+        made, source = open_volume(str(workspace.target)), open_source(plan)
+    except BadVolume as error:
+        yield Damage(ROOT, None, str(error))
+        return
+    names = ("scale", "units", "shape", "dtype")
+    other = [name for name in names if getattr(made, name) != getattr(source, name)]
+    if other:
+        yield Damage(ROOT, None, f"{other[0]} is {getattr(made, other[0])}, must be {getattr(source, other[0])}")
 
 
 def _root_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage]:
@@ -83,31 +160,36 @@ def _root_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage
         raise DestinationError(f"the result was wanted at {workspace.target}; it is gone; restore it again")
     if made_by(workspace.target) == plan.fingerprint:
         return
+    if kept_metadata(workspace) is None and not attributes_of(workspace.target):
+        yield Damage(ROOT, None, "the metadata of the image are missing or cannot be read")
     if attributes_of(workspace.target):
         raise DestinationError(
             f"the result of plan {plan.fingerprint[:8]} was wanted at {workspace.target}; something else stands "
             "there now; move it away, and restore again"
         )
-    yield Damage(ROOT, None, "the metadata of the image are missing or cannot be read")
 
 
 def _places(plan: RestorationPlan, workspace: Workspace, found: list[Damage]) -> Iterator[tuple[str, list[int]]]:
     """Yield what is to be checked; metadata that cannot be read are found here."""
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    ledger, changed = Ledger(workspace.ledger, plan.tile_grid), {each.place for each in found if each.number is None}
     if not is_over(workspace):
-        yield TILES, [int(n) for n in np.flatnonzero(ledger.read("status"))]
-        yield "0", [int(n) for n in np.flatnonzero(ledger.read("assembled"))]
+        if SCRATCH not in changed:
+            yield TILES, [int(n) for n in np.flatnonzero(ledger.read("status"))]
+        if "0" not in changed:
+            yield "0", [int(n) for n in np.flatnonzero(ledger.read("assembled"))]
         return
     root = result_levels(workspace)
     kinds = {"0": (plan.source.shape, plan.source.dtype)}
     for rung in coarser_levels(plan, root):
         kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskRung) else plan.source.dtype)
-    for path, kind in kinds.items():
+    for path, kind in ((path, kind) for path, kind in kinds.items() if path not in changed):
         target = _opened(f"{root}/{path}")
         if target is None or (target.shape, target.dtype) != kind:
             found.append(Damage(path, None, "the metadata of the level are missing, or are not what was written"))
         else:
-            yield path, list(range(target.count))
+            # What was written where the record of it is lost, nobody can tell here.
+            lost = ledger.read("assembled") == 0 if path == "0" else np.zeros(target.count, bool)
+            yield path, [int(n) for n in np.flatnonzero(~lost)]
 
 
 def _opened(path: str) -> WriteTarget | None:

@@ -15,7 +15,7 @@ from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
 from ilcore.fit import Weights
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import computing_on
-from ilcore.grammar.errors import BadVolume
+from ilcore.grammar.errors import BadVolume, CorruptData
 from ilcore.grammar.region import Region, blocks, region_of
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, configure
@@ -148,12 +148,22 @@ def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str 
 
 
 def learnt_before(workspace: Workspace) -> LearntModel | None:
-    """Return what an earlier call learnt; None where there was none, or it was killed."""
+    """Return what an earlier call learnt; None where there was none, or it was killed.
+
+    Raises:
+        CorruptData: When the note of it cannot be read.
+    """
     notes = _notes_path(workspace)
     if not notes.exists():
         return None
-    content = json.loads(notes.read_text())
-    return LearntModel(**content | {"curve": tuple((int(step), loss) for step, loss in content["curve"])})
+    try:
+        content = json.loads(notes.read_text())
+        return LearntModel(**content | {"curve": tuple((int(step), loss) for step, loss in content["curve"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptData(
+            f"the note of what was learnt on the volume was wanted at {notes}, it is cut or garbled; remove it, and "
+            f"`il resume {workspace.target}` learns the same again"
+        ) from error
 
 
 def _notes_path(workspace: Workspace) -> Place:

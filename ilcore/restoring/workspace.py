@@ -4,8 +4,7 @@ TARGET              appears complete, in one step, when the verdict allows it
 TARGET.il/
   lock              held by the one run that works here; the system releases it however that run ends, in a store
                     it is free again once its holder shows no life
-  plan.yaml         what is done
-  overwrite         there while an earlier result may be replaced
+  plan.yaml         what is done; plan.copy.yaml stands in for it where it is lost
   weights/          pretrained weights, and the model learnt on the volume
   ledger.zarr       what is done so far, tile by tile
   scratch.zarr      restored tiles; removed when published
@@ -15,7 +14,10 @@ TARGET.il/
   report.html, record.json, pictures/
   null-test.json, null-test.npz   what the method made of noise alone
   damage.json       what `il verify` found, for `il resume`
+  metadata.json     the metadata of the result as they were published
+  devices.json      what kinds of device the run was carried out on, one after the other
   overwrite         there while the run may replace an earlier result
+  untracked/        records that MLflow did not take, to be sent later; they outlive the run
 """
 
 import fcntl
@@ -28,7 +30,9 @@ from typing import cast
 
 from upath import UPath
 
+from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan, Busy, DestinationError
+from ilcore.restoring.begun import PLAN, PLAN_COPY, check_begun, root_of
 from ilcore.restoring.plan import RestorationPlan, read_plan
 from ilcore.volumes.destination import place_of_result
 from ilcore.volumes.generations import lead_to, new_generation, published_generation, sweep
@@ -59,7 +63,7 @@ class Workspace:
     @property
     def root(self) -> Place:
         """Return the folder."""
-        return self.target.with_name(self.target.name + ".il")
+        return root_of(self.target)
 
     @property
     def staging(self) -> Place:
@@ -90,14 +94,47 @@ class Workspace:
         return self.root / _PLACES[name]
 
     def plan_of_run(self) -> RestorationPlan:
-        """Read the plan of the run that lives here.
+        """Read the plan of the run that lives here; where it is lost or cut, the copy of it.
 
         Raises:
-            BadPlan: When there is none.
+            BadPlan: When there is none, or it is another than the run began with.
         """
+        copy = self._plan_copy()
         if not self.plan.is_file():
-            raise BadPlan(f"a run must have been started for {self.target}, got no {self.plan.name} in {self.root}")
-        return read_plan(self.plan)
+            check_begun(self.target)
+            return copy or read_plan(self.plan_copy)
+        try:
+            held = read_plan(self.plan)
+        except BadPlan:
+            if copy is None:
+                raise
+            return copy
+        if copy is not None and held.fingerprint != copy.fingerprint:
+            raise BadPlan(
+                f"{self.plan} must be the plan that its run began with ({copy.fingerprint[:8]}), got another "
+                f"({held.fingerprint[:8]}): it was cut or edited; remove it and go on with "
+                f"`{command('il resume', self.target)}`, or carry the other out: "
+                "`il restore --plan FILE --overwrite`"
+            )
+        return held
+
+    @property
+    def lacks_plan(self) -> bool:
+        """Tell whether the plan is lost or cut, and its copy stands in for it."""
+        try:
+            return self._plan_copy() is not None and not (self.plan.is_file() and read_plan(self.plan))
+        except BadPlan:
+            return True
+
+    def keep_plan(self, plan: RestorationPlan) -> None:
+        """Write the plan of the run, and a copy."""
+        write_text(self.plan, plan.to_yaml())
+        write_text(self.plan_copy, plan.to_yaml())
+
+    def _plan_copy(self) -> RestorationPlan | None:
+        with suppress(BadPlan):
+            return read_plan(self.plan_copy) if self.plan_copy.is_file() else None
+        return None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -188,10 +225,14 @@ class Workspace:
                 self.root.rmdir()
 
     def clear(self) -> None:
-        """Remove everything but the lock, for a new run; the plan first, for without it the rest means nothing."""
+        """Remove everything for a new run but the lock and what MLflow is still to be told.
+
+        The plan goes first, for without it the rest means nothing.
+        """
+        remove(self.plan_copy)
         remove(self.plan)
         for place in entries(self.root):
-            if place.name != self.lock.name:
+            if place.name not in (self.lock.name, self.untracked.name):
                 remove(place)
 
     def begin(self, plan: RestorationPlan) -> None:
@@ -239,7 +280,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 _PLACES = {
     "lock": "lock",
-    "plan": "plan.yaml",
+    "plan": PLAN,
     "overwrite": "overwrite",
     "weights": "weights",
     "ledger": "ledger.zarr",
@@ -252,4 +293,8 @@ _PLACES = {
     "null_test": "null-test.json",
     "null_fields": "null-test.npz",
     "damage": "damage.json",
+    "plan_copy": PLAN_COPY,
+    "metadata": "metadata.json",
+    "devices": "devices.json",
+    "untracked": "untracked",
 }

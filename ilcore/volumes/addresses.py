@@ -4,7 +4,7 @@ import os
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-from ilcore.grammar.errors import BadInput
+from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.plain_text import has_controls, plain
 
 #: Parts of names by which queries carry secrets: presigned S3, Azure and Google URLs, and tokens of all kinds.
@@ -32,6 +32,16 @@ def normalised(uri: str | os.PathLike[str]) -> str:
     if not is_remote(text):
         return os.path.abspath(text.removeprefix("file://"))
     return text if "::" in text or text.endswith("://") else text.rstrip("/")
+
+
+def check_there(place: str) -> None:
+    """Refuse a local path at which there is nothing.
+
+    Raises:
+        BadVolume: In one sentence.
+    """
+    if not is_remote(place) and not os.path.exists(place):
+        raise BadVolume(f"a volume was wanted at {place}; there is nothing; check the path")
 
 
 def joined(url: str, name: str) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ilcore.grammar.errors import BadVolume, ILError
 from ilcore.volumes import raster
-from ilcore.volumes.addresses import is_remote, normalised
+from ilcore.volumes.addresses import check_there, is_remote, normalised
 from ilcore.volumes.fitting import fitted
 from ilcore.volumes.in_memory import ArraySource, array_facts, open_npy
 from ilcore.volumes.leads import check_regular, held_to
@@ -169,8 +169,7 @@ def _kind(place: str) -> tuple[str, bytes]:
     """
     if is_remote(place) or Path(place).is_dir():
         return ("patch" if not is_remote(place) and is_patch(place) else "zarr"), b""
-    if not Path(place).exists():
-        raise BadVolume(f"a volume was wanted at {place}; there is nothing; check the path")
+    check_there(place)
     check_regular(place)
     with Path(place).open("rb") as file:
         mark = file.read(12)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ilcore.methods.catalogue import find
 from ilcore.restoring.cutting import Cut, grid_for
-from ilcore.restoring.ledger import _BLOCK, _TILE, CURVE
+from ilcore.restoring.ledger import _BLOCK, CURVE, RECORD
 from ilcore.tiling.grid import TileGrid
 from ilcore.volumes.layout import layout_for
 from ilcore.volumes.open import from_array
@@ -57,7 +57,7 @@ def _counted(shape: tuple[int, ...], grid: TileGrid, asked: argparse.Namespace) 
     moved = voxels * 2 * (read / math.prod(grid.core)) + voxels * 4 * kept / math.prod(grid.core) * 2 + voxels * 2 * 3.3
     io = moved / 1e6 / asked.megabytes_per_second
     hours = (seconds + io) / asked.workers / 3600
-    ledger = tiles * (_TILE.itemsize + 8 * CURVE + 4) + blocks * _BLOCK.itemsize
+    ledger = tiles * (RECORD.itemsize + 8 * CURVE + 4) + blocks * _BLOCK.itemsize
     scratch = voxels * 4 * kept / math.prod(grid.core) * SCRATCH
     return {
         "volume": f"{voxels * 2 / 1e12:.1f} TB, {voxels:.2e} voxels of 16 bits",

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -89,6 +90,22 @@ def test_twice_up_is_up(platform: Platform) -> None:
     assert code == 0, told + trouble
     assert platform.url("status").rstrip("/") in told
     assert before & {each.pid for each in left_over(str(platform.state))} == before
+
+
+def test_prefects_pages_ask_the_server_that_they_came_from(platform: Platform) -> None:
+    """Whatever its port is, and also at the other end of a tunnel, where the port is another one."""
+    signed = {"Authorization": platform.signature}
+    with urllib.request.urlopen(urllib.request.Request(platform.url("prefect", "ui-settings"), headers=signed)) as told:
+        settings = json.load(told)
+    for page in (platform.url("prefect", "dashboard"), "http://127.0.0.1:1/v2/dashboard"):
+        asked = urllib.parse.urljoin(page, settings["api_url"])
+        assert asked == urllib.parse.urljoin(page, "/api")
+    origin = {"Origin": platform.url("prefect").rstrip("/"), **signed}
+    asked = urllib.parse.urljoin(platform.url("prefect", "dashboard"), settings["api_url"] + "/admin/version")
+    with urllib.request.urlopen(urllib.request.Request(asked, headers=origin)) as answer:
+        assert answer.status == 200
+    assert set(settings["available_uis"]) == {"v1", "v2"}
+    assert (platform.state / "prefect" / "ui" / "v2" / "index.html").is_file(), "its own, not the installation's"
 
 
 def test_servers_listen_on_loopback_only(platform: Platform) -> None:
@@ -195,10 +212,15 @@ def test_a_port_that_is_taken_is_told(platform: Platform, tmp_path: Path) -> Non
     code, _, trouble = Il(platform.bare)("up", "--folder", tmp_path / "other", *words)
     assert code == 2
     assert f"prefect={platform.ports['prefect']}" in trouble
+    assert "or add: --port status=" in trouble
     assert not list(left_over(str(tmp_path / "other")))
 
 
 def test_down_leaves_nothing_but_the_folder(platform: Platform) -> None:
+    # Whoever stops it may have another folder for temporary files than whoever started it.
+    elsewhere = platform.folder / "tmp"
+    elsewhere.mkdir()
+    platform.bare["TMPDIR"] = str(elsewhere)
     code, told, trouble = platform.down()
     assert code == 0, trouble
     assert told.strip() == "stopped"

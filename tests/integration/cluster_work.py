@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from ilcore.grammar.errors import BadWeights
+from ilcore.grammar.errors import BadVolume, BadWeights
 
 
 def note(job: tuple[str, int]) -> tuple[int, int]:
@@ -22,6 +22,14 @@ def threads(_: int) -> str:
 def refuse(folder: str) -> None:
     (Path(folder) / f"refused-{time.time_ns()}").touch()
     raise BadWeights("weights must be right, got wrong; bring others")
+
+
+def unreadable(code: int) -> None:
+    """Find a source that cannot be read, for the reason that the system gives."""
+    try:
+        raise OSError(code, os.strerror(code))
+    except OSError as error:
+        raise BadVolume("a source that can be read was wanted") from error
 
 
 def flaky(folder: str) -> str:

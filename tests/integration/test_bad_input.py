@@ -267,7 +267,7 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch):
     assert open_volume(plan.target).shape == (1, 1, 1, 40, 48)
 
 
-@pytest.mark.parametrize("stage", ["restore_unit", "stages.assemble_block", "stages.complete", "stages.write_record"])
+@pytest.mark.parametrize("stage", ["restore_unit", "stages.assemble_block", "stages.complete", "write_record"])
 def test_a_source_that_is_overwritten_in_place_during_the_run_is_not_published(tmp_path, monkeypatch, stage):
     plan = box(tmp_path)
     work = resolve_name(f"ilcore.restoring.alone:{stage}")

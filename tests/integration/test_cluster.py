@@ -1,5 +1,6 @@
 """A real Dask cluster of two worker processes."""
 
+import errno
 import os
 import signal
 import urllib.request
@@ -12,10 +13,11 @@ import pytest
 from dask import config as dask_config
 from distributed import Client, Nanny, Scheduler, Security, SpecCluster
 
-from ilcore.grammar.errors import BadInput, BadWeights
+from ilcore.grammar.errors import BadInput, BadVolume, BadWeights, ClusterError
+from ilcore.grammar.surroundings import is_outside
 from tasks.cluster import Cluster, Resources, default_workers, open_cluster
 from tasks.stopping import OutOfTime, is_asked, is_late, until
-from tests.integration.cluster_work import flaky, note, refuse, threads, where
+from tests.integration.cluster_work import flaky, note, refuse, threads, unreadable, where
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,13 @@ def test_work_survives_a_worker_that_is_killed_twice(cluster: Cluster, tmp_path:
             killed.append(process)
     assert len(killed) == 2
     assert sorted(done) == list(range(40))
+
+
+@pytest.mark.parametrize(("code", "from_outside"), [(errno.EIO, True), (errno.ENOENT, False)])
+def test_whose_fault_it_was_is_known_to_the_driver_too(code: int, from_outside: bool, cluster: Cluster) -> None:
+    with pytest.raises(BadVolume, match="can be read") as raised:
+        cluster.alone(unreadable, code)
+    assert is_outside(raised.value) == from_outside
 
 
 def test_work_is_read_lazily_in_a_bounded_window(cluster: Cluster, tmp_path: Path) -> None:
@@ -165,7 +174,7 @@ def test_nonsense_resources_are_refused(wrong: dict[str, object], complaint: str
 
 def test_a_scheduler_that_is_not_there_is_named() -> None:
     with (
-        pytest.raises(BadInput, match="no answer from tcp://127.0.0.1:9"),
+        pytest.raises(ClusterError, match="no answer from tcp://127.0.0.1:9"),
         open_cluster(Resources(scheduler="tcp://127.0.0.1:9")),
     ):
         pass

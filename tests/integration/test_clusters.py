@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from ilcore.grammar.errors import BadInput, ILError
+from ilcore.grammar.errors import BadInput, ClusterError, ILError
 from tasks.cluster import Resources, open_cluster
 from tasks.clusters import read_cluster
 from tests.integration.cluster_work import where
@@ -132,7 +132,10 @@ def test_a_machine_that_lets_nobody_in_is_told(tmp_path: Path) -> None:
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(tmp_path / "stranger")
     with SSHServer(tmp_path, {}) as server:
         file = over_ssh(tmp_path, server, tmp_path / "stranger")
-        with pytest.raises(BadInput, match="kind ssh must start, got"), open_cluster(Resources(scheduler=str(file))):
+        with (
+            pytest.raises(ClusterError, match="kind ssh must start, got"),
+            open_cluster(Resources(scheduler=str(file))),
+        ):
             raise AssertionError("nobody was let in")
 
 

@@ -1,5 +1,6 @@
 """What a night makes of a scan: how much of it there is time for, and how it is written down."""
 
+import errno
 import json
 import time
 from dataclasses import replace
@@ -14,7 +15,7 @@ from ilcore.archives.books import Books
 from ilcore.archives.discover import discover
 from ilcore.archives.policy import read_archive
 from ilcore.archives.spending import Rung
-from ilcore.grammar.errors import BadVolume, StoreError
+from ilcore.grammar.errors import BadVolume, ClusterError, DivergedError, StoreError, WorkerDied
 from ilcore.methods.catalogue import METHODS
 from ilcore.restoring.alone import carry_out
 from ilcore.restoring.stages import prepare
@@ -26,7 +27,6 @@ from tasks.night import (
     Night,
     NotTonight,
     begun,
-    close_night,
     ended,
     learn_growth,
     learn_pace,
@@ -35,6 +35,7 @@ from tasks.night import (
     planned,
     put_off,
 )
+from tasks.night_accounts import close_night
 from tasks.publish import Outcome
 from tasks.stopping import OutOfTime
 from tests.scenes import noisy, scene
@@ -162,8 +163,13 @@ ENDS = [
     (Outcome(target="t", verdict="pass", report="r"), 1, "done"),
     (Outcome(target="t", verdict="fail", report="r"), 1, "refused"),
     (OutOfTime("over"), 2, "paused"),
-    (StoreError("away"), 1, "failed"),
-    (StoreError("away"), 2, "quarantined"),
+    (StoreError("away"), 2, "waiting"),
+    (ClusterError("gone"), 2, "waiting"),
+    (WorkerDied("no memory"), 2, "waiting"),
+    (OSError(errno.ENOSPC, "no space left"), 2, "waiting"),
+    (MemoryError(), 2, "waiting"),
+    (DivergedError("nan"), 1, "failed"),
+    (DivergedError("nan"), 2, "quarantined"),
     (BadVolume("garbage"), 1, "quarantined"),
     (RuntimeError("who knows"), 1, "failed"),
     (RuntimeError("who knows"), 2, "quarantined"),

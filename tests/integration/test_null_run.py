@@ -13,7 +13,7 @@ from ilcore.restoring.alone import carry_out
 from ilcore.restoring.cutting import voxels_read
 from ilcore.restoring.null_test import make_null_test, null_fields, null_test_before
 from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.stages import read_findings
+from ilcore.restoring.record import read_findings
 from ilcore.restoring.workspace import Workspace
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, planned, saved

@@ -153,7 +153,8 @@ def test_another_plan_with_overwrite_starts_again(tmp_path, restored, monkeypatc
 def test_a_plan_that_cannot_be_read_is_another_plan(tmp_path, restored, monkeypatch):
     plan = box(tmp_path)
     interrupted(plan, 2, monkeypatch)
-    Workspace.of(plan.target).plan.write_text("from: another version")
+    for place in (Workspace.of(plan.target).plan, Workspace.of(plan.target).plan_copy):
+        place.write_text("from: another version")
     with pytest.raises(BadInput, match="unreadab"):
         carry_out(plan)
     carry_out(plan, overwrite=True)
@@ -163,7 +164,8 @@ def test_a_plan_that_cannot_be_read_is_another_plan(tmp_path, restored, monkeypa
 def test_without_a_plan_the_rest_means_nothing(tmp_path, restored, monkeypatch):
     plan = box(tmp_path)
     interrupted(plan, 2, monkeypatch)
-    Workspace.of(plan.target).plan.unlink()
+    for place in (Workspace.of(plan.target).plan, Workspace.of(plan.target).plan_copy):
+        place.unlink()
     carry_out(plan)
     assert len(restored) == 4
 

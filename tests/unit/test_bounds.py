@@ -17,7 +17,7 @@ from ilcore.restoring.alone import carry_out
 from ilcore.restoring.bounding import bound_of_run, error_map
 from ilcore.restoring.ledger import Ledger
 from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.stages import read_findings
+from ilcore.restoring.record import read_findings
 from ilcore.restoring.workspace import Workspace
 from tests.scenes import scene
 from tests.standins import add_standins, assembled, planned, saved

@@ -1,5 +1,8 @@
 """Bad input: one clear sentence, the right exit code, and nothing left behind, without a server being started."""
 
+import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -95,3 +98,75 @@ def test_info_for_programs(scan: Path) -> None:
     assert told["shape"] == [64, 64]
     assert told["noise"][0]["missing"] == "0.00%"
     assert told["noise"][0]["witnesses"]
+
+
+@pytest.mark.parametrize("inherited", ["SIG_DFL", "SIG_IGN"])
+@pytest.mark.parametrize("words", ["answering('all is kept', again=lambda: 'il resume x')", "answering('all is kept')"])
+def test_ctrl_c_says_what_is_safe_and_how_to_go_on(words: str, inherited: str) -> None:
+    """Also in the background of a script, where a shell has Ctrl-C ignored in what it starts."""
+    code = (
+        "import os, signal, sys, time\nsys.argv = ['il', 'restore', 'a b', 'c']\n"
+        "from flows.answers import answering\n"
+        "import typer\n"
+        "app = typer.Typer()\n"
+        f"@app.command()\ndef work(a: str, b: str, c: str):\n    with {words}:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n        time.sleep(20)\n"
+        "app()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, getattr(signal, inherited)),
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    again = "il resume x" if "again" in words else "il restore 'a b' c"
+    assert done.stderr.startswith("stopped; all is kept; to go on: ")
+    assert done.stderr.strip().endswith(again)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_before_a_run_is_begun_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.answers import going_on
+
+    monkeypatch.setattr(sys, "argv", ["il", "restore", "scan.tif", "a b.zarr"])
+    target = tmp_path / "a b.zarr"
+    assert going_on(str(target))().endswith("il restore scan.tif 'a b.zarr'")
+    (tmp_path / "a b.zarr.il").mkdir()
+    (tmp_path / "a b.zarr.il" / "plan.yaml").write_text("")
+    assert going_on(str(target))().endswith(f"il resume '{target}'")
+
+
+#: Words of commands with a place that is not there; {0} is a folder that is, and {1} a scan.
+BAD_PLACES = (
+    "info {0}/none", "plan {0}/none {0}/out", "plan {1} {0}/out --save {0}/none/plan.yaml", "plan {1} {1}",
+    "plan {1} {0}/out --weights {0}/none", "restore {0}/none {0}/out", "restore {1} {1}/out", "restore --plan {0}/none",
+    "restore {1} {0}/out --weights {0}/none", "restore {1} {0}/out --scheduler {0}/none.yaml", "resume {0}/none",
+    "status {0}/none", "qa {0}/none", "verify {0}/none", "report {0}/none", "export {0}/none {0}/out.tif",
+    "export {1} {0}/none/out.tif", "audit {0}/none", "audit {0}/none.yaml", "nightly {0}/none.yaml",
+    "nightly {0}/none.yaml --dry-run", "schedule {0}/none.yaml", "bench --data {0}/none", "bench --images {0}/none",
+    "pretrain {0}/out --corpus {0}/none", "methods --markdown {0}/none/methods.md",
+)  # fmt: skip
+
+
+def test_bad_places_are_refused_without_anything_heavy(scan: Path) -> None:
+    folder = scan.parent / "a folder"
+    folder.mkdir()
+    code = (
+        "import json, sys\nfrom typer.testing import CliRunner\nfrom flows.cli import app\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    told = CliRunner().invoke(app, words)\n"
+        "    heavy = [name for name in ('torch', 'scipy', 'prefect', 'mlflow', 'dask') if name in sys.modules]\n"
+        "    print(json.dumps([words, told.exit_code, told.stderr, heavy]))\n"
+    )
+    words = [[word.format(folder, scan) for word in each.split()] for each in BAD_PLACES]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(words)], capture_output=True, text=True, timeout=120, check=True
+    )
+    for line in done.stdout.splitlines():
+        given, exit_code, told, heavy = json.loads(line)
+        assert exit_code in (1, 2), (given, told)
+        assert told.startswith("error: "), (given, told)
+        assert len(told.strip().splitlines()) == 1, given
+        assert str(scan.parent) in told, "the sentence names the place"
+        assert heavy == [], given
+    assert len(done.stdout.splitlines()) == len(BAD_PLACES)
+    assert sorted(path.name for path in scan.parent.iterdir()) == ["a folder", "scan.npy"]

@@ -6,7 +6,6 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from ilcore.grammar.errors import CorruptData
 from ilcore.restoring import ledger as ledgers
 from ilcore.restoring.ledger import REASONS, STATUS, USED, BlockReport, Ledger
 from ilcore.tiling.grid import TileGrid
@@ -157,15 +156,22 @@ def test_one_chunk_for_each_unit_and_checksums(ledger):
     assert [type(codec).__name__ for codec in array.compressors] == ["Crc32cCodec"]
 
 
-def test_a_damaged_chunk_is_noticed(ledger):
+def test_a_damaged_chunk_costs_its_unit(ledger):
     unit = GRID.unit_of((0, 0, 0, 0))
     ledger.commit(unit, rows_of(unit))
     chunk = ledger.path / "tiles" / "c" / "0" / "0" / "0" / "0" / "0"
     content = bytearray(chunk.read_bytes())
     content[0] ^= 1
     chunk.write_bytes(content)
-    with pytest.raises(CorruptData, match="tiles of"):
-        Ledger(ledger.path, GRID).read("status")
+    other = GRID.unit_of((0, 0, 0, 1))
+    ledger.commit(other, rows_of(other))
+    again = Ledger(ledger.path, GRID)
+    status = again.read("status")
+    assert [int(status[tile.index]) for tile in unit.tiles] == [0] * len(unit.tiles)
+    assert all(status[tile.index] for tile in other.tiles), "it costs its unit only"
+    assert again.damaged("tiles") == [(0, 0, 0, 0, 0)]
+    again.commit(unit, rows_of(unit))
+    assert again.damaged("tiles") == []
 
 
 def test_blocks_of_the_result(ledger):
@@ -215,9 +221,9 @@ def test_long_curves_are_thinned_to_both_ends(ledger):
 
 
 def test_a_ledger_of_an_earlier_version_is_gone_on_with_in_its_own_columns(tmp_path, monkeypatch):
-    fewer = np.dtype([field for field in ledgers._TILE.descr if field[0] != "spread"])
+    fewer = np.dtype([field for field in ledgers.RECORD.descr if field[0] != "spread"])
     with monkeypatch.context() as earlier:
-        earlier.setattr(ledgers, "_TILE", fewer)
+        earlier.setattr(ledgers, "RECORD", fewer)
         Ledger(tmp_path / "ledger.zarr", GRID).create(blocks=3)
     found = Ledger(tmp_path / "ledger.zarr", GRID)
     for unit in GRID.units():

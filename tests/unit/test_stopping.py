@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,17 @@ def test_an_error_of_the_work_comes_out() -> None:
         waited_for(work)
 
 
-def test_ctrl_c_ends_the_work_in_good_order() -> None:
+@pytest.mark.parametrize("inherited", [signal.default_int_handler, signal.SIG_IGN])
+def test_ctrl_c_ends_the_work_in_good_order(inherited: Any) -> None:
+    before = signal.signal(signal.SIGINT, inherited)
+    try:
+        _ctrl_c_ends_the_work()
+        assert signal.getsignal(signal.SIGINT) is inherited
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ctrl_c_ends_the_work() -> None:
     ended = []
 
     def work() -> None:
