@@ -134,7 +134,7 @@ def bound_of(table: Mapping[str, NDArray[Any]], about: Circumstances, *, raw: ND
     why_not = about.objection or _unfit(tiles, about)
     if why_not:
         return Bound(why_not=why_not)
-    level, doubt = (1.0, 0.0) if about.is_told else _level_of(tiles)
+    level, doubt = (1.0, 0.0) if about.is_told else _level_of(tiles, is_counted=about.counts > 0)
     why_not = _implausible(tiles, about, level)
     if why_not:
         return Bound(why_not=why_not)
@@ -202,11 +202,16 @@ def _unfit(tiles: Mapping[str, NDArray[np.float64]], about: Circumstances) -> st
     return next((objection for objection, holds in objections.items() if holds), "")
 
 
-def _level_of(tiles: Mapping[str, NDArray[np.float64]]) -> tuple[float, float]:
-    """Return the true variance of the noise over the believed one, as flat places tell it, and the standard error."""
+def _level_of(tiles: Mapping[str, NDArray[np.float64]], *, is_counted: bool) -> tuple[float, float]:
+    """Return the true variance of the noise over the believed one, as flat places tell it, and the standard error.
+
+    Where noise grows with the signal, fine texture in bright places passes for stronger noise: more than was believed
+    is taken for more by half a standard error less.
+    """
     places = max(float(np.nansum(tiles["flat_places"])), 1.0)
     level = _mean(tiles, "flat_diagonal", "flat_places")
-    return level, level * math.hypot(math.sqrt(2 / places), _LEAST_DOUBT)
+    doubt = level * math.hypot(math.sqrt(2 / places), _LEAST_DOUBT)
+    return max(min(level, 1.0), level - doubt / 2) if is_counted else level, doubt
 
 
 def _implausible(tiles: Mapping[str, NDArray[np.float64]], about: Circumstances, level: float) -> str:

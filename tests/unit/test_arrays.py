@@ -156,3 +156,22 @@ def test_what_cannot_be_meant_is_refused(words, wish):
 def test_values_too_far_apart_are_refused():
     with pytest.raises(BadInput, match="1e308"):
         restore(np.where(np.indices((16, 16))[0] < 8, -1e308, 1.7e308), "zs_n2n", overrides=FEW)
+
+
+@pytest.mark.parametrize("method", ["dip", "zs_n2n", "n2v"])
+def test_other_units_give_the_same_image_in_these_units(method):
+    rng, std = np.random.default_rng(4), 0.1
+    array = rng.normal(np.linspace(0, 1, 32)[:, None], std, (32, 32))
+    knobs = FEW | ({"network.width": 8, "network.scales": 2} if method == "dip" else {})
+    first = restore(array, method, std, overrides=knobs).image
+    for gain, offset in ((3.7, -11.3), (255.0, 1e4)):
+        other = restore(gain * array + offset, method, gain * std, overrides=knobs).image
+        assert np.abs(other - (gain * first + offset)).max() < 1e-3 * gain * std
+
+
+def test_the_budget_makes_no_difference_to_other_units():
+    # What a method sees is the same to the bit, so that every later step is.
+    array = torch.from_numpy(np.random.default_rng(5).normal(0.5, 0.2, (1, 1, 64, 64)))
+    first = Scale.of(array, torch.isfinite(array)).normalised
+    for gain, offset in ((3.7, -11.3), (1e-3, 0.25), (255.0, 1e4)):
+        assert torch.equal(Scale.of(gain * array + offset, torch.isfinite(array)).normalised, first)

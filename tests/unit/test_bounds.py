@@ -89,6 +89,19 @@ def test_flat_places_put_a_level_right_that_was_measured_badly(factor: float) ->
     assert blind.error is None or abs(blind.error.mean - error) > 5 * blind.error.variance**0.5
 
 
+def test_of_counts_a_level_above_the_believed_one_is_taken_with_caution(tiles: Any) -> None:
+    """Fine texture in bright places passes for stronger noise, and stronger noise for a better result."""
+    for held, cautious in ((1.08, True), (0.94, False)):
+        bands = {name: np.full(NOBODY.shape, held) for name in ("flat_diagonal", "flat_rows", "flat_columns")}
+        table = tiles[1] | bands | {"flat_fourth": np.full(NOBODY.shape, 3 * held**2)}
+        white, counts = (bound_of(table, about, raw=NOBODY) for about in (MEASURED, replace(MEASURED, counts=1e-3)))
+        assert white.level == pytest.approx(held)
+        assert counts.level == pytest.approx(held - cautious * counts.level_doubt / 2)
+        assert counts.error is not None
+        assert white.error is not None
+        assert (counts.error.most > white.error.most) == cautious
+
+
 def test_a_tile_that_was_kept_has_the_error_of_its_noise(tiles: Any) -> None:
     table = {name: values.copy() for name, values in tiles[1].items()}
     for name in ("err_slope", "err_slope_var", "err_loss_var"):
