@@ -40,8 +40,11 @@ def nightly(
         if not dry_run:
             out.print("starting Prefect and the workers ...", style="dim")
         from ilcore.archives.policy import read_archive
+        from tasks.telling import addresses
 
         told = read_archive(archive)
+        # An address that means nothing is said now, and not when there is something to tell.
+        addresses()
         if release:
             _release(told.books, dry_run=dry_run)
         if dry_run:
@@ -76,8 +79,9 @@ def _release(books: str, *, dry_run: bool) -> None:
 
     opened = Books.of(books)
     found = opened.standing("quarantined") if dry_run else opened.release()
+    word = "would be    released:" if dry_run else "released   "
     for entry in found:
-        out.print(f"released    {entry.source}  ({entry.why})", markup=False)
+        out.print(f"{word} {entry.source}  ({entry.why})", markup=False)
     if not found:
         out.print("released    nothing was quarantined")
 
