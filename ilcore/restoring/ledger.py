@@ -12,7 +12,7 @@ All that is known of a unit's tiles is one chunk, which a store writes whole or 
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -158,7 +158,11 @@ class Ledger:
 
     def damaged(self, name: str) -> list[tuple[int, ...]]:
         """Return the places of the chunks of an array that cannot be read."""
-        array, found = self._named(name), []
+        array, found = self._named(name), list[tuple[int, ...]]()
+        with suppress(ValueError, RuntimeError):
+            # As a rule all of it can be read, and that in one go.
+            np.asarray(array[...])
+            return found
         for chunk in np.ndindex(self.chunk_counts(name)):
             try:
                 array[tuple(slice(at * n, (at + 1) * n) for at, n in zip(chunk, array.chunks, strict=True))]
