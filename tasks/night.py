@@ -37,7 +37,7 @@ from tasks.tracking import DEGRADED, NIGHT
 #: What work took over what was expected is believed within these bounds.
 _RATIOS = (0.2, 20.0)
 #: Standings of which somebody should know.
-BAD = frozenset({"failed", "refused", "quarantined", "waiting"})
+BAD = frozenset({"failed", "refused", "quarantined"})
 #: Scans in a row after whose failure it is the surroundings.
 _SPOILT = 3
 #: Before anything is known: workers share a machine, and stages besides the tiles take their time.
@@ -77,10 +77,10 @@ class Night:
 
     @property
     def left(self) -> list[Item]:
-        """Return what there is to do yet, in order; what was tried tonight and is waiting comes last."""
-        ended = {entry.source: entry.standing for entry in self.done}
-        ended |= dict.fromkeys(self.set_aside, "put off")
-        rest = [item for item in self.work if ended.get(item.scan.source, "waiting") == "waiting"]
+        """Return what there is to do yet, in order; what was tried tonight and spoilt comes last."""
+        ended = {entry.source: entry for entry in self.done}
+        over = {source for source, entry in ended.items() if not entry.is_spoilt} | self.set_aside
+        rest = [item for item in self.work if item.scan.source not in over]
         return sorted(rest, key=lambda item: item.scan.source in ended)
 
     @property
@@ -230,7 +230,7 @@ def ended(night: Night, entry: Entry, outcome: Outcome | BaseException) -> Entry
     """
     standing, why, told = _ending(night, entry, outcome)
     entry = night.books.end(entry, standing, why, **told)
-    night.spoilt = night.spoilt + 1 if standing == "waiting" else 0
+    night.spoilt = night.spoilt + 1 if entry.is_spoilt else 0
     if isinstance(outcome, ClusterError) and not isinstance(outcome, WorkerDied):
         night.spoilt = _SPOILT
     night.done = [*(each for each in night.done if each.source != entry.source), entry]
@@ -247,9 +247,9 @@ def _ending(night: Night, entry: Entry, outcome: Outcome | BaseException) -> tup
         case Stopped():
             return "paused", str(outcome), {}
         case WorkerDied() if not night.has_restored:
-            return "waiting", str(outcome), {"ended_workers": True}
+            return "paused", str(outcome), {"is_spoilt": True, "ended_workers": True}
         case _ if is_outside(outcome) and not isinstance(outcome, WorkerDied):
-            return "waiting", _sentence(outcome), {}
+            return "paused", _sentence(outcome), {"is_spoilt": True}
         case ILError() if outcome.exit_code == 2 or entry.tries >= night.archive.night.tries:
             return "quarantined", str(outcome), {}
         case _:

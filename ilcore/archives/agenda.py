@@ -111,6 +111,9 @@ def _unchanged(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> It
             return Item(scan, policy, IMPROVE, f"had {entry.degraded}", replaces=True, before=entry)
         case "done" | "refused":
             return Item(scan, policy, SKIP, f"{entry.standing} on {entry.night}")
+        case "paused" if entry.is_spoilt:
+            last = bool(entry.outcome.get("ended_workers"))
+            return Item(scan, policy, RESUME, entry.why, entry.tries, entry.replaces, comes_last=last)
         case "paused":
             return Item(scan, policy, RESUME, "stopped in good order before", replaces=entry.replaces)
         case "quarantined":
@@ -123,10 +126,9 @@ def _tried(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> Item:
     tried, why = _tries_of(entry), "the run died while at it" if entry.standing == "begun" else entry.why
     # A run that dies once says nothing of its scan: machines and workers go down.
     allowed = max(tries, 2) if entry.standing == "begun" else tries
-    if tried >= allowed and entry.standing != "waiting":
+    if tried >= allowed:
         return Item(scan, policy, QUARANTINE, f"given up after {tried} nights: {why}", tried)
-    last = bool(entry.outcome.get("ended_workers")) or (entry.standing == "begun" and tried > 0)
-    todo = RESUME if entry.standing == "begun" else RETRY
+    todo, last = (RESUME, tried > 0) if entry.standing == "begun" else (RETRY, False)
     return Item(scan, policy, todo, why, tried, entry.replaces, comes_last=last)
 
 
