@@ -11,7 +11,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.archives.agenda import IMPROVE, RESUME, RETRY, Item, agenda
+from ilcore.archives.agenda import AWAY, IMPROVE, RESUME, RETRY, Item, agenda
 from ilcore.archives.books import Books, Entry
 from ilcore.archives.discover import discover
 from ilcore.archives.drift import REMEMBERED, drift, seen_in
@@ -122,6 +122,7 @@ def open_night(archive: Archive, hours: float | None, name: str | None = None) -
     seconds = policy.seconds_left(now)
     ends = None if seconds is None else time.monotonic() + seconds
     items, told = with_room(archive, agenda(archive, scans, books))
+    told += sorted({item.why for item in items if item.todo == AWAY})
     return Night(name or fresh_name(books, now), archive, books, items, [*trouble, *told], ends)
 
 
