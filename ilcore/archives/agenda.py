@@ -11,7 +11,7 @@ from ilcore.archives.policy import Archive, SourcePolicy
 from ilcore.archives.results import Results
 from ilcore.archives.sightings import first_seen
 from ilcore.archives.stamping import is_ahead
-from ilcore.grammar.errors import StoreError
+from ilcore.grammar.errors import OutsideError
 from ilcore.restoring.headway import headway
 
 #: Tells of each scan what is to be done; those above `wait` are worked on.
@@ -92,7 +92,7 @@ def _done(scan: Scan, policy: SourcePolicy, entry: Entry, results: Results) -> I
     try:
         if results.is_gone(scan.target):
             return Item(scan, policy, NEW, "its result is gone")
-    except StoreError as error:
+    except OutsideError as error:
         # Nobody can tell: it is left as it is.
         return Item(scan, policy, AWAY, str(error))
     if entry.degraded:

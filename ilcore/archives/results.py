@@ -1,8 +1,9 @@
 """Whether results are still where the books say; a store that did not answer once is not asked again the same night."""
 
+import os
 from urllib.parse import urlsplit
 
-from ilcore.grammar.errors import StoreError
+from ilcore.grammar.errors import OutsideError, StoreError
 from ilcore.restoring.stages import made_by
 from ilcore.volumes.addresses import is_remote
 from ilcore.volumes.stores import answered, place_of
@@ -18,9 +19,22 @@ class Results:
         """Tell whether no result of ours lies at a target any more.
 
         Raises:
-            StoreError: Its store does not answer, so that nobody can tell.
+            OutsideError: Nobody can tell: its store does not answer, or its disk seems not to be mounted.
         """
-        store = _store_of(target)
+        if is_remote(target):
+            return self._is_gone_from_store(target)
+        folder = os.path.dirname(target)
+        # A folder out of which somebody took results still holds what lies beside them.
+        if os.path.isdir(folder) and not os.listdir(folder):
+            raise OutsideError(
+                f"{folder} is empty, and results are known to lie there; mount its disk, or remove the folder if they "
+                "are to be made again"
+            )
+        return made_by(place_of(target)) is None
+
+    def _is_gone_from_store(self, target: str) -> bool:
+        parts = urlsplit(target)
+        store = f"{parts.scheme}://{parts.netloc}"
         if store in self._away:
             raise self._away[store]
         try:
@@ -29,8 +43,3 @@ class Results:
         except StoreError as error:
             self._away[store] = error
             raise
-
-
-def _store_of(target: str) -> str:
-    parts = urlsplit(target)
-    return f"{parts.scheme}://{parts.netloc}" if is_remote(target) else ""

@@ -387,3 +387,16 @@ def test_a_store_that_is_away_is_asked_once_and_its_results_are_left_as_they_are
     monkeypatch.setattr(results_module, "made_by", away)
     assert todo(archive, books) == dict.fromkeys("abc", "cannot be told")
     assert len(asked) == 1
+
+
+def test_results_whose_disk_is_not_mounted_are_not_made_again(three, tmp_path):
+    archive, books = three
+    note(archive, books, "a", "done")
+    (item,) = [each for each in agenda(archive, discover(archive)[0], books) if each.todo == "done"]
+    folder = Path(item.scan.target).parent
+    folder.mkdir(parents=True)
+    (again,) = [each for each in agenda(archive, discover(archive)[0], books) if each.scan == item.scan]
+    assert again.todo == "cannot be told"
+    assert "mount its disk" in again.why
+    (folder / "b.ome.zarr").mkdir()
+    assert todo(archive, books)["a"] == "done"
