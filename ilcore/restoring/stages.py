@@ -297,8 +297,15 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
         # Nothing rests on the noise of a source that is kept as it is, and there is one thing to say of it: why.
         del found["noise confidence"]
         return replace(judge(found, plan.gate), notes=(plan.why,))
-    changed = (told,) if (told := devices_told(workspace)) else ()
-    return replace(judge({**found, **null.numbers}, plan.gate, null.limits), notes=(*null.notes, *changed))
+    notes = (*null.notes, *_unasked(plan, found), *((told,) if (told := devices_told(workspace)) else ()))
+    return replace(judge({**found, **null.numbers}, plan.gate, null.limits), notes=notes)
+
+
+def _unasked(plan: RestorationPlan, found: dict[str, float]) -> Iterator[str]:
+    """Take out what means nothing for this noise, and say so."""
+    is_shared = any(channel.verdict not in ("white", "unknown") for channel in plan.channels)
+    if is_shared and found.pop("faint contrast", None) is not None:
+        yield "faint contrast: not asked, for noise that neighbours share makes faint points of its own"
 
 
 def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung | MaskRung, ...]:
