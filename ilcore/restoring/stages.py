@@ -38,7 +38,7 @@ from ilcore.volumes.masks import MaskRung
 from ilcore.volumes.ome_zarr import Level, check_metadata, write_root
 from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import Rung, mask_rungs, rungs
-from ilcore.volumes.stores import Place, remove
+from ilcore.volumes.stores import Place, is_there, remove
 from ilcore.volumes.validity import data_in
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, has_array, open_target
@@ -134,7 +134,7 @@ def _goes_on(plan: RestorationPlan, workspace: Workspace, there: str | None, *, 
             f"({there[:8]}); go on with that one with `{command('il resume', workspace.target)}`, or pass --overwrite"
         )
     # Published and then deleted by somebody, or killed before the first tile: there is nothing to go on with.
-    is_begun = workspace.ledger.exists() and (workspace.scratch.exists() or workspace.staging.exists())
+    is_begun = is_there(workspace.ledger) and (is_there(workspace.scratch) or is_there(workspace.staging))
     return there == plan.fingerprint and is_begun and not (overwrite and _is_refused(workspace))
 
 
