@@ -74,11 +74,11 @@ class Archive:
     def state(self, run: str) -> dict[str, Any]:
         return dict(self.platform.ask(f"flow_runs/{run}")["state"])
 
-    def reaches(self, run: str, *states: str) -> None:
-        until(lambda: self.state(run)["type"] in states, 300, f"the night is {' or '.join(states)}")
+    def reaches(self, run: str, *states: str, seconds: float = 300) -> None:
+        until(lambda: self.state(run)["type"] in states, seconds, f"the night is {' or '.join(states)}")
 
-    def ends(self, run: str) -> dict[str, Any]:
-        self.reaches(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    def ends(self, run: str, seconds: float = 300) -> dict[str, Any]:
+        self.reaches(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=seconds)
         return self.state(run)
 
     def standings(self) -> dict[str, str]:
@@ -156,7 +156,8 @@ def _nights(week: Archive) -> None:
     # The store is away; the same night comes back to what it spoilt, or the next one does.
     week.arrives("store", 8), week.arrives("disk", 9)
     _asked_of(platform, "stopProcess", "s3-server")
-    ended = week.ends(week.begin())
+    # A store is waited for, a minute or two each time.
+    ended = week.ends(week.begin(), 1200)
     assert ended["type"] == "FAILED", ended
     assert (week.standings()["store8"], week.standings()["disk9"]) == ("paused", "done")
     assert not list(week.books.untracked.iterdir())
