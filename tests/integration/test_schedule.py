@@ -110,7 +110,7 @@ def test_a_triggered_run_restores_and_publishes(server: PrefectServer, tmp_path:
     server.call("deployment", "run", "restore-volume/nightly", "--params", json.dumps(wishes))
 
     def ended() -> dict[str, Any] | None:
-        mine = [run for run in of_deployments(server) if not run["auto_scheduled"]]
+        mine = [run for run in of_deployments(server) if run["parameters"].get("target") == str(target)]
         return mine[0] if mine and mine[0]["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
     run = until(ended, 600, "the triggered run ends")
