@@ -67,12 +67,23 @@ class Archive:
     def arrives(self, kind: str, seed: int) -> None:
         scan(self.folder / kind, f"{kind}{seed}", seed)
 
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask Prefect's server, which on a busy machine does not always have its database at hand."""
+
+        def answer() -> Any:
+            try:
+                return self.platform.ask(path, body)
+            except OSError:
+                return None
+
+        return until(answer, 120, "the server answers")
+
     def begin(self) -> str:
-        deployment = self.platform.ask("deployments/name/nightly/week")
-        return str(self.platform.ask(f"deployments/{deployment['id']}/create_flow_run", {})["id"])
+        deployment = self.ask("deployments/name/nightly/week")
+        return str(self.ask(f"deployments/{deployment['id']}/create_flow_run", {})["id"])
 
     def state(self, run: str) -> dict[str, Any]:
-        return dict(self.platform.ask(f"flow_runs/{run}")["state"])
+        return dict(self.ask(f"flow_runs/{run}")["state"])
 
     def reaches(self, run: str, *states: str, seconds: float = 300) -> None:
         until(lambda: self.state(run)["type"] in states, seconds, f"the night is {' or '.join(states)}")
