@@ -11,7 +11,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.archives.agenda import IMPROVE, RESUME, RETRY, Item, agenda
+from ilcore.archives.agenda import AWAY, IMPROVE, RESUME, RETRY, Item, agenda
 from ilcore.archives.books import Books, Entry
 from ilcore.archives.discover import discover
 from ilcore.archives.drift import REMEMBERED, drift, seen_in
@@ -37,7 +37,7 @@ from tasks.tracking import DEGRADED, NIGHT
 #: What work took over what was expected is believed within these bounds.
 _RATIOS = (0.2, 20.0)
 #: Standings of which somebody should know.
-BAD = frozenset({"failed", "refused", "quarantined", "waiting"})
+BAD = frozenset({"failed", "refused", "quarantined"})
 #: Scans in a row after whose failure it is the surroundings.
 _SPOILT = 3
 #: Before anything is known: workers share a machine, and stages besides the tiles take their time.
@@ -77,10 +77,10 @@ class Night:
 
     @property
     def left(self) -> list[Item]:
-        """Return what there is to do yet, in order; what was tried tonight and is waiting comes last."""
-        ended = {entry.source: entry.standing for entry in self.done}
-        ended |= dict.fromkeys(self.set_aside, "put off")
-        rest = [item for item in self.work if ended.get(item.scan.source, "waiting") == "waiting"]
+        """Return what there is to do yet, in order; what was tried tonight and spoilt comes last."""
+        ended = {entry.source: entry for entry in self.done}
+        over = {source for source, entry in ended.items() if not entry.is_spoilt} | self.set_aside
+        rest = [item for item in self.work if item.scan.source not in over]
         return sorted(rest, key=lambda item: item.scan.source in ended)
 
     @property
@@ -122,6 +122,7 @@ def open_night(archive: Archive, hours: float | None, name: str | None = None) -
     seconds = policy.seconds_left(now)
     ends = None if seconds is None else time.monotonic() + seconds
     items, told = with_room(archive, agenda(archive, scans, books))
+    told += sorted({item.why for item in items if item.todo == AWAY})
     return Night(name or fresh_name(books, now), archive, books, items, [*trouble, *told], ends)
 
 
@@ -230,7 +231,7 @@ def ended(night: Night, entry: Entry, outcome: Outcome | BaseException) -> Entry
     """
     standing, why, told = _ending(night, entry, outcome)
     entry = night.books.end(entry, standing, why, **told)
-    night.spoilt = night.spoilt + 1 if standing == "waiting" else 0
+    night.spoilt = night.spoilt + 1 if entry.is_spoilt else 0
     if isinstance(outcome, ClusterError) and not isinstance(outcome, WorkerDied):
         night.spoilt = _SPOILT
     night.done = [*(each for each in night.done if each.source != entry.source), entry]
@@ -247,9 +248,9 @@ def _ending(night: Night, entry: Entry, outcome: Outcome | BaseException) -> tup
         case Stopped():
             return "paused", str(outcome), {}
         case WorkerDied() if not night.has_restored:
-            return "waiting", str(outcome), {"ended_workers": True}
+            return "paused", str(outcome), {"is_spoilt": True, "ended_workers": True}
         case _ if is_outside(outcome) and not isinstance(outcome, WorkerDied):
-            return "waiting", _sentence(outcome), {}
+            return "paused", _sentence(outcome), {"is_spoilt": True}
         case ILError() if outcome.exit_code == 2 or entry.tries >= night.archive.night.tries:
             return "quarantined", str(outcome), {}
         case _:

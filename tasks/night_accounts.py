@@ -81,6 +81,9 @@ def close_night(night: Night) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for entry in night.done:
         counts[entry.standing] = counts.get(entry.standing, 0) + 1
+    for entry in night.done:
+        if entry.is_spoilt:
+            night.meet(f"{entry.source}: {entry.why}")
     rest = [item for item in night.items if item.scan.source not in done]
     for item in rest:
         if item.todo == "quarantine":

@@ -3,19 +3,20 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ilcore.archives.books import Books, Entry
 from ilcore.archives.discover import Scan
 from ilcore.archives.policy import Archive, SourcePolicy
+from ilcore.archives.results import Results
 from ilcore.archives.sightings import first_seen
 from ilcore.archives.stamping import is_ahead
+from ilcore.grammar.errors import OutsideError
 from ilcore.restoring.headway import headway
-from ilcore.restoring.stages import made_by
-from ilcore.volumes.stores import place_of
 
 #: Tells of each scan what is to be done; those above `wait` are worked on.
 NEW, CHANGED, RESUME, RETRY, IMPROVE = "new", "changed", "resume", "retry", "improve"
-SKIP, WAIT, QUARANTINE = "done", "too young", "quarantine"
+SKIP, WAIT, QUARANTINE, AWAY = "done", "too young", "quarantine", "cannot be told"
 _WORK = frozenset({NEW, CHANGED, RESUME, RETRY, IMPROVE})
 
 
@@ -43,19 +44,25 @@ class Item:
         """Tell whether the night has to do something."""
         return self.todo in _WORK
 
+    @cached_property
+    def reached(self) -> int:
+        """Return how far a run for it has come by now."""
+        return headway(self.scan.target)
+
     def entry(self, night: str, standing: str = "begun", why: str = "") -> Entry:
         """Return what the books say when it is begun."""
         return Entry(
             source=self.scan.source, target=self.scan.target, instrument=self.scan.instrument, standing=standing,
             stamp=self.scan.stamp, policy=self.policy.digest, night=night, tries=self.tries + 1, why=why,
             replaces=self.replaces, todo=f"{self.todo}: {self.why}",
-            outcome={"headway": headway(self.scan.target)},
+            outcome={"headway": self.reached},
         )  # fmt: skip
 
 
 def agenda(archive: Archive, scans: Sequence[Scan], books: Books) -> list[Item]:
     """Return one item a scan; work first, in the order in which it is to be done."""
-    return sorted((_item(scan, archive, books) for scan in scans), key=_place)
+    results = Results()
+    return sorted((_item(scan, archive, books, results) for scan in scans), key=_place)
 
 
 def _place(item: Item) -> tuple[float | str, ...]:
@@ -65,7 +72,7 @@ def _place(item: Item) -> tuple[float | str, ...]:
     return *class_, first[item.policy.order], scan.source
 
 
-def _item(scan: Scan, archive: Archive, books: Books) -> Item:
+def _item(scan: Scan, archive: Archive, books: Books, results: Results) -> Item:
     policy, entry = archive.sources[scan.policy], books.entry(scan)
     is_other = entry is None or scan.stamp != entry.stamp
     if is_other and (why := _may_be_written(scan, policy, books)):
@@ -76,7 +83,21 @@ def _item(scan: Scan, archive: Archive, books: Books) -> Item:
     changes = list(_changes(scan, policy, entry))
     if changes:
         return Item(scan, policy, CHANGED, f"{' and '.join(changes)}{dated}", replaces=scan.target == entry.target)
+    if entry.standing == "done":
+        return _done(scan, policy, entry, results)
     return _unchanged(scan, policy, entry, archive.night.tries)
+
+
+def _done(scan: Scan, policy: SourcePolicy, entry: Entry, results: Results) -> Item:
+    try:
+        if results.is_gone(scan.target):
+            return Item(scan, policy, NEW, "its result is gone")
+    except OutsideError as error:
+        # Nobody can tell: it is left as it is.
+        return Item(scan, policy, AWAY, str(error))
+    if entry.degraded:
+        return Item(scan, policy, IMPROVE, f"had {entry.degraded}", replaces=True, before=entry)
+    return Item(scan, policy, SKIP, f"done on {entry.night}")
 
 
 def _may_be_written(scan: Scan, policy: SourcePolicy, books: Books) -> str:
@@ -105,12 +126,11 @@ def _changes(scan: Scan, policy: SourcePolicy, entry: Entry) -> Iterator[str]:
 
 def _unchanged(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> Item:
     match entry.standing:
-        case "done" if made_by(place_of(scan.target)) is None:
-            return Item(scan, policy, NEW, "its result is gone")
-        case "done" if entry.degraded:
-            return Item(scan, policy, IMPROVE, f"had {entry.degraded}", replaces=True, before=entry)
-        case "done" | "refused":
-            return Item(scan, policy, SKIP, f"{entry.standing} on {entry.night}")
+        case "refused":
+            return Item(scan, policy, SKIP, f"refused on {entry.night}")
+        case "paused" if entry.is_spoilt:
+            last = bool(entry.outcome.get("ended_workers"))
+            return Item(scan, policy, RESUME, entry.why, entry.tries, entry.replaces, comes_last=last)
         case "paused":
             return Item(scan, policy, RESUME, "stopped in good order before", replaces=entry.replaces)
         case "quarantined":
@@ -123,10 +143,9 @@ def _tried(scan: Scan, policy: SourcePolicy, entry: Entry, tries: int) -> Item:
     tried, why = _tries_of(entry), "the run died while at it" if entry.standing == "begun" else entry.why
     # A run that dies once says nothing of its scan: machines and workers go down.
     allowed = max(tries, 2) if entry.standing == "begun" else tries
-    if tried >= allowed and entry.standing != "waiting":
+    if tried >= allowed:
         return Item(scan, policy, QUARANTINE, f"given up after {tried} nights: {why}", tried)
-    last = bool(entry.outcome.get("ended_workers")) or (entry.standing == "begun" and tried > 0)
-    todo = RESUME if entry.standing == "begun" else RETRY
+    todo, last = (RESUME, tried > 0) if entry.standing == "begun" else (RETRY, False)
     return Item(scan, policy, todo, why, tried, entry.replaces, comes_last=last)
 
 

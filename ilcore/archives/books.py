@@ -29,9 +29,9 @@ from ilcore.volumes.stores import Place, entries, make_folder, place_of, write_t
 _logger = logging.getLogger(__name__)
 
 #: done: published. refused: the gate said no. failed: an error, to be tried again. paused: stopped in good order.
-#: waiting: the surroundings failed, not the scan. begun: at work, or the run died. quarantined: not tried again until
+#: Or the surroundings failed, not the scan. begun: at work, or the run died. quarantined: not tried again until
 #: scan or policy change, or it is released.
-STANDINGS = ("begun", "done", "refused", "failed", "paused", "waiting", "quarantined")
+STANDINGS = ("begun", "done", "refused", "failed", "paused", "quarantined")
 #: How a scan may stand that has used up its tries.
 _TRIED = ("quarantined", "failed", "begun")
 
@@ -67,6 +67,11 @@ class Entry:
     drift: str = ""
     degraded: str = ""
     outcome: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Tell whether the surroundings failed the last time, and not the scan."""
+        return bool(self.outcome.get("is_spoilt"))
 
 
 @dataclass(frozen=True)
@@ -135,8 +140,9 @@ class Books:
 
     def end(self, entry: Entry, standing: str, why: str = "", **outcome: Any) -> Entry:
         """Write how a scan that was begun ended; running out of time and failing surroundings cost no try."""
-        tries = 0 if standing in ("done", "refused", "paused") else entry.tries - (standing == "waiting")
-        return self.note(replace(entry, standing=standing, why=why, tries=tries, outcome=outcome))
+        ended = replace(entry, standing=standing, why=why, outcome=outcome)
+        tries = 0 if standing in ("done", "refused", "paused") else entry.tries
+        return self.note(replace(ended, tries=entry.tries - 1 if ended.is_spoilt else tries))
 
     def history(self, instrument: str) -> list[dict[str, float]]:
         """Return what was seen in the last scans of an instrument, the oldest first."""

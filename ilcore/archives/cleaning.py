@@ -24,7 +24,7 @@ from ilcore.restoring.record import has_record, read_record
 from ilcore.restoring.verifying import is_over
 from ilcore.restoring.workspace import Workspace
 from ilcore.volumes.generations import orphans
-from ilcore.volumes.stores import Place, entries, remove, write_text
+from ilcore.volumes.stores import Place, entries, is_there, remove, write_text
 
 #: How folders of runs end, and what of them means nothing without a plan.
 _ENDING = ".il"
@@ -160,7 +160,7 @@ def _there(workspace: Workspace, names: tuple[str, ...], why: str) -> Iterator[P
     for name in names:
         # In a store the result in the making lies elsewhere.
         place = workspace.staging if name == "staging.ome.zarr" else workspace.root / name
-        if place.exists():
+        if is_there(place):
             yield Piece(str(place), size_of(place), why)
 
 

@@ -145,9 +145,7 @@ class _Stacks:
     weight: Tensor
 
 
-def _restore_block(
-    stacks: _Stacks, block: Block, plane: int, settings: NonLocalRidge, *, is_first: bool
-) -> None:  # fmt: skip
+def _restore_block(stacks: _Stacks, block: Block, plane: int, settings: NonLocalRidge, *, is_first: bool) -> None:
     """Add the patches of a block's groups, restored, to the total, each where it came from."""
     side, reach = settings.patch, settings.window // 2
     area = block.around(reach, stacks.energy.shape[-2:])

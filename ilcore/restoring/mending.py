@@ -24,7 +24,7 @@ from ilcore.restoring.scratch import Scratch
 from ilcore.restoring.workspace import Workspace
 from ilcore.tiling.grid import Index
 from ilcore.volumes.ome_zarr import create_finest
-from ilcore.volumes.stores import Place, write_text
+from ilcore.volumes.stores import Place, is_there, write_text
 from ilcore.volumes.write import WriteTarget, open_target
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def take_up(plan: RestorationPlan, workspace: Workspace) -> None:
     It is noted first and made anew only then: a kill in between loses nothing more.
     """
     parts = {_STAGED: workspace.staging / "0", SCRATCH: workspace.scratch}
-    lost = [name for name, place in parts.items() if not place.exists()]
+    lost = [name for name, place in parts.items() if not is_there(place)]
     mend_arrays(plan, workspace, skipped=lost)
     ledger = Ledger(workspace.ledger, plan.tile_grid)
     if _STAGED in lost:
@@ -104,7 +104,7 @@ def mend_arrays(plan: RestorationPlan, workspace: Workspace, skipped: Iterable[s
     """Write again what is missing, garbled or wrong of the metadata of what a run works with."""
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
         for place, name, made in _made(plan, workspace, Path(folder)):
-            for file, text in made.items() if name not in skipped and (name == LEDGER or place.exists()) else ():
+            for file, text in made.items() if name not in skipped and (name == LEDGER or is_there(place)) else ():
                 if _wrong(file, text, _held(place / file)):
                     _logger.warning("%s was lost or garbled, and is written again", place / file)
                     write_text(place / file, text)

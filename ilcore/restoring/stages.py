@@ -38,7 +38,7 @@ from ilcore.volumes.masks import MaskRung
 from ilcore.volumes.ome_zarr import Level, check_metadata, write_root
 from ilcore.volumes.publish import finish_publishing, publish
 from ilcore.volumes.pyramid import Rung, mask_rungs, rungs
-from ilcore.volumes.stores import Place, remove
+from ilcore.volumes.stores import Place, is_there, remove
 from ilcore.volumes.validity import data_in
 from ilcore.volumes.volume import Volume
 from ilcore.volumes.write import WriteTarget, has_array, open_target
@@ -134,7 +134,7 @@ def _goes_on(plan: RestorationPlan, workspace: Workspace, there: str | None, *, 
             f"({there[:8]}); go on with that one with `{command('il resume', workspace.target)}`, or pass --overwrite"
         )
     # Published and then deleted by somebody, or killed before the first tile: there is nothing to go on with.
-    is_begun = workspace.ledger.exists() and (workspace.scratch.exists() or workspace.staging.exists())
+    is_begun = is_there(workspace.ledger) and (is_there(workspace.scratch) or is_there(workspace.staging))
     return there == plan.fingerprint and is_begun and not (overwrite and _is_refused(workspace))
 
 
@@ -297,8 +297,15 @@ def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
         # Nothing rests on the noise of a source that is kept as it is, and there is one thing to say of it: why.
         del found["noise confidence"]
         return replace(judge(found, plan.gate), notes=(plan.why,))
-    changed = (told,) if (told := devices_told(workspace)) else ()
-    return replace(judge({**found, **null.numbers}, plan.gate, null.limits), notes=(*null.notes, *changed))
+    notes = (*null.notes, *_unasked(plan, found), *((told,) if (told := devices_told(workspace)) else ()))
+    return replace(judge({**found, **null.numbers}, plan.gate, null.limits), notes=notes)
+
+
+def _unasked(plan: RestorationPlan, found: dict[str, float]) -> Iterator[str]:
+    """Take out what means nothing for this noise, and say so."""
+    is_shared = any(channel.verdict not in ("white", "unknown") for channel in plan.channels)
+    if is_shared and found.pop("faint contrast", None) is not None:
+        yield "faint contrast: not asked, for noise that neighbours share makes faint points of its own"
 
 
 def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung | MaskRung, ...]:

@@ -114,6 +114,18 @@ def entries(place: Place) -> list[Any]:
         return []
 
 
+def is_there(place: Place) -> bool:
+    """Tell whether a file or folder is there, or an object below a name: some stores keep names of what was removed."""
+    if isinstance(place, Path):
+        return place.exists()
+    # Most often these are there, and nobody has to list thousands of chunks.
+    if place.is_file() or any((place / name).exists() for name in ("zarr.json", "0/zarr.json")):
+        return True
+    # Where only the name is left, it is all that is found below it.
+    own = place.path.rstrip("/")
+    return any(found.rstrip("/") != own for found in place.fs.find(place.path))
+
+
 @contextmanager
 def at_hand(place: Place) -> Iterator[Path]:
     """Lend a local file with the content of a place, for libraries that know nothing else.

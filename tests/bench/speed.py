@@ -333,7 +333,7 @@ for methods that need a stack, eight planes of it, shifted.
 - **applied**: CPU s a megavoxel where weights learnt elsewhere are only applied.
 - **one model**: CPU s to learn the model of a volume, once, whatever its size, where that is the usual way; reckoned
   from the same steps and the voxels of one step.
-- **peak MB**: of the process with that image or tile; Python, torch and the rest alone take some 400.
+- **peak MB**: of the process with that image or tile; Python, torch and the rest alone take some 250.
   **kB a voxel**: what a tile takes, by the catalogue, applied and learning; `python -m tests.bench.memory` measures it.
 - **read**: voxels read for one of the result, by the tiles that a plan takes for {plane} and for {stack}.
 - **plan**, **chain**: CPU s for {CHAIN} x {CHAIN} from a file to a published OME-Zarr: planning, and all of the run

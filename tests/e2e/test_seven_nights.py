@@ -158,7 +158,7 @@ def _nights(week: Archive) -> None:
     _asked_of(platform, "stopProcess", "s3-server")
     ended = week.ends(week.begin())
     assert ended["type"] == "FAILED", ended
-    assert (week.standings()["store8"], week.standings()["disk9"]) == ("waiting", "done")
+    assert (week.standings()["store8"], week.standings()["disk9"]) == ("paused", "done")
     assert not list(week.books.untracked.iterdir())
     _asked_of(platform, "startProcess", "s3-server")
     week.comes_back()

@@ -83,7 +83,7 @@ def test_what_a_disk_refuses_waits_and_costs_no_try(il: Il, tmp_path: Path) -> N
     (tmp_path / "out").write_text("")
     code, told, trouble = il("nightly", archive)
     assert code == 3, told + trouble
-    assert standings(tmp_path) == {"s0": ("waiting", 0), "s1": ("waiting", 0)}
+    assert standings(tmp_path) == {"s0": ("paused", 0), "s1": ("paused", 0)}
     (tmp_path / "out").unlink()
     assert il("nightly", archive)[0] == 0
     assert standings(tmp_path) == {"s0": ("done", 0), "s1": ("done", 0)}

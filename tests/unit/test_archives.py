@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ilcore.archives import agenda as agenda_module
+from ilcore.archives import results as results_module
 from ilcore.archives.agenda import agenda
 from ilcore.archives.books import Books
 from ilcore.archives.discover import discover
@@ -24,7 +25,7 @@ from ilcore.archives.morning import morning_page
 from ilcore.archives.policy import NightPolicy, read_archive
 from ilcore.archives.roots import check_roots
 from ilcore.archives.spending import Rung, degraded, ladder_of, spend
-from ilcore.grammar.errors import BadInput
+from ilcore.grammar.errors import BadInput, StoreError
 from tests.standins import planned
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -157,7 +158,7 @@ def three(tmp_path, monkeypatch):
     """An archive of three scans whose results are there."""
     for number, name in enumerate("abc"):
         touch(tmp_path / f"{name}.npy", number)
-    monkeypatch.setattr(agenda_module, "made_by", lambda place: "fingerprint")
+    monkeypatch.setattr(results_module, "made_by", lambda place: "fingerprint")
     archive = archive_in(tmp_path, source("*.npy"))
     return archive, Books.of(archive.books)
 
@@ -217,7 +218,7 @@ def test_a_result_with_fewer_steps_is_made_anew_after_all_else(three, monkeypatc
 def test_a_result_that_is_gone_is_made_again(three, monkeypatch):
     archive, books = three
     note(archive, books, "a", "done")
-    monkeypatch.setattr(agenda_module, "made_by", lambda place: None)
+    monkeypatch.setattr(results_module, "made_by", lambda place: None)
     assert todo(archive, books)["a"] == "new"
 
 
@@ -367,3 +368,35 @@ def test_roots_hold_back_lists_and_links(tmp_path):
 def test_roots_in_stores(place: str, is_in: bool):
     with nullcontext() if is_in else pytest.raises(BadInput, match="must lie in"):
         check_roots(["s3://bucket/scans/"], place)
+
+
+def test_a_store_that_is_away_is_asked_once_and_its_results_are_left_as_they_are(tmp_path, monkeypatch):
+    archive = archive_in(tmp_path, source("*.npy", target="s3://bucket/{stem}.ome.zarr"))
+    books, asked = Books.of(archive.books), []
+    for name in "abc":
+        touch(tmp_path / f"{name}.npy")
+
+    def away(place):
+        asked.append(place)
+        raise StoreError("an object store that answers was wanted")
+
+    monkeypatch.setattr(agenda_module, "headway", lambda target: 0)
+    for scan in discover(archive)[0]:
+        (item,) = [each for each in agenda(archive, discover(archive)[0], books) if each.scan == scan]
+        books.end(books.note(item.entry("tonight")), "done")
+    monkeypatch.setattr(results_module, "made_by", away)
+    assert todo(archive, books) == dict.fromkeys("abc", "cannot be told")
+    assert len(asked) == 1
+
+
+def test_results_whose_disk_is_not_mounted_are_not_made_again(three, tmp_path):
+    archive, books = three
+    note(archive, books, "a", "done")
+    (item,) = [each for each in agenda(archive, discover(archive)[0], books) if each.todo == "done"]
+    folder = Path(item.scan.target).parent
+    folder.mkdir(parents=True)
+    (again,) = [each for each in agenda(archive, discover(archive)[0], books) if each.scan == item.scan]
+    assert again.todo == "cannot be told"
+    assert "mount its disk" in again.why
+    (folder / "b.ome.zarr").mkdir()
+    assert todo(archive, books)["a"] == "done"

@@ -18,7 +18,7 @@ from tasks.doors.keys import new_certificate
 ROOT = Path(__file__).parents[2]
 #: The hour is what these are about: ages of files, times of nights, stamps in records.
 BY_THE_HOUR = {
-    "ilcore/archives/agenda.py", "ilcore/archives/discover.py", "ilcore/archives/due.py",
+    "ilcore/archives/agenda.py", "ilcore/archives/cleaning.py", "ilcore/archives/discover.py", "ilcore/archives/due.py",
     "ilcore/archives/standing.py", "ilcore/archives/stamping.py", "ilcore/restoring/record.py",
     "ilcore/restoring/repairing.py", "flows/nightly.py", "flows/scheduling.py", "flows/watching.py", "tasks/audit.py",
     "tasks/doctor.py",
