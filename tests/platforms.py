@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.il import Il
-from tests.servers import free_port, until
+from tests.servers import answer_to, free_port, until
 
 #: SeaweedFS listens on further ports, 10000 above its own.
 LOW = 50_000
@@ -71,8 +71,7 @@ class Platform:
         content = None if body is None else json.dumps(body).encode()
         kind = {"Content-Type": "application/json", "Authorization": self.signature}
         asked = urllib.request.Request(self.url("prefect", f"api/{path}"), content, kind)
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            return json.load(answer)
+        return answer_to(asked)
 
     def night(self, name: str) -> dict[str, Any]:
         """Run a night as the schedule would, and return how the run ended."""

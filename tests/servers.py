@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -66,9 +67,7 @@ class PrefectServer:
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the server's API."""
         content = None if body is None else json.dumps(body).encode()
-        asked = urllib.request.Request(f"{self.api}/{path}", content, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            return json.load(answer)
+        return answer_to(urllib.request.Request(f"{self.api}/{path}", content, {"Content-Type": "application/json"}))
 
     def is_up(self) -> bool:
         try:
@@ -88,6 +87,19 @@ class PrefectServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def answer_to(asked: urllib.request.Request) -> Any:
+    """Return what a server says; on a busy machine its database is not always at hand, and it says that it is not."""
+    for wait in (1, 2, 4, 8, 16, None):
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or wait is None:
+                raise
+            time.sleep(wait)
+    return None
 
 
 def until(found: Callable[[], Any], seconds: float, wanted: str) -> Any:
