@@ -9,7 +9,8 @@ from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.methods.non_local import NonLocalRidge, _alike, _corners_of, _reference_places, _solved, _values_of
+from ilcore.methods.alike import alike, patches_of, reference_blocks
+from ilcore.methods.non_local import NonLocalRidge, _inverse
 from tests.scenes import scene
 
 
@@ -26,30 +27,34 @@ def noisy(clean, std, seed=0):
     return clean + std * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
 
 
+CPU = torch.device("cpu")
+
+
 def test_a_periodic_texture_finds_its_own_period():
     texture = torch.rand(8, 8, generator=torch.Generator().manual_seed(0)).repeat(8, 8)[None, None]
-    settings = NonLocalRidge(patch=8, window=33)
-    places = _reference_places((64, 64), 8, 8)
-    found = _alike(texture, 0, places, settings, 9)
-    columns = 64 - 8 + 1
-    moves = torch.stack([found // columns, found % columns], -1) - places[:, None]
-    assert bool((moves % 8 == 0).all())
-    assert bool((moves[:, 0] == 0).all())
+    corners = 64 - 8 + 1
+    patches = patches_of(texture, (slice(0, corners), slice(0, corners)), 8)
+    for block in reference_blocks((corners, corners), 8, 8, CPU):
+        found = alike(patches, block, 0, 16, 9)
+        own = torch.cartesian_prod(torch.tensor(block.rows), torch.tensor(block.columns))
+        moves = torch.stack([found // corners, found % corners], -1) - own[:, None]
+        assert bool((moves % 8 == 0).all())
+        assert bool((moves == 0).all(-1).any(1).all())
 
 
 def test_reference_patches_reach_every_pixel_of_odd_sizes():
-    places = _reference_places((21, 34), 7, 4)
     covered = torch.zeros(21, 34)
-    for y, x in places.tolist():
-        covered[y : y + 7, x : x + 7] += 1
+    for block in reference_blocks((21 - 7 + 1, 34 - 7 + 1), 0, 4, CPU):
+        for y in block.rows:
+            for x in block.columns:
+                covered[y : y + 7, x : x + 7] += 1
     assert bool((covered > 0).all())
 
 
-def test_patch_values_know_their_pixels():
-    shape = torch.Size((1, 2, 6, 5))
-    values = torch.rand(shape)
+def test_patches_are_those_of_the_image():
+    values = torch.rand(1, 2, 6, 5)
     unfolded = torch.nn.functional.unfold(values, 3)[0].T
-    assert torch.equal(values.flatten()[_corners_of(shape, 3)[:, None] + _values_of(shape, 3)], unfolded)
+    assert torch.equal(patches_of(values, (slice(0, 4), slice(0, 3)), 3).flatten(0, 2), unfolded)
 
 
 @pytest.mark.parametrize("std", [0.05, 0.1, 0.2])
@@ -99,7 +104,7 @@ def test_flat_areas_without_noise_come_out_as_they_went_in(seed):
     assert torch.allclose(restored(labels, Noise(read_std=0.0), window=21), labels, atol=1e-3)
 
 
-def test_a_singular_system_has_the_least_of_its_solutions_and_leaves_the_others_alone():
+def test_a_singular_system_has_the_least_inverse_and_leaves_the_others_alone():
     systems = torch.stack([torch.ones(4, 4), torch.eye(4) * 2, torch.zeros(4, 4)])
-    solved = _solved(systems, torch.ones(3, 4, 1))
+    solved = _inverse(systems) @ torch.ones(3, 4, 1)
     assert torch.allclose(solved[:, :, 0], torch.tensor([0.25, 0.5, 0.0])[:, None].expand(3, 4))
