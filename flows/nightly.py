@@ -50,6 +50,9 @@ from tasks.stale import free_stale
 from tasks.stopping import ask, gracefully, is_asked, until, waited_for, while_left
 from tasks.tidying import tidy
 
+#: Sentences of trouble that stand in the message of a night; the page has them all.
+_TOLD = 5
+
 
 @flow(name="nightly")
 def nightly(archive: str, hours: float | None = None) -> Any:
@@ -159,5 +162,6 @@ def _ended(summary: dict[str, Any], page: str) -> State[Any]:
     told = ", ".join(f"{count} {name}" for name, count in summary["counts"].items()) or "nothing to do"
     # Whoever watches the schedule is told of scans that need a person.
     if any(bad.values()) or summary["trouble"]:
-        return Failed(message=f"{told}; see {page}", data={**summary, "page": page})
+        words = "; ".join((told, *summary["trouble"][:_TOLD], f"see {page}"))
+        return Failed(message=words, data={**summary, "page": page})
     return Completed(message=told, data={**summary, "page": page})
