@@ -28,7 +28,7 @@ def clean(
     il clean cryo.yaml --dry-run
     il clean /restored --refused-days 7
     """
-    with answering():
+    with answering("what is not told as removed is untouched"):
         from ilcore.archives.cleaning import clean as cleaned
         from ilcore.archives.cleaning import clean_archive, workspaces_in
         from ilcore.archives.policy import KeepPolicy, read_archive

@@ -1,5 +1,6 @@
 """What dead runs leave on the Prefect server: it is ended or lifted, so that no slot, page or alarm waits for them."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -34,8 +35,9 @@ def free_stale() -> int:
         return 0
     try:
         return end_stale(UUID(str(deployment.id)), UUID(str(flow_run.id)))
-    except Exception:
+    except Exception as error:
         # Only the server's own books are at stake: the next night looks again.
+        sys.stderr.write(f"warning: runs that died may still stand as at work: {type(error).__name__}: {error}\n")
         return 0
 
 

@@ -16,13 +16,16 @@ ADDRESSES = "IL_NOTIFY_URL"
 PATIENCE_SECONDS = 15
 
 
-def addresses() -> list[str]:
+def addresses(given: str | None = None) -> list[str]:
     """Return where people want to be told.
+
+    Args:
+        given: Instead of what the environment says.
 
     Raises:
         BadInput: Naming an address that means nothing, without what is secret in it.
     """
-    found = os.environ.get(ADDRESSES, "").split()
+    found = (os.environ.get(ADDRESSES, "") if given is None else given).split()
     for address in found:
         if not is_hook(address) and not _is_known(address):
             kind = address.partition("://")[0]
@@ -35,10 +38,13 @@ def is_hook(address: str) -> bool:
     return address.startswith(("http://", "https://"))
 
 
-def tell(subject: str, lines: Sequence[str]) -> int:
-    """Send words to everybody in IL_NOTIFY_URL; return how many were reached. Trouble goes to stderr, never on."""
+def tell(subject: str, lines: Sequence[str], to: Sequence[str] | None = None) -> int:
+    """Send words to addresses, or to those in IL_NOTIFY_URL; return how many were reached.
+
+    Trouble goes to stderr, never on.
+    """
     reached = 0
-    for number, address in enumerate(addresses(), 1):
+    for number, address in enumerate(addresses() if to is None else to, 1):
         try:
             _send(address, subject, lines)
             reached += 1

@@ -5,16 +5,14 @@ is what it is there for.
 """
 
 import json
-import os
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from ilcore.archives.books import Books
 from ilcore.archives.standing import died_words, standing_of
-from tasks.telling import ADDRESSES, tell
+from tasks.telling import addresses, tell
 
 #: Seconds between two looks.
 EVERY = 60.0
@@ -37,11 +35,13 @@ def start_watch(folder: Path) -> None:
 
 def _watch(folder: Path) -> None:
     # Prefect takes seconds to import, and the page is to answer meanwhile.
-    with suppress(Exception):
+    try:
         from tasks.stale import lift_limits
 
         # What an earlier version put on schedule may wait for a slot that nobody gives back.
         lift_limits()
+    except Exception as error:
+        sys.stderr.write(f"warning: limits of earlier versions may stand on the server: {type(error).__name__}\n")
     while True:
         for name, books in archives_in(folder).items():
             try:
@@ -58,12 +58,20 @@ def look(folder: Path, name: str, books: str) -> list[str]:
     known = _told(folder)
     new = [each for each in words if each not in known.get(name, [])]
     if new:
-        with suppress(OSError):
-            os.environ[ADDRESSES] = (folder / NOTIFY).read_text(encoding="utf-8").strip()
         sys.stderr.write("".join(f"{name}: {each}\n" for each in new))
-        tell(f"ilcore: {name} wants a look", new)
-        _keep(folder, {**known, name: words})
+        people = _addresses(folder)
+        # Where nobody could be reached, the next look tries again.
+        if tell(f"ilcore: {name} wants a look", new, people) or not people:
+            _keep(folder, {**known, name: words})
     return new
+
+
+def _addresses(folder: Path) -> list[str]:
+    """Return whom `il schedule` was told to tell, else whom the environment names."""
+    try:
+        return addresses((folder / NOTIFY).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return addresses()
 
 
 def _told(folder: Path) -> dict[str, list[str]]:

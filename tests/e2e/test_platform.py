@@ -3,12 +3,10 @@
 import json
 import os
 import signal
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from ilcore.restoring.workspace import Workspace
 from tasks.launch import left_over
 from tests.browser import needs_browser, problems, words_of
 from tests.e2e.test_nightly import archive_in, scan
+from tests.hook import hook
 from tests.il import Il
 from tests.platforms import Platform, logs
 from tests.servers import until
@@ -42,21 +41,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture(scope="module")
 def posted() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """An address that takes what is posted to it, and what it was."""
-    found: list[dict[str, Any]] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            found.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Hook) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/hook", found
-        server.shutdown()
+    with hook() as told:
+        yield told
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from ilcore.archives.lease import read_lease
 from tasks.launch import left_over
 from tasks.supervising import _socket
 from tests.e2e.test_nightly import scan
+from tests.hook import hook
 from tests.platforms import Platform, logs
 from tests.servers import until
-from tests.unit.test_telling import hook
 
 pytestmark = [
     pytest.mark.slow, pytest.mark.timeout(3600),

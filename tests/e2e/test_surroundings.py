@@ -8,10 +8,10 @@ import pytest
 from mlflow import MlflowClient
 
 from ilcore.archives.books import Books
+from tests.hook import hook
 from tests.il import Il
 from tests.scenes import noisy, scene
 from tests.servers import PrefectServer, free_port
-from tests.unit.test_telling import hook
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 

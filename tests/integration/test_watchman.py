@@ -8,7 +8,7 @@ from ilcore.archives.due import Schedule, write_schedule
 from tasks.status_page import add_archive
 from tasks.telling import ADDRESSES
 from tasks.watchman import NOTIFY, archives_in, look
-from tests.unit.test_telling import hook
+from tests.hook import hook
 
 
 def test_a_night_that_never_began_is_told_once_and_without_a_server(tmp_path: Path, monkeypatch) -> None:
@@ -20,6 +20,9 @@ def test_a_night_that_never_began_is_told_once_and_without_a_server(tmp_path: Pa
     write_schedule(books.schedule, Schedule("22:00", "UTC", "2026-01-01T00:00:00+00:00", "nightly/cryo"))
     began = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H%M%S")
     with hook() as (address, posted):
+        # Whoever cannot be reached is told later.
+        (tmp_path / NOTIFY).write_text("http://127.0.0.1:1/gone")
+        assert look(tmp_path, "cryo", str(tmp_path / "books"))
         (tmp_path / NOTIFY).write_text(address + "\n")
         first = look(tmp_path, "cryo", str(tmp_path / "books"))
         assert first
