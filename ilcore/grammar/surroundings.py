@@ -12,7 +12,7 @@ from ilcore.grammar.errors import ILError, OutsideError
 _CODES = frozenset({
     errno.EACCES, errno.EAGAIN, errno.EBUSY, errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EDQUOT,
     errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EIO, errno.EMFILE, errno.ENETDOWN, errno.ENETUNREACH, errno.ENFILE,
-    errno.ENODEV, errno.ENOMEM, errno.ENOSPC, errno.ENOTCONN, errno.ENXIO, errno.EPERM, errno.EPIPE, errno.EREMOTEIO,
+    errno.ENODEV, errno.ENOMEM, errno.ENOSPC, errno.ENOTCONN, errno.ENXIO, errno.EPERM, errno.EPIPE,
     errno.EROFS, errno.ESHUTDOWN, errno.ESTALE, errno.ETIMEDOUT,
 })  # fmt: skip
 #: Libraries that talk to somebody else: what they raise themselves is about that.
