@@ -55,7 +55,7 @@ def test_every_run_is_tried_on_noise_alone(name, tmp_path):
     assert numbers_in(report) == found.numbers
     assert set(found.numbers) == CHECKS
     assert all(finding.verdict == "pass" for finding in report.findings if finding.check in CHECKS), found
-    assert report.notes == ()
+    assert [note.split(":")[0] for note in report.notes] == (["faint contrast"] if name == "rows" else [])
     assert 0 < found.share <= 0.05
     fields = null_fields(workspace)
     assert len(fields) == (3 if name == "counts" else 1)
