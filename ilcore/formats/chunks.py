@@ -19,11 +19,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.core.sync import sync
 
+from ilcore.formats.zarr_node import Array, Options
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.stores import answered, opened_by, patiently
+from ilcore.stores.places import answered, opened_by, patiently
 from ilcore.volumes.validity import Mask
 from ilcore.volumes.volume import Reopened
-from ilcore.volumes.zarr_node import Array, Options
 
 #: What keys of chunks look like, in any version and with any separator: the first part of the path.
 _KEYS = re.compile(r"c|(c[./])?\d+([./]\d+)*")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ilcore.volumes.bombs import guarded
-from ilcore.volumes.zarr_node import Array, dimension_names
+from ilcore.formats.decompression_limits import guarded
+from ilcore.formats.zarr_node import Array, dimension_names
 
 #: Attributes under which they are kept.
 KEPT = "axis_coordinates"

@@ -18,8 +18,8 @@ from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec, Codec
 from zarr.codecs import ShardingCodec
 from zarr.core.buffer import NDBuffer
 
+from ilcore.formats.unpacking import UNPACKED, announced_by, refused_above
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.unpacking import UNPACKED, announced_by, refused_above
 from ilcore.volumes.volume import LARGEST_CHUNK_BYTES
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ilcore.formats.in_memory import NpySource, open_npy
+from ilcore.formats.stored_zarr import Asked, open_zarr
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.about import About, Affine
 from ilcore.volumes.georeference import sides, unit_of, wkt2_of
-from ilcore.volumes.in_memory import NpySource, open_npy
-from ilcore.volumes.stored_zarr import Asked, open_zarr
+from ilcore.volumes.scan_metadata import About, Affine
 from ilcore.volumes.times import iso
 from ilcore.volumes.volume import Facts, Source
 

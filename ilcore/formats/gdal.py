@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.leads import check_led, check_regular
+from ilcore.stores.leads import check_led, check_regular
 
 #: Formats whose pixels lie in the file itself, or in one of the same name beside it.
 DRIVERS = (

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
-from ilcore.volumes.about import NOTHING, About
 from ilcore.volumes.marks import Mark, number_of
+from ilcore.volumes.scan_metadata import NOTHING, About
 
 #: GDAL's own tag.
 TAG = 42112

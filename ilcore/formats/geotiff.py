@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from ilcore.volumes import sidecars
-from ilcore.volumes.about import About, Affine, with_more
-from ilcore.volumes.gdal import check_beside
-from ilcore.volumes.gdal_metadata import TAG, gdal_words
+from ilcore.formats import sidecars
+from ilcore.formats.gdal import check_beside
+from ilcore.formats.gdal_metadata import TAG, gdal_words
+from ilcore.formats.raster import Georeference, georeference
 from ilcore.volumes.georeference import affine_of, wkt2_of
 from ilcore.volumes.ground_control import points_of
-from ilcore.volumes.raster import Georeference, georeference
+from ilcore.volumes.scan_metadata import About, Affine, with_more
 from ilcore.volumes.times import iso
 
 #: Size of a pixel, tie points, transform, keys of the coordinate reference system, GDAL's own words, RPC coefficients.

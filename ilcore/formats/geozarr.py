@@ -7,9 +7,9 @@ Reference:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ilcore.volumes.about import About
 from ilcore.volumes.georeference import bounds, coarsened
-from ilcore.volumes.layout import Level
+from ilcore.volumes.level import Level
+from ilcore.volumes.scan_metadata import About
 
 #: Name of the variable that holds the coordinate reference system, as rioxarray and GDAL call it.
 GRID_MAPPING = "spatial_ref"

@@ -7,10 +7,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ilcore.formats.npy_header import DAMAGE, read_header
+from ilcore.formats.plain_file import PlainArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
-from ilcore.volumes.npy_header import DAMAGE, read_header
-from ilcore.volumes.plain_file import PlainArray
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zarr.storage import LocalStore, WrapperStore
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.leads import check_led, check_regular
+from ilcore.stores.leads import check_led, check_regular
 from ilcore.volumes.volume import LARGEST_CHUNK_BYTES
 
 if TYPE_CHECKING:

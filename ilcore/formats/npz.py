@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.formats.in_memory import mapped_chunks
+from ilcore.formats.npy_header import DAMAGE, read_header
+from ilcore.formats.plain_file import PlainArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
-from ilcore.volumes.in_memory import mapped_chunks
-from ilcore.volumes.npy_header import DAMAGE, read_header
-from ilcore.volumes.plain_file import PlainArray
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
 
 ZIP_MARK = b"PK\x03\x04"

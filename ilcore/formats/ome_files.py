@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.leads import check_led, check_regular
+from ilcore.stores.leads import check_led, check_regular
 
 #: A companion beyond this is none: it is read into memory whole.
 MOST_XML = 128 * 2**20

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import tifffile
 
-from ilcore.volumes.ome_files import image_of, images_of, is_element
+from ilcore.formats.ome_files import image_of, images_of, is_element
 from ilcore.volumes.times import iso
 
 #: Marks what a result says beyond OME.

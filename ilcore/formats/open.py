@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ilcore.formats import raster
+from ilcore.formats.axes_adapter import fitted
+from ilcore.formats.eopatch import is_patch, open_patch, patch_images
+from ilcore.formats.in_memory import ArraySource, array_facts, open_npy
+from ilcore.formats.microscope import is_microscope, microscope_images, open_microscope
+from ilcore.formats.npz import ZIP_MARK, npz_images, open_npz
+from ilcore.formats.stored_zarr import Asked, open_zarr, zarr_images
+from ilcore.formats.tiff import open_tiff, tiff_images
 from ilcore.grammar.errors import BadVolume, ILError
-from ilcore.volumes import raster
-from ilcore.volumes.addresses import check_there, is_remote, normalised
-from ilcore.volumes.fitting import fitted
-from ilcore.volumes.in_memory import ArraySource, array_facts, open_npy
-from ilcore.volumes.leads import check_regular, held_to
+from ilcore.stores.addresses import check_there, is_remote, normalised
+from ilcore.stores.leads import check_regular, held_to
+from ilcore.stores.places import trouble
 from ilcore.volumes.marks import Mark, marks_in
-from ilcore.volumes.microscope import is_microscope, microscope_images, open_microscope
-from ilcore.volumes.npz import ZIP_MARK, npz_images, open_npz
-from ilcore.volumes.patch import is_patch, open_patch, patch_images
-from ilcore.volumes.stored_zarr import Asked, open_zarr, zarr_images
-from ilcore.volumes.stores import trouble
-from ilcore.volumes.tiff import open_tiff, tiff_images
 from ilcore.volumes.volume import Facts, Source, Volume, make_volume
 
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

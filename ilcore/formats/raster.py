@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.formats.gdal import check_own, opened, read_block
+from ilcore.formats.tiff_pixels import is_ramp
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.about import About, Affine, with_more
 from ilcore.volumes.axes import find_axes
-from ilcore.volumes.gdal import check_own, opened, read_block
 from ilcore.volumes.georeference import affine_of, sides, unit_of, wkt2_of
 from ilcore.volumes.ground_control import kept_of
 from ilcore.volumes.marks import marks_in
-from ilcore.volumes.tiff_pixels import is_ramp
+from ilcore.volumes.scan_metadata import About, Affine, with_more
 from ilcore.volumes.times import acquired_of, own_words
 from ilcore.volumes.validity import Mask
 from ilcore.volumes.volume import LARGEST_CHUNK_BYTES, Facts, Kind, Reopened

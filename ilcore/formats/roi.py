@@ -9,13 +9,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ilcore.formats.coordinates import cut_coordinates
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput
-from ilcore.volumes.about import About
-from ilcore.volumes.coordinates import cut_coordinates
+from ilcore.grammar.region import AXES, Region, five, inside, region_of, size, whole, words
 from ilcore.volumes.ground_control import cut_points
 from ilcore.volumes.marks import Mark
-from ilcore.volumes.open import open_volume
-from ilcore.volumes.region import AXES, Region, five, inside, region_of, size, whole, words
+from ilcore.volumes.scan_metadata import About
 from ilcore.volumes.validity import MovedMask
 from ilcore.volumes.volume import Floats, Source, Volume
 

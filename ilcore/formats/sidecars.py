@@ -6,9 +6,9 @@ from contextlib import suppress
 from itertools import chain
 from xml.etree import ElementTree
 
-from ilcore.volumes.about import Affine
+from ilcore.stores.leads import check_led, check_regular
 from ilcore.volumes.georeference import affine_of, affine_of_gdal, wkt2_of
-from ilcore.volumes.leads import check_led, check_regular
+from ilcore.volumes.scan_metadata import Affine
 
 WORLD = (".tfw", ".tifw", ".tiffw", ".wld")
 PROJECTION, GDAL = ".prj", ".aux.xml"

@@ -6,15 +6,11 @@ from typing import Any, TypeAlias
 
 import zarr
 
-from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.axes import find_axes
-from ilcore.volumes.chunks import chunk_mask
-from ilcore.volumes.masks import MASK, StoredMask
-from ilcore.volumes.ngff import Multiscale, ome_of, read_multiscale
-from ilcore.volumes.validity import StackedMask, all_of
-from ilcore.volumes.variable import Variable, image_about, meant, other_attributes, values_of, variable_facts
-from ilcore.volumes.volume import KINDS, Facts
-from ilcore.volumes.zarr_images import (
+from ilcore.formats.chunks import chunk_mask
+from ilcore.formats.ngff import Multiscale, ome_of, read_multiscale
+from ilcore.formats.stored_mask import MASK, StoredMask
+from ilcore.formats.variable import Variable, image_about, meant, other_attributes, values_of, variable_facts
+from ilcore.formats.zarr_images import (
     ALL,
     SERIES,
     arrays_of,
@@ -25,7 +21,7 @@ from ilcore.volumes.zarr_images import (
     layout_entries,
     layout_of,
 )  # fmt: skip
-from ilcore.volumes.zarr_node import (
+from ilcore.formats.zarr_node import (
     Array,
     Options,
     StackedSource,
@@ -35,6 +31,10 @@ from ilcore.volumes.zarr_node import (
     open_child,
     open_node,
 )  # fmt: skip
+from ilcore.grammar.errors import BadVolume
+from ilcore.volumes.axes import find_axes
+from ilcore.volumes.validity import StackedMask, all_of
+from ilcore.volumes.volume import KINDS, Facts
 
 Opened: TypeAlias = tuple[ZarrSource | StackedSource, Facts]
 #: So many names a message gives of those there are.

@@ -16,24 +16,24 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 
+from ilcore.formats import ome_xml
+from ilcore.formats.beside_masks import OpacityMask, WrittenMask
+from ilcore.formats.geotiff import GEO_TAGS, geotiff_told
+from ilcore.formats.imagej import Calibration, calibration
+from ilcore.formats.in_memory import mapped_chunks
+from ilcore.formats.ome_files import open_file
+from ilcore.formats.pictures import bounded_decoder
+from ilcore.formats.plain_file import PlainArray
+from ilcore.formats.raster import Georeference, has_categories
+from ilcore.formats.tiff_masks import mask_beside, written_shape
+from ilcore.formats.tiff_pixels import kind_of, opacity_of, remarks_of
+from ilcore.formats.tiff_scale import NODATA_TAG, Sizes, unused_resolution, voxel_size
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes import ome_xml
-from ilcore.volumes.about import About
+from ilcore.stores.leads import allowed, held_to
 from ilcore.volumes.axes import find_axes
-from ilcore.volumes.beside_masks import OpacityMask, WrittenMask
 from ilcore.volumes.georeference import affine_of
-from ilcore.volumes.geotiff import GEO_TAGS, geotiff_told
-from ilcore.volumes.imagej import Calibration, calibration
-from ilcore.volumes.in_memory import mapped_chunks
-from ilcore.volumes.leads import allowed, held_to
 from ilcore.volumes.marks import Mark, marks_in
-from ilcore.volumes.ome_files import open_file
-from ilcore.volumes.pictures import bounded_decoder
-from ilcore.volumes.plain_file import PlainArray
-from ilcore.volumes.raster import Georeference, has_categories
-from ilcore.volumes.tiff_masks import mask_beside, written_shape
-from ilcore.volumes.tiff_pixels import kind_of, opacity_of, remarks_of
-from ilcore.volumes.tiff_scale import NODATA_TAG, Sizes, unused_resolution, voxel_size
+from ilcore.volumes.scan_metadata import About
 from ilcore.volumes.validity import all_of
 from ilcore.volumes.volume import Facts, Reopened, check_dtype
 

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from ilcore.formats.beside_masks import PlaneMask
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.beside_masks import PlaneMask
-from ilcore.volumes.leads import check_led, check_regular
+from ilcore.stores.leads import check_led, check_regular
 from ilcore.volumes.validity import Mask
 from ilcore.volumes.volume import Facts, Source
 

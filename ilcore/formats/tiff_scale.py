@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import tifffile
 
-from ilcore.volumes.ome_xml import pixels_of
+from ilcore.formats.ome_xml import pixels_of
 from ilcore.volumes.units import full_unit
 
 #: Size and unit by axis letter; an axis of unknown size is absent.

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.formats.coordinates import KEPT, MOST_VALUES, is_small, told_beside, uneven
+from ilcore.formats.decompression_limits import guarded
+from ilcore.formats.geozarr import is_ours
+from ilcore.formats.values import Values, read_values, with_marks
+from ilcore.formats.zarr_node import Array, dimension_names
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.about import About, Affine, with_more
 from ilcore.volumes.axes import LEFT_OUT, find_axes
-from ilcore.volumes.bombs import guarded
-from ilcore.volumes.coordinates import KEPT, MOST_VALUES, is_small, told_beside, uneven
 from ilcore.volumes.georeference import (
     affine_of,
     affine_of_gdal,
@@ -23,13 +25,11 @@ from ilcore.volumes.georeference import (
     unit_of,
     wkt2_of,
 )  # fmt: skip
-from ilcore.volumes.geozarr import is_ours
 from ilcore.volumes.marks import marks_in
+from ilcore.volumes.scan_metadata import About, Affine, with_more
 from ilcore.volumes.times import acquired_of, cf_times, cf_unit, own_words
 from ilcore.volumes.units import full_unit
-from ilcore.volumes.values import Values, read_values, with_marks
 from ilcore.volumes.volume import Facts
-from ilcore.volumes.zarr_node import Array, dimension_names
 
 #: Attributes of the form of a store, which a result writes anew.
 UNDERSTOOD = frozenset((

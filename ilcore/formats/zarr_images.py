@@ -5,9 +5,9 @@ from typing import Any
 
 import zarr
 
+from ilcore.formats.ngff import ome_of
+from ilcore.formats.zarr_node import Array, children, dimension_names
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.ngff import ome_of
-from ilcore.volumes.zarr_node import Array, children, dimension_names
 
 #: The name of all variables of a group together, as channels.
 ALL = "*"

@@ -11,12 +11,12 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from ilcore.formats.decompression_limits import guarded
+from ilcore.formats.local_store import held_store
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.addresses import is_remote, joined
-from ilcore.volumes.bombs import guarded
-from ilcore.volumes.leads import allowed, check_name
-from ilcore.volumes.local_store import held_store
-from ilcore.volumes.stores import answered, opened_by, patiently
+from ilcore.stores.addresses import is_remote, joined
+from ilcore.stores.leads import allowed, check_name
+from ilcore.stores.places import answered, opened_by, patiently
 from ilcore.volumes.volume import Reopened
 
 Options: TypeAlias = Mapping[str, Any] | None

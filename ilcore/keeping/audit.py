@@ -16,13 +16,13 @@ from typing import Any, Literal
 import numpy as np
 
 from ilcore.grammar.errors import ILError
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import devices_told, read_record, versions
-from ilcore.restoring.tile import replay_unit
-from ilcore.restoring.verifying import Spread, verify
-from ilcore.restoring.volume_model import learnt_before, learnt_weights, open_source, start_of
-from ilcore.restoring.workspace import Workspace
+from ilcore.keeping.verify import Spread, verify
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.ledger import Ledger
+from ilcore.running.record import devices_told, read_record, versions
+from ilcore.running.tile import replay_unit
+from ilcore.running.volume_model import learnt_before, learnt_weights, open_source, start_of
+from ilcore.running.workspace import Workspace
 
 #: sound: as it was; differs: something is not; unknown: nobody can tell.
 Finding = Literal["sound", "differs", "unknown"]

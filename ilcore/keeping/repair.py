@@ -17,7 +17,11 @@ import numpy as np
 
 from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import words
-from ilcore.restoring.damage import (
+from ilcore.keeping.verify import Spread, is_over, verify
+from ilcore.planning.plan import RestorationPlan
+from ilcore.results.masks import MaskRung
+from ilcore.results.write import open_target
+from ilcore.running.damage import (
     BLOCKS,
     CURVES,
     LEDGER,
@@ -33,13 +37,12 @@ from ilcore.restoring.damage import (
     read_damage,
     write_damage,
 )  # fmt: skip
-from ilcore.restoring.ledger import BlockReport, Ledger
-from ilcore.restoring.mending import mend_arrays, result_array, units_touching
-from ilcore.restoring.metadata import put_back_metadata
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import read_findings, read_record
-from ilcore.restoring.scratch import Scratch, digest_of
-from ilcore.restoring.stages import (
+from ilcore.running.ledger import BlockReport, Ledger
+from ilcore.running.mending import mend_arrays, result_array, units_touching
+from ilcore.running.metadata import put_back_metadata
+from ilcore.running.record import read_findings, read_record
+from ilcore.running.scratch import Scratch, digest_of
+from ilcore.running.stages import (
     block_of,
     check_source,
     coarser_levels,
@@ -47,13 +50,10 @@ from ilcore.restoring.stages import (
     result_levels,
     write_image_metadata,
 )  # fmt: skip
-from ilcore.restoring.tile import restore_unit
-from ilcore.restoring.verifying import Spread, is_over, verify
-from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.running.tile import restore_unit
+from ilcore.running.workspace import Workspace, write_text
+from ilcore.stores.places import remove
 from ilcore.tiling.grid import Index
-from ilcore.volumes.masks import MaskRung
-from ilcore.volumes.stores import remove
-from ilcore.volumes.write import open_target
 
 #: Files that say what image a folder holds, in Zarr v3 and v2.
 ROOT_METADATA = ("zarr.json", ".zattrs", ".zgroup")

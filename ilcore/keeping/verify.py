@@ -13,9 +13,15 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, DestinationError, ILError
 from ilcore.grammar.region import words
-from ilcore.restoring.damage import (
+from ilcore.planning.plan import RestorationPlan
+from ilcore.results.destination import attributes_of
+from ilcore.results.masks import MaskRung
+from ilcore.results.pyramid import Rung
+from ilcore.results.write import WriteTarget, open_target
+from ilcore.running.damage import (
     BLOCKS,
     CURVES,
     LEDGER,
@@ -28,21 +34,15 @@ from ilcore.restoring.damage import (
     UNITS,
     Damage,
 )  # fmt: skip
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.mending import array_damage, level_damage
-from ilcore.restoring.metadata import changed_metadata, kept_metadata
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import has_record, read_record
-from ilcore.restoring.scratch import Scratch, digest_of
-from ilcore.restoring.stages import coarser_levels, made_by, result_levels
-from ilcore.restoring.volume_model import open_source
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.destination import attributes_of
-from ilcore.volumes.masks import MaskRung
-from ilcore.volumes.open import open_volume
-from ilcore.volumes.pyramid import Rung
-from ilcore.volumes.stores import trouble
-from ilcore.volumes.write import WriteTarget, open_target
+from ilcore.running.ledger import Ledger
+from ilcore.running.mending import array_damage, level_damage
+from ilcore.running.metadata import changed_metadata, kept_metadata
+from ilcore.running.record import has_record, read_record
+from ilcore.running.scratch import Scratch, digest_of
+from ilcore.running.stages import coarser_levels, made_by, result_levels
+from ilcore.running.volume_model import open_source
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import trouble
 
 #: Write units or tiles that are checked in one go.
 BATCH = 16

@@ -21,12 +21,12 @@ from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import slices
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure, full_name
-from ilcore.restoring.array_scale import ArrayChannel, Scale
-from ilcore.restoring.choose import choose
-from ilcore.restoring.known import believed, live_channels, places
-from ilcore.restoring.probing import promised
-from ilcore.restoring.second_opinion import with_second_opinion
-from ilcore.restoring.striping import stripes_in, words_of
+from ilcore.planning.array_scale import ArrayChannel, Scale
+from ilcore.planning.choose import choose
+from ilcore.planning.known import believed, live_channels, places
+from ilcore.planning.probing import promised
+from ilcore.planning.second_opinion import with_second_opinion
+from ilcore.planning.striping import stripes_in, words_of
 
 
 @dataclass(frozen=True)

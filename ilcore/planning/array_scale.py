@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
-from ilcore.restoring.known import range_of
+from ilcore.planning.known import range_of
 
 #: A value is wild that lies this many times the range of all neighbourhoods, and this many times the deviation from
 #: them, beyond that range.

@@ -2,8 +2,8 @@
 
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan
-from ilcore.volumes.destination import place_of_result
-from ilcore.volumes.stores import Place
+from ilcore.results.destination import place_of_result
+from ilcore.stores.places import Place
 
 PLAN, PLAN_COPY = "plan.yaml", "plan.copy.yaml"
 

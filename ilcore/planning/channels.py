@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ilcore.degradations.estimate import ChannelReport, Preflight
 from ilcore.grammar.errors import BadVolume
-from ilcore.restoring.known import data_of, range_of
-from ilcore.restoring.plan import ChannelPlan
+from ilcore.planning.known import data_of, range_of
+from ilcore.planning.plan import ChannelPlan
 from ilcore.volumes.volume import Volume
 
 

@@ -9,12 +9,12 @@ import torch
 
 from ilcore import fit
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.devices import make_repeatable
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method, Recipe, Then, Within
 from ilcore.grammar.region import voxels
-from ilcore.restoring.cutting import tile_bytes, voxels_read
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.volume_model import budget_of, make_repeatable
+from ilcore.planning.cutting import tile_bytes, voxels_read
+from ilcore.planning.plan import RestorationPlan
 from ilcore.tiling.grid import Tile
 
 #: Side of the patch on which one step is timed.
@@ -73,7 +73,7 @@ def _corners(plan: RestorationPlan) -> list[Tile]:
 
 def _passes(plan: RestorationPlan, read: int) -> float:
     """Return how many voxels go through the network, a step of learning counted as it costs."""
-    steps = budget_of(plan.entry)
+    steps = plan.entry.method.budget
     if plan.scope == "tile":
         return read * (1 + _LEARNING * steps)
     sampled = plan.samples.batch * math.prod(plan.samples.extent) * plan.source.shape[1]

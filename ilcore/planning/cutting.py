@@ -14,8 +14,8 @@ from typing import Any
 
 from ilcore.grammar.region import voxels
 from ilcore.methods.entry import Entry
-from ilcore.restoring.depth import Depth, length_of
-from ilcore.restoring.plan import Five, GridPlan, SamplesPlan, Three
+from ilcore.planning.depth import Depth, length_of
+from ilcore.planning.plan import Five, GridPlan, SamplesPlan, Three
 from ilcore.tiling.grid import Along, TileGrid, balanced_core
 
 #: Voxels read for one written at most, where tiles learn and where something is only applied to them.

@@ -13,31 +13,30 @@ from numpy.typing import NDArray
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
 from ilcore.degradations.estimate import Preflight, preflight
 from ilcore.degradations.stripes import Direction
+from ilcore.formats.roi import open_part, plain_roi
 from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
 from ilcore.grammar.telling import tell
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure, full_name
-from ilcore.restoring.channels import channel_plans
-from ilcore.restoring.choose import Choice, Expected, Prefer, asked_for, choose
-from ilcore.restoring.cutting import Cut, grid_for, samples_for
-from ilcore.restoring.depth import Depth, depth_wanted, stacked
-from ilcore.restoring.known import believed, live_channels
-from ilcore.restoring.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, Task, Three, WeightsPlan
-from ilcore.restoring.planes import plane_brightness, words_of
-from ilcore.restoring.probing import Promises, promised
-from ilcore.restoring.sampling import looks, sampled
-from ilcore.restoring.second_opinion import with_second_opinion
-from ilcore.restoring.striping import destriped, stripes_in
-from ilcore.restoring.striping import words_of as words_of_stripes
-from ilcore.restoring.two_values import check_is_no_mask
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.destination import check_destination
-from ilcore.volumes.layout import ResultFormat
+from ilcore.planning.channels import channel_plans
+from ilcore.planning.choose import Choice, Expected, Prefer, asked_for, choose
+from ilcore.planning.cutting import Cut, grid_for, samples_for
+from ilcore.planning.depth import Depth, depth_wanted, stacked
+from ilcore.planning.known import believed, live_channels
+from ilcore.planning.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, Task, Three, WeightsPlan
+from ilcore.planning.planes import plane_brightness, words_of
+from ilcore.planning.probing import Promises, promised
+from ilcore.planning.sampling import looks, sampled
+from ilcore.planning.second_opinion import with_second_opinion
+from ilcore.planning.striping import destriped, stripes_in
+from ilcore.planning.striping import words_of as words_of_stripes
+from ilcore.planning.two_values import check_is_no_mask
+from ilcore.results.destination import check_destination, place_of_result
+from ilcore.results.layout import ResultFormat
+from ilcore.results.masks import with_holes_told
 from ilcore.volumes.marks import Mark
-from ilcore.volumes.masks import with_holes_told
-from ilcore.volumes.part import open_part, plain_roi
 from ilcore.volumes.volume import Volume
 
 #: Stages of planning that are told.
@@ -178,7 +177,7 @@ def plan_volume(source: str, target: str, wishes: Wishes) -> RestorationPlan:
     plan = RestorationPlan.of(
         {
             "source": _source(source, volume, wishes),
-            "target": str(Workspace.of(target).target),
+            "target": str(place_of_result(target)),
             "result_format": wishes.result_format,
             # Where there is nothing to restore, the source is kept.
             "task": "copy" if choice.method == COPY else wishes.task,

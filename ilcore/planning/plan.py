@@ -13,13 +13,13 @@ from ilcore.grammar.errors import BadPlan, ILError
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
+from ilcore.planning.begun import text_of_plan
+from ilcore.planning.depth import Depth, length_of
 from ilcore.qa.verdict import gate_complaints
-from ilcore.restoring.begun import text_of_plan
-from ilcore.restoring.depth import Depth, length_of
+from ilcore.results.layout import ResultFormat
+from ilcore.stores.places import Place
 from ilcore.tiling.grid import Along, TileGrid
-from ilcore.volumes.layout import ResultFormat
 from ilcore.volumes.marks import Mark
-from ilcore.volumes.stores import Place
 
 Three = tuple[int, int, int]
 Five = tuple[int, int, int, int, int]

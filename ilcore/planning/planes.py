@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import Region, region_of
-from ilcore.restoring.depth import PLANE
-from ilcore.restoring.known import data_of
-from ilcore.restoring.plan import ChannelPlan, PlanesPlan
+from ilcore.planning.depth import PLANE
+from ilcore.planning.known import data_of
+from ilcore.planning.plan import ChannelPlan, PlanesPlan
 from ilcore.volumes.volume import Volume
 
 #: Places measured in each plane, and their largest side.

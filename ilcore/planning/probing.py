@@ -22,10 +22,10 @@ from ilcore.grammar.recipe import Method
 from ilcore.grammar.telling import tell
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
+from ilcore.planning.choose import LEAST_NOISE, Candidate, Expected, able, expected_of
+from ilcore.planning.known import Channel
 from ilcore.qa.likeness import inside_limits, is_normal, likeness
 from ilcore.qa.risk import risk_sure
-from ilcore.restoring.choose import LEAST_NOISE, Candidate, Expected, able, expected_of
-from ilcore.restoring.known import Channel
 
 #: Samples tried, and their sides, of planes and of stacks: as many voxels in both, since a trial shall cost little.
 _SAMPLES = 6

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import Region
-from ilcore.restoring.known import data_of, places
+from ilcore.planning.known import data_of, places
 from ilcore.volumes.validity import data_in
 from ilcore.volumes.volume import Volume
 

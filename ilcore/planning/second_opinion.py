@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from ilcore.adapting.weights import PHOTOS
 from ilcore.degradations.estimate import ChannelReport, Preflight
 from ilcore.grammar.problem import Noise
+from ilcore.planning.array_scale import ArrayChannel
+from ilcore.planning.choose import CANDIDATES
+from ilcore.planning.known import data_of, range_of
+from ilcore.planning.probing import Trial, problems_of
 from ilcore.qa.likeness import inside_limits
-from ilcore.restoring.array_scale import ArrayChannel
-from ilcore.restoring.choose import CANDIDATES
-from ilcore.restoring.known import data_of, range_of
-from ilcore.restoring.probing import Trial, problems_of
 
 #: What the network takes away of noise at its true level, on textures; below the second share the estimate is lowered.
 _TAKEN, _TOO_LITTLE = 0.75, 0.65

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ilcore.volumes.about import About
+from ilcore.formats.variable import UNDERSTOOD
 from ilcore.volumes.marks import Mark
+from ilcore.volumes.scan_metadata import About
 from ilcore.volumes.times import OWN_TIME, acquired_of
-from ilcore.volumes.variable import UNDERSTOOD
 from ilcore.volumes.volume import Volume
 
 #: Names of the least and the largest valid value in CF.

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.raster import is_installed
 from ilcore.grammar.errors import BadInput
-from ilcore.volumes.gdal import not_georeferenced
-from ilcore.volumes.meaning import mark_of, scan_attributes
-from ilcore.volumes.raster import is_installed
-from ilcore.volumes.region import Region, blocks, five
+from ilcore.grammar.region import Region, blocks, five
+from ilcore.results.cf_attributes import mark_of, scan_attributes
 from ilcore.volumes.volume import STREAM_BYTES, Volume
 
 #: Side of a tile.

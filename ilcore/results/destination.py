@@ -13,8 +13,8 @@ from typing import Any
 from upath import UPath
 
 from ilcore.grammar.errors import BadInput, DestinationError
-from ilcore.volumes.addresses import is_remote, normalised
-from ilcore.volumes.stores import S3, Place, answered, entries, place_of, remove, write_text
+from ilcore.stores.addresses import is_remote, normalised
+from ilcore.stores.places import S3, Place, answered, entries, place_of, remove, write_text
 from ilcore.volumes.volume import Volume
 
 #: A folder with one of these is something that Zarr wrote, and may be replaced when asked.

@@ -5,13 +5,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ilcore.formats.geozarr import is_placed
+from ilcore.formats.open import open_volume
+from ilcore.formats.roi import open_part
 from ilcore.grammar.errors import BadInput, DestinationError
-from ilcore.volumes import cog, ome_tiff
-from ilcore.volumes.addresses import is_remote
-from ilcore.volumes.geozarr import is_placed
-from ilcore.volumes.masks import with_holes_told
-from ilcore.volumes.open import open_volume
-from ilcore.volumes.part import open_part
+from ilcore.results import cog, ome_tiff
+from ilcore.results.masks import with_holes_told
+from ilcore.stores.addresses import is_remote
 from ilcore.volumes.volume import Volume
 
 SUFFIXES = (".tif", ".tiff")

@@ -16,10 +16,10 @@ from typing import Any
 
 from upath import UPath
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume, DestinationError
-from ilcore.volumes.destination import GENERATION, check_destination
-from ilcore.volumes.open import open_volume
-from ilcore.volumes.stores import Place, answered, entries, remove, write_text
+from ilcore.results.destination import GENERATION, check_destination
+from ilcore.stores.places import Place, answered, entries, remove, write_text
 
 #: Root metadata of Zarr v3, and of v2.
 ROOT, GROUP, ATTRIBUTES = "zarr.json", ".zgroup", ".zattrs"

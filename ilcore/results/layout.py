@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ilcore.volumes.region import Five, five
+from ilcore.grammar.region import Five, five
 
 #: What results can be written as.
 ResultFormat: TypeAlias = Literal["ome-zarr 0.5", "ome-zarr 0.4"]
@@ -30,15 +30,6 @@ class Layout:
     def unit(self) -> Five:
         """What one writer must write at a time: two writers in one shard lose each other's voxels."""
         return self.shards or self.chunks
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of the pyramid: where it lies under the root, its size, and how much coarser it is than the finest."""
-
-    path: str
-    shape: Five
-    factors: Five = (1, 1, 1, 1, 1)
 
 
 def layout_for(shape5: Sequence[int]) -> Layout:

@@ -7,16 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.volumes.layout import Level
-from ilcore.volumes.region import Five, Region, clip, five, region_of
-from ilcore.volumes.validity import Mask
+from ilcore.formats.stored_mask import HIDDEN, MASK, SHOWN
+from ilcore.grammar.region import Five, Region, clip, five, region_of
+from ilcore.results.write import WriteTarget, create_array, open_target
+from ilcore.volumes.level import Level
 from ilcore.volumes.volume import Volume
-from ilcore.volumes.write import WriteTarget, create_array, open_target
-
-#: The group beside the levels that holds a mask for each.
-MASK = "mask"
-#: What stands in it.
-HIDDEN, SHOWN = 0, 1
 
 
 @dataclass(frozen=True)
@@ -76,16 +71,6 @@ class MaskRung:
         """Yield nothing: no mask is made of voxels."""
         del finer
         return iter(())
-
-
-@dataclass(frozen=True)
-class StoredMask(Mask):
-    """A mask that lies beside an image as an array of its own."""
-
-    source: Any
-
-    def read(self, index: tuple[slice, ...]) -> NDArray[np.bool_]:
-        return np.asarray(self.source.read(index) != HIDDEN)
 
 
 def with_holes_told(volume: Volume) -> Volume:

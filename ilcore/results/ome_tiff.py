@@ -10,11 +10,11 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from ilcore.formats.ome_xml import NAMESPACE
+from ilcore.formats.tiff_scale import NODATA_TAG
 from ilcore.grammar.errors import BadInput
-from ilcore.volumes.meaning import mark_of
-from ilcore.volumes.ome_xml import NAMESPACE
-from ilcore.volumes.region import blocks, five, region_of
-from ilcore.volumes.tiff_scale import NODATA_TAG
+from ilcore.grammar.region import blocks, five, region_of
+from ilcore.results.cf_attributes import mark_of
 from ilcore.volumes.units import symbol_of
 from ilcore.volumes.volume import STREAM_BYTES, Volume
 

@@ -8,17 +8,18 @@ import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
 
+from ilcore.formats import geozarr
+from ilcore.formats.stored_mask import MASK
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes import geozarr
+from ilcore.grammar.region import Five, Region, intersect, region_of, whole
+from ilcore.results.cf_attributes import mark_of, scan_attributes, voxel_attributes
+from ilcore.results.layout import ResultFormat
+from ilcore.results.write import WriteTarget, create_array, open_target, store_errors
+from ilcore.stores.places import opened_by
 from ilcore.volumes.axes import canonical, pick
 from ilcore.volumes.display import usable_display
-from ilcore.volumes.layout import Level, ResultFormat
-from ilcore.volumes.masks import MASK
-from ilcore.volumes.meaning import mark_of, scan_attributes, voxel_attributes
-from ilcore.volumes.region import Five, Region, intersect, region_of, whole
-from ilcore.volumes.stores import opened_by
+from ilcore.volumes.level import Level
 from ilcore.volumes.volume import Volume
-from ilcore.volumes.write import WriteTarget, create_array, open_target, store_errors
 
 __all__ = ["Level", "WriteTarget", "create_array", "create_finest", "open_target", "write_root"]
 

@@ -33,12 +33,12 @@ from typing import Literal, TypeAlias, cast
 
 from upath import UPath
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadVolume, DestinationError
-from ilcore.volumes.addresses import is_remote
-from ilcore.volumes.destination import ZARR_MARKS, check_destination, estimated_bytes
-from ilcore.volumes.generations import finish_generation, publish_generation
-from ilcore.volumes.open import open_volume
-from ilcore.volumes.stores import place_of
+from ilcore.results.destination import ZARR_MARKS, check_destination, estimated_bytes
+from ilcore.results.generations import finish_generation, publish_generation
+from ilcore.stores.addresses import is_remote
+from ilcore.stores.places import place_of
 
 __all__ = ["check_destination", "estimated_bytes", "finish_publishing", "publish"]
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.volumes.layout import Level
-from ilcore.volumes.masks import MaskRung, ShrunkMask, finer_region, mask_rung, shrunk, shrunk_mask
-from ilcore.volumes.region import Five, clip, five
+from ilcore.grammar.region import Five, clip, five
+from ilcore.results.masks import MaskRung, ShrunkMask, finer_region, mask_rung, shrunk, shrunk_mask
+from ilcore.results.write import WriteTarget, create_array, open_target
+from ilcore.volumes.level import Level
 from ilcore.volumes.validity import Validity
 from ilcore.volumes.volume import Floats, Volume
-from ilcore.volumes.write import WriteTarget, create_array, open_target
 
 #: The coarsest level is at most this wide.
 COARSEST = 256

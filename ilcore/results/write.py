@@ -16,13 +16,13 @@ from numcodecs import Blosc
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from ilcore.formats.zarr_node import dimension_names
 from ilcore.grammar.errors import BadInput, CorruptData, DestinationError
+from ilcore.grammar.region import Five, Region, aligned, five, inside, region_of, size, words
+from ilcore.results.layout import Layout, layout_for
+from ilcore.stores.places import Place, opened_by, trouble
 from ilcore.volumes.axes import canonical, from_five, pick, read_axes, source_index, spread, to_five
-from ilcore.volumes.layout import Layout, layout_for
-from ilcore.volumes.region import Five, Region, aligned, five, inside, region_of, size, words
-from ilcore.volumes.stores import Place, opened_by, trouble
 from ilcore.volumes.volume import Reopened
-from ilcore.volumes.zarr_node import dimension_names
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 

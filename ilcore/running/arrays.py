@@ -19,8 +19,8 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.trial import Restoration
 from ilcore.methods.catalogue import COPY
 from ilcore.methods.entry import Scalar
-from ilcore.restoring.array_choice import Seen, Way, asked, chosen
-from ilcore.restoring.array_scale import Scale
+from ilcore.planning.array_choice import Seen, Way, asked, chosen
+from ilcore.planning.array_scale import Scale
 
 
 def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by keyword)

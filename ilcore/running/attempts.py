@@ -22,21 +22,14 @@ from ilcore.grammar.errors import MissingKnowledge
 from ilcore.grammar.trial import Restoration
 from ilcore.methods.classical import NonLocalMeans, nearest_data
 from ilcore.methods.entry import Entry
-from ilcore.restoring.frames import Frame, noise_of, problem_of, to_numpy
-from ilcore.restoring.ledger import REASONS, Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.scratch import Scratch
-from ilcore.restoring.volume_model import (
-    LearntModel,
-    budget_of,
-    learnt_before,
-    learnt_weights,
-    open_source,
-    start_of,
-)
-from ilcore.restoring.workspace import Workspace
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.ledger import REASONS, Ledger
+from ilcore.running.patches import Frame, noise_of, problem_of, to_numpy
+from ilcore.running.scratch import Scratch
+from ilcore.running.volume_model import LearntModel, learnt_before, learnt_weights, open_source, start_of
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place
 from ilcore.tiling.grid import Tile
-from ilcore.volumes.stores import Place
 from ilcore.volumes.volume import Volume
 
 _logger = logging.getLogger(__name__)
@@ -95,7 +88,7 @@ class Bench:
 def _opened(plan_text: str, root: Place, device: str, model: LearntModel | None) -> Bench:
     plan, workspace = RestorationPlan.of(json.loads(plan_text)), Workspace(root)
     entry, start = start_of(plan, workspace)
-    if model is None and plan.scope == "volume" and not (start and budget_of(entry) == 0):
+    if model is None and plan.scope == "volume" and not (start and entry.method.budget == 0):
         raise MissingKnowledge(f"a model of the volume was wanted in {workspace.weights}, got none; learn it first")
     return Bench(
         plan=plan,

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.planning.plan import ChannelPlan, RestorationPlan
 from ilcore.qa.bounds import COLUMNS, Bound, Circumstances, bound_of, tile_bounds
-from ilcore.restoring.ledger import USED, Ledger
-from ilcore.restoring.plan import ChannelPlan, RestorationPlan
-from ilcore.restoring.volume_model import learnt_before
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.ledger import USED, Ledger
+from ilcore.running.volume_model import learnt_before
+from ilcore.running.workspace import Workspace
 
 #: Share of a scan on which a model may have learnt: its slope does not know that the weights lean on that noise.
 _LEARNT_ON = 0.1

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import CorruptData
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import remove, write_text
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import remove, write_text
 
 #: Where damage may be, besides levels, which go by their path: in the result, and in what is kept of the run.
 ROOT, TILES = "root", "tiles"

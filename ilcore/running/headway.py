@@ -1,9 +1,9 @@
 """How far a run has come: a run that died and had come further was ended by something else than its scan."""
 
 from ilcore.grammar.errors import ILError
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import answered, place_of
+from ilcore.running.ledger import Ledger
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import answered, place_of
 
 
 def headway(target: str) -> int:

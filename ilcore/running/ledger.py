@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from ilcore.qa.bounds import COLUMNS
+from ilcore.results.write import store_errors
+from ilcore.stores.places import Place, opened_by, remove
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
-from ilcore.volumes.stores import Place, opened_by, remove
-from ilcore.volumes.write import store_errors
 
 _logger = logging.getLogger(__name__)
 

@@ -3,16 +3,16 @@
 from dataclasses import asdict
 
 from ilcore.grammar.devices import kind_of
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring import stages
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.null_test import make_null_test
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import note_device, read_findings, write_record
-from ilcore.restoring.tile import restore_unit
-from ilcore.restoring.volume_model import learn_volume_model
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.pyramid import write_rungs
+from ilcore.results.pyramid import write_rungs
+from ilcore.running import stages
+from ilcore.running.ledger import Ledger
+from ilcore.running.null_test import make_null_test
+from ilcore.running.record import note_device, read_findings, write_record
+from ilcore.running.tile import restore_unit
+from ilcore.running.volume_model import learn_volume_model
+from ilcore.running.workspace import Workspace
 
 
 def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = False) -> QAReport:

@@ -16,16 +16,16 @@ import numpy as np
 
 from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import Five, Region
-from ilcore.restoring.damage import LEDGER, SCRATCH, Damage
-from ilcore.restoring.ledger import RECORD, Ledger
-from ilcore.restoring.metadata import NAMES, difference
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.scratch import Scratch
-from ilcore.restoring.workspace import Workspace
+from ilcore.planning.plan import RestorationPlan
+from ilcore.results.ome_zarr import create_finest
+from ilcore.results.write import WriteTarget, open_target
+from ilcore.running.damage import LEDGER, SCRATCH, Damage
+from ilcore.running.ledger import RECORD, Ledger
+from ilcore.running.metadata import NAMES, difference
+from ilcore.running.scratch import Scratch
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place, is_there, write_text
 from ilcore.tiling.grid import Index
-from ilcore.volumes.ome_zarr import create_finest
-from ilcore.volumes.stores import Place, is_there, write_text
-from ilcore.volumes.write import WriteTarget, open_target
 
 _logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ilcore.restoring.damage import ROOT
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import Place, entries, write_text
+from ilcore.running.damage import ROOT
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place, entries, write_text
 
 #: Files that say what a folder is, in Zarr v3 and v2.
 NAMES = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")

@@ -19,21 +19,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.devices import make_repeatable
 from ilcore.grammar.draws import knows_correlation, noise_on
 from ilcore.grammar.errors import BadVolume, RecipeError
 from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import region_of
+from ilcore.planning.cutting import voxels_read
+from ilcore.planning.plan import RestorationPlan, Three
 from ilcore.qa.null import law_of, null_numbers, worst_channel
 from ilcore.qa.verdict import NULL_LIMITS, Limit
-from ilcore.restoring.attempts import Bench, first_attempts
-from ilcore.restoring.cutting import voxels_read
-from ilcore.restoring.frames import Frame
-from ilcore.restoring.ledger import STATUS, Ledger
-from ilcore.restoring.plan import RestorationPlan, Three
-from ilcore.restoring.volume_model import make_repeatable, sampled_frames
-from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.running.attempts import Bench, first_attempts
+from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.patches import Frame
+from ilcore.running.volume_model import sampled_frames
+from ilcore.running.workspace import Workspace, write_text
+from ilcore.stores.places import write_bytes
 from ilcore.tiling.grid import Tile
-from ilcore.volumes.stores import write_bytes
 
 #: Share of the work of a run that the fields may take.
 _SHARE = 0.05

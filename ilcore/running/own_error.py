@@ -15,11 +15,11 @@ from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import computing_on
 from ilcore.grammar.recipe import ByHand, Method, Then, Within
+from ilcore.planning.depth import within
 from ilcore.qa.erring import Law, Slope, error_sums, flat_sums, moved, slope_of
 from ilcore.qa.likeness import inside_limits
-from ilcore.restoring.attempts import Attempt, Bench, non_local_means
-from ilcore.restoring.depth import within
-from ilcore.restoring.frames import Frame, noise_of, problem_of, to_numpy
+from ilcore.running.attempts import Attempt, Bench, non_local_means
+from ilcore.running.patches import Frame, noise_of, problem_of, to_numpy
 from ilcore.tiling.grid import Tile
 
 #: A scan of so many tiles is probed everywhere.

@@ -13,8 +13,8 @@ from torch import Tensor
 from ilcore.degradations.stripes import Direction, offsets_of
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.region import Region
-from ilcore.restoring.depth import stacked
-from ilcore.restoring.plan import RestorationPlan
+from ilcore.planning.depth import stacked
+from ilcore.planning.plan import RestorationPlan
 from ilcore.volumes.volume import Volume
 
 #: One broken pixel of 1e300 must not become an infinity in 32 bits.

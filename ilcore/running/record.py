@@ -12,11 +12,11 @@ from typing import Any
 
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import CorruptData
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import Finding, QAReport
-from ilcore.restoring.bounding import bound_of_run
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import write_text
+from ilcore.running.bounding import bound_of_run
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import write_text
 
 _PACKAGES = ("ilcore", "torch", "numpy", "scipy", "scikit-image", "zarr", "numcodecs", "tifffile", "safetensors")
 

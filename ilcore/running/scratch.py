@@ -16,10 +16,10 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import size
-from ilcore.restoring.plan import RestorationPlan
+from ilcore.planning.plan import RestorationPlan
+from ilcore.results.write import store_errors
+from ilcore.stores.places import Place, opened_by, remove
 from ilcore.tiling.grid import Tile, TileGrid
-from ilcore.volumes.stores import Place, opened_by, remove
-from ilcore.volumes.write import store_errors
 
 #: What a process read last: the rim of a tile is wanted by several blocks of the result. 32 MB.
 _READ: LRUCache[tuple[str, tuple[int, ...], int], NDArray[Any]] = LRUCache(2**25, getsizeof=lambda each: each.nbytes)

@@ -19,29 +19,29 @@ from numpy.typing import NDArray
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, BadPlan, BadVolume, CorruptData
 from ilcore.grammar.region import Region, intersect, size, slices
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import QAReport, judge, measures
-from ilcore.restoring.abreast import abreast
-from ilcore.restoring.ledger import STATUS, BlockReport, Ledger
-from ilcore.restoring.mending import result_array, take_up
-from ilcore.restoring.metadata import keep_metadata
-from ilcore.restoring.null_test import NullTest, null_test_before
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import devices_told, has_record, read_findings, read_record, write_record
-from ilcore.restoring.scratch import Scratch, digest_of
-from ilcore.restoring.volume_model import check_start_weights, keep_start_weights, open_source
-from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.results.destination import attributes_of, check_destination, estimated_bytes
+from ilcore.results.masks import MaskRung
+from ilcore.results.ome_zarr import Level, check_metadata, write_root
+from ilcore.results.publish import finish_publishing, publish
+from ilcore.results.pyramid import Rung, mask_rungs, rungs
+from ilcore.results.write import WriteTarget, has_array, open_target
+from ilcore.running.ledger import STATUS, BlockReport, Ledger
+from ilcore.running.mending import result_array, take_up
+from ilcore.running.metadata import keep_metadata
+from ilcore.running.null_test import NullTest, null_test_before
+from ilcore.running.record import devices_told, has_record, read_findings, read_record, write_record
+from ilcore.running.scratch import Scratch, digest_of
+from ilcore.running.volume_model import check_start_weights, keep_start_weights, open_source
+from ilcore.running.workspace import Workspace, write_text
+from ilcore.stores.concurrent import abreast
+from ilcore.stores.places import Place, is_there, remove
 from ilcore.tiling.assemble import blend, cast, clipped_count
 from ilcore.tiling.grid import Tile, Unit
-from ilcore.volumes.destination import attributes_of, check_destination, estimated_bytes
-from ilcore.volumes.masks import MaskRung
-from ilcore.volumes.ome_zarr import Level, check_metadata, write_root
-from ilcore.volumes.publish import finish_publishing, publish
-from ilcore.volumes.pyramid import Rung, mask_rungs, rungs
-from ilcore.volumes.stores import Place, is_there, remove
 from ilcore.volumes.validity import data_in
 from ilcore.volumes.volume import Volume
-from ilcore.volumes.write import WriteTarget, has_array, open_target
 
 
 @dataclass(frozen=True)

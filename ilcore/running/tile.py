@@ -15,21 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.grammar.devices import is_out_of_memory
+from ilcore.grammar.devices import is_out_of_memory, make_repeatable
 from ilcore.grammar.region import voxels
+from ilcore.planning.depth import unstacked, within
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.blind import judge_tile
 from ilcore.qa.chances import chance_of
 from ilcore.qa.faithful import faithful
 from ilcore.qa.verdict import tile_fails
-from ilcore.restoring.abreast import abreast
-from ilcore.restoring.attempts import Attempt, Bench, fallbacks, first_attempts
-from ilcore.restoring.depth import unstacked, within
-from ilcore.restoring.frames import Frame, as_it_was, frame_of, noise_of, stored_units
-from ilcore.restoring.own_error import error_columns, risk_of
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.scratch import DryScratch
-from ilcore.restoring.volume_model import make_repeatable
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.attempts import Attempt, Bench, fallbacks, first_attempts
+from ilcore.running.own_error import error_columns, risk_of
+from ilcore.running.patches import Frame, as_it_was, frame_of, noise_of, stored_units
+from ilcore.running.scratch import DryScratch
+from ilcore.running.workspace import Workspace
+from ilcore.stores.concurrent import abreast
 from ilcore.tiling.assemble import clipped_count
 from ilcore.tiling.grid import Tile, Unit
 

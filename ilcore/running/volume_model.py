@@ -8,24 +8,23 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ilcore import fit
 from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
 from ilcore.fit import Weights
+from ilcore.formats.roi import open_part
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.commands import command
-from ilcore.grammar.devices import computing_on
+from ilcore.grammar.devices import computing_on, make_repeatable
 from ilcore.grammar.errors import BadVolume, CorruptData
 from ilcore.grammar.region import Region, blocks, region_of
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, configure
 from ilcore.networks.plain import Plain
-from ilcore.restoring.frames import Frame, frame_of, problem_of
-from ilcore.restoring.plan import Five, RestorationPlan
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.part import open_part
-from ilcore.volumes.stores import Place, at_hand, make_folder, put_by, write_bytes, write_text
+from ilcore.planning.plan import Five, RestorationPlan
+from ilcore.running.patches import Frame, frame_of, problem_of
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place, at_hand, make_folder, put_by, write_bytes, write_text
 from ilcore.volumes.volume import Volume
 
 #: Learning on the volume always uses so many threads: another number would change the last bits of the weights.
@@ -55,13 +54,6 @@ class LearntModel:
     risk_before: float | None = None
     risk: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
-
-
-def make_repeatable(threads: int) -> None:
-    """Make torch add up in the same order each time: another number of threads would change the last bits."""
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
 
 
 def open_source(plan: RestorationPlan) -> Volume:
@@ -139,7 +131,7 @@ def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str 
             learnt_weights(workspace, earlier)
         return earlier
     entry, start = start_of(plan, workspace)
-    if plan.scope == "tile" or (start is not None and budget_of(entry) == 0):
+    if plan.scope == "tile" or (start is not None and entry.method.budget == 0):
         return LearntModel(None)
     make_folder(workspace.weights)
     learnt = _learn(plan, entry, start, model_path(workspace), device)
@@ -263,8 +255,3 @@ def _extent(plan: RestorationPlan) -> Five:
     depth, y, x = plan.samples.extent
     channels = plan.source.shape[1]
     return (depth, channels, 1, y, x) if plan.depth == "t" else (1, channels, depth, y, x)
-
-
-def budget_of(entry: Entry) -> int:
-    """Return the steps that a method may make at most."""
-    return entry.method.budget

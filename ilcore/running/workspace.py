@@ -32,12 +32,12 @@ from upath import UPath
 
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan, Busy, DestinationError
-from ilcore.restoring.begun import PLAN, PLAN_COPY, check_begun, root_of
-from ilcore.restoring.plan import RestorationPlan, read_plan
-from ilcore.volumes.destination import place_of_result
-from ilcore.volumes.generations import lead_to, new_generation, published_generation, sweep
-from ilcore.volumes.store_lock import StoreLock
-from ilcore.volumes.stores import Place, answered, entries, remove, write_text
+from ilcore.planning.begun import PLAN, PLAN_COPY, check_begun, root_of
+from ilcore.planning.plan import RestorationPlan, read_plan
+from ilcore.results.destination import place_of_result
+from ilcore.results.generations import lead_to, new_generation, published_generation, sweep
+from ilcore.stores.places import Place, answered, entries, remove, write_text
+from ilcore.stores.store_lock import StoreLock
 
 __all__ = ["Workspace", "give_back_locks", "write_text"]
 

@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from ilcore.volumes.addresses import is_remote
-from ilcore.volumes.stores import Place
+from ilcore.stores.addresses import is_remote
+from ilcore.stores.places import Place
 
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")

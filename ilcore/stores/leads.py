@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.plain_text import has_controls
-from ilcore.volumes.addresses import is_remote
+from ilcore.stores.addresses import is_remote
 
 _HELD: ContextVar[tuple[str, ...]] = ContextVar("held", default=())
 

@@ -18,7 +18,7 @@ from fsspec.config import conf
 from upath import UPath
 
 from ilcore.grammar.errors import StoreError
-from ilcore.volumes.addresses import is_remote, normalised, protocols
+from ilcore.stores.addresses import is_remote, normalised, protocols
 
 Place: TypeAlias = Path | UPath
 Answer = TypeVar("Answer")

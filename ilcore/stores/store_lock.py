@@ -21,7 +21,7 @@ from fsspec.asyn import sync
 from upath import UPath
 
 from ilcore.grammar.errors import Busy, StoreError
-from ilcore.volumes.stores import answered, place_of, remove
+from ilcore.stores.places import answered, place_of, remove
 
 #: Seconds between two beats, and looks without a beat after which a holder is taken for dead.
 BEAT_SECONDS, LOOKS = 3.0, 10

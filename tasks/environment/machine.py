@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from ilcore.grammar.errors import OutsideError
-from tasks.proxies import spare_loopback
+from tasks.environment.proxies import spare_loopback
 
 #: Less room than this is none: a database of Prefect's alone takes half a megabyte.
 ROOM_BYTES = 16 * 2**20

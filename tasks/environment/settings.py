@@ -6,7 +6,7 @@ imported here, so that `il --help` stays fast.
 
 import os
 
-from tasks import machine
+from tasks.environment import machine
 
 #: DO_NOT_TRACK must read "true": MLflow does not understand "1".
 QUIET_NETWORK = {

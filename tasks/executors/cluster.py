@@ -25,9 +25,9 @@ from distributed.scheduler import KilledWorker
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, ClusterError, ILError, OutsideError, WorkerDied
 from ilcore.grammar.surroundings import is_outside
-from tasks.clusters import await_worker, read_cluster, started
 from tasks.doors.keys import new_certificate
-from tasks.stopping import is_asked, stopped
+from tasks.executors.clusters import await_worker, read_cluster, started
+from tasks.executors.shutdown import is_asked, stopped
 
 # It has a level of its own, and logs a lost scheduler with a traceback; we say it in a sentence.
 logging.getLogger("distributed.client").setLevel(logging.CRITICAL)

@@ -15,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
 from prefect.runtime import flow_run
 
-from tasks.stopping import Stopped, heeding, is_ending
+from tasks.executors.shutdown import Stopped, heeding, is_ending
 
 #: Seconds between two looks at the state of the run.
 EVERY = 2.0

@@ -11,12 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from types import FrameType
 from typing import TypeVar
 
+import psutil
+
 from ilcore.grammar.errors import ILError
+from ilcore.running.workspace import give_back_locks
 
 Answer = TypeVar("Answer")
 
@@ -32,6 +35,10 @@ _ends: list[float] = []
 _meters: list[Callable[[], float]] = []
 #: Asked before new work: whether somebody else wants the run to stop. They may take their time, and it waits then.
 _questions: list[Callable[[], bool]] = []
+#: What is noted before the process ends at once; each once.
+_last_words: list[Callable[[], None]] = []
+#: Seconds that ending at once waits for each of them.
+PATIENCE_SECONDS = 10
 
 
 class Stopped(ILError):
@@ -150,8 +157,30 @@ def _ask(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _end() -> None:
-    from tasks.recording import abandon
-
     print("stopped at once; what was finished is kept", file=sys.stderr)  # noqa: T201
     abandon()
     os._exit(TERMINATED)
+
+
+def at_last(note: Callable[[], None]) -> None:
+    """Have something noted where this process is to end at once."""
+    if note not in _last_words:
+        _last_words.append(note)
+
+
+def abandon() -> None:
+    """Note that this process stops now, and end its workers; the runs are taken up again by `il resume`."""
+    # In a thread: what was interrupted may hold a lock that MLflow needs, and must not keep us here.
+    for note in _last_words:
+        _within_patience(note)
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+    # Only now that nobody of ours writes any more.
+    _within_patience(give_back_locks)
+
+
+def _within_patience(work: Callable[[], None]) -> None:
+    doing = threading.Thread(target=work, daemon=True)
+    doing.start()
+    doing.join(PATIENCE_SECONDS)

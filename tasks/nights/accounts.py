@@ -16,10 +16,10 @@ from ilcore.archives.books import Books
 from ilcore.archives.due import read_schedule
 from ilcore.archives.policy import Archive
 from ilcore.archives.standing import died_words, missed_words
-from ilcore.volumes.stores import Place
-from tasks.journal import Journal
-from tasks.night import BAD, Night
-from tasks.tracking import EXPERIMENT, NIGHT, Sheet, tracking_uri
+from ilcore.stores.places import Place
+from tasks.nights.steps import BAD, Night
+from tasks.tracking.client import EXPERIMENT, NIGHT, Sheet, tracking_uri
+from tasks.tracking.journal import Journal
 
 
 def look_back(night: Night, left: Mapping[str, Any] | None) -> None:

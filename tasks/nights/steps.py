@@ -22,17 +22,17 @@ from ilcore.archives.sightings import lost
 from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, left_out, scaled, spend
 from ilcore.grammar.errors import ClusterError, ILError, WorkerDied
 from ilcore.grammar.surroundings import is_outside
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.planning import Wishes
-from ilcore.restoring.stages import is_outdated, made_by
-from ilcore.restoring.volume_model import LearntModel, budget_of, learnt_before
-from ilcore.restoring.workspace import Workspace
-from tasks.budget import Budget
+from ilcore.planning.make import Wishes
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.stages import is_outdated, made_by
+from ilcore.running.volume_model import LearntModel, learnt_before
+from ilcore.running.workspace import Workspace
+from tasks.executors.budget import Budget
+from tasks.executors.shutdown import Stopped
 from tasks.load import make_plan, plan_of
 from tasks.publish import Outcome
-from tasks.sheets import curves_of
-from tasks.stopping import Stopped
-from tasks.tracking import DEGRADED, NIGHT
+from tasks.tracking.client import DEGRADED, NIGHT
+from tasks.tracking.run_payload import curves_of
 
 #: What work took over what was expected is believed within these bounds.
 _RATIOS = (0.2, 20.0)
@@ -290,7 +290,7 @@ def put_off(night: Night, item: Item) -> None:
 def learn_growth(night: Night, rung: Rung, plan: RestorationPlan) -> None:
     """Remember what a quarter and a half of the steps brought to a scan that had all of them."""
     workspace = Workspace.of(plan.target)
-    if rung.words or budget_of(plan.entry) == 0 or not workspace.record.exists():
+    if rung.words or plan.entry.method.budget == 0 or not workspace.record.exists():
         return
     try:
         curves = curves_of(plan, workspace, learnt_before(workspace) or LearntModel(None))

@@ -4,7 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ilcore.archives.cleaning import clean_archive
-from tasks.night import Night
+from tasks.nights.steps import Night
 
 
 @task(name="tidy", cache_policy=NO_CACHE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.supervising import Standing
+    from tasks.services.supervising import Standing
 
 #: Seconds between two words on who is still starting.
 SAY_EVERY = 20.0

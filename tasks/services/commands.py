@@ -209,7 +209,7 @@ def _worker(platform: Platform) -> Service:
 def _status(platform: Platform) -> Service:
     url = platform.address("status")
     return Service(
-        name="status-page", command=_python("tasks.status_page", str(platform.folder)),
+        name="status-page", command=_python("tasks.services.status_page", str(platform.folder)),
         environment={**platform.door, **platform.environment},
         health=f"{url}/alive", page=url, priority=5,
     )  # fmt: skip

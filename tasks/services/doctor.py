@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tasks import machine
-from tasks.proxies import proxies
+from tasks.environment import machine
+from tasks.environment.proxies import proxies
 
 #: Free space in the current folder below which hardly a scan fits, and memory below which workers die.
 ROOM, MEMORY = 2**30, 2 * 2**30
@@ -85,7 +85,7 @@ def _packages() -> Iterator[Finding]:
 def _locked() -> str:
     from packaging.requirements import Requirement
 
-    lock = Path(__file__).resolve().parents[1] / "constraints.txt"
+    lock = Path(__file__).resolve().parents[2] / "constraints.txt"
     if not lock.is_file():
         return "as declared"
     lines = (line.partition("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
@@ -168,8 +168,8 @@ def _loopback() -> Iterator[Finding]:
 
 
 def _ports() -> Iterator[Finding]:
-    from tasks.services import PORTS
-    from tasks.supervising import is_free, is_running
+    from tasks.services.commands import PORTS
+    from tasks.services.supervising import is_free, is_running
 
     if is_running(Path(".il").absolute()):
         yield Finding("ports", "a platform of this folder is up")

@@ -1,6 +1,6 @@
 """Starts one server of the platform, after ending what its last start left: a killed parent's children keep its port.
 
-python -m tasks.launch PROGRAM ARGUMENTS ...
+python -m tasks.services.launch PROGRAM ARGUMENTS ...
 """
 
 import contextlib

@@ -18,11 +18,11 @@ from jinja2 import Environment, StrictUndefined
 
 from ilcore.archives.books import Books
 from ilcore.grammar.errors import ILError
-from ilcore.volumes.stores import place_of
+from ilcore.stores.places import place_of
 from tasks.doors.rule import HEADERS, Door, hosts_here
-from tasks.supervising import platform_in, standings
-from tasks.tracking import Tracker
-from tasks.watchman import archives_in, start_watch
+from tasks.services.supervising import platform_in, standings
+from tasks.services.watchman import archives_in, start_watch
+from tasks.tracking.client import Tracker
 
 #: Nothing may be loaded from elsewhere, and no page may be framed.
 _HEADERS = {
@@ -78,7 +78,7 @@ class _Pages(BaseHTTPRequestHandler):
     def _page(self) -> str:
         archives = archives_in(self.folder)
         nights = [(name, books, _last_night(books)) for name, books in archives.items()]
-        source = (resources.files("tasks") / "status.html.j2").read_text(encoding="utf-8")
+        source = (resources.files("tasks.services") / "status.html.j2").read_text(encoding="utf-8")
         template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
         platform = platform_in(self.folder)
         now = standings(platform)

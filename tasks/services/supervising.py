@@ -31,12 +31,19 @@ from filelock import FileLock, Timeout
 
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, ILError
-from tasks.coming_up import Waiting
-from tasks.doors.keys import credentials, kept_password, password_of, write_certificate, write_exports, write_secret
+from tasks.doors.keys import (
+    credentials,
+    kept_password,
+    password_of,
+    write_certificate,
+    write_exports,
+    write_secret,
+)
 from tasks.doors.rule import basic
-from tasks.launch import FOLDER, SERVICE, left_over
-from tasks.services import PORTS, Platform, Service
-from tasks.settings import QUIET_NETWORK
+from tasks.environment.settings import QUIET_NETWORK
+from tasks.services.coming_up import Waiting
+from tasks.services.commands import PORTS, Platform, Service
+from tasks.services.launch import FOLDER, SERVICE, left_over
 
 #: Seconds that the supervisor may take to write down that it runs.
 ALIVE = 60.0
@@ -283,7 +290,7 @@ def _program(service: Service, folder: Path) -> dict[str, str]:
     logs = folder / "logs"
     environment = {FOLDER: str(folder), SERVICE: service.name, **QUIET_NETWORK, **service.environment}
     return {
-        "command": _plain(shlex.join((sys.executable, "-m", "tasks.launch", *service.command))),
+        "command": _plain(shlex.join((sys.executable, "-m", "tasks.services.launch", *service.command))),
         "environment": ",".join(f'{name}="{_plain(value)}"' for name, value in environment.items()),
         "priority": str(service.priority), "autorestart": "true", "startsecs": "2", "startretries": "5",
         "stopwaitsecs": str(service.patience), "stopasgroup": "true", "killasgroup": "true",

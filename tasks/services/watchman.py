@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ilcore.archives.books import Books
 from ilcore.archives.standing import died_words, standing_of
-from tasks.telling import addresses, tell
+from tasks.services.telling import addresses, tell
 
 #: Seconds between two looks.
 EVERY = 60.0
@@ -36,7 +36,7 @@ def start_watch(folder: Path) -> None:
 def _watch(folder: Path) -> None:
     # Prefect takes seconds to import, and the page is to answer meanwhile.
     try:
-        from tasks.stale import lift_limits
+        from tasks.services.stale import lift_limits
 
         # What an earlier version put on schedule may wait for a slot that nobody gives back.
         lift_limits()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilcore.adapting.weights import sha256_of
-from ilcore.volumes.stores import write_text
+from ilcore.stores.places import write_text
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from ilcore.adapting.weights import sha256_of
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadWeights, TrackingError
-from ilcore.volumes.stores import Place, at_hand
-from tasks.champions import Registered, cache_folder, remember_champion
-from tasks.machine import own_folder
+from ilcore.stores.places import Place, at_hand
+from tasks.environment.machine import own_folder
+from tasks.tracking.champions import Registered, cache_folder, remember_champion
 
 EXPERIMENT = "ilcore"
 #: The registered model that `adapt` starts from, and the alias of its version in use.

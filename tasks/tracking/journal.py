@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ilcore.grammar.errors import TrackingError
-from ilcore.volumes.stores import Place, entries, make_folder, remove, write_bytes, write_text
-from tasks.tracking import ENVIRONMENT, Sheet, Tracker, VolumeRun, environment_lock
+from ilcore.stores.places import Place, entries, make_folder, remove, write_bytes, write_text
+from tasks.tracking.client import ENVIRONMENT, Sheet, Tracker, VolumeRun, environment_lock
 
 BEGIN, NOTE, END, KEEP = "begin", "note", "end", "keep"
 #: Which run of MLflow a queued run is.

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring.bounding import bound_of_run
-from ilcore.restoring.ledger import STATUS, Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import git_commit
-from ilcore.restoring.volume_model import LearntModel
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import Place, entries
-from tasks.optimise import Tally
+from ilcore.running.bounding import bound_of_run
+from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.record import git_commit
+from ilcore.running.tally import Tally
+from ilcore.running.volume_model import LearntModel
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place, entries
 from tasks.stopwatch import Stopwatch, moving_share
-from tasks.tracking import Sheet, VolumeRun
+from tasks.tracking.client import Sheet, VolumeRun
 
 #: Loss curves shown in a run, and tiles up to which looking at each is cheap.
 CURVES, FEW_TILES = 6, 20_000

@@ -2,27 +2,23 @@
 
 import contextlib
 import datetime
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import psutil
-
 from ilcore.grammar.errors import ILError
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.volume_model import LearntModel
-from ilcore.restoring.workspace import Workspace, give_back_locks
-from ilcore.volumes.stores import Place
-from tasks.journal import Journal, catch_up
-from tasks.sheets import closing_sheet, curves_of, opening_sheet, volume_run
-from tasks.tracking import tracking_uri
+from ilcore.running.volume_model import LearntModel
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place
+from tasks.executors.shutdown import at_last
+from tasks.tracking.client import tracking_uri
+from tasks.tracking.journal import Journal, catch_up
+from tasks.tracking.run_payload import closing_sheet, curves_of, opening_sheet, volume_run
 
 #: Runs of this process that have not ended, for the moment when it is told to stop.
 _OPEN: list["Recording"] = []
-#: Seconds that stopping waits for MLflow.
-PATIENCE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class Recording:
 
         Args:
             plan: The plan.
-            given_uri: MLflow's address, as `tasks.tracking.tracking_uri` understands it.
+            given_uri: MLflow's address, as `tasks.tracking.client.tracking_uri` understands it.
             tags: Put on the run.
             queue: Where records wait that MLflow does not take; beside the result if left out.
         """
@@ -54,6 +50,7 @@ class Recording:
         journal.begin(volume_run(plan, today), opening_sheet(plan, tags))
         recording = cls(journal, plan)
         _OPEN.append(recording)
+        at_last(_note_killed)
         try:
             yield recording
         except BaseException as error:
@@ -74,23 +71,6 @@ class Recording:
         """Write down how it ended."""
         curves = curves_of(self.plan, workspace, learnt)
         self.journal.note(closing_sheet(self.plan, workspace, report, curves, numbers))
-
-
-def abandon() -> None:
-    """Note that this process stops now, and end its workers; the runs are taken up again by `il resume`."""
-    # In a thread: what was interrupted may hold a lock that MLflow needs, and must not keep us here.
-    _within_patience(_note_killed)
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            child.kill()
-    # Only now that nobody of ours writes any more.
-    _within_patience(give_back_locks)
-
-
-def _within_patience(work: Callable[[], None]) -> None:
-    doing = threading.Thread(target=work, daemon=True)
-    doing.start()
-    doing.join(PATIENCE_SECONDS)
 
 
 def _note_killed() -> None:
