@@ -1,6 +1,6 @@
 """One volume, start to end: load, adapt, optimise, assemble, judge, publish.
 
-    load ─> prepare ─> adapt ─> optimise ─> assemble ─> judge ─> record ─> publish
+    load ─> prepare ─> adapt ─> optimise ─> assemble ─> judge ─> coarsen ─> record ─> publish
                          └──── one cluster, workers restore tiles ────┘
 
 Stages are Prefect tasks in this process; tiles are futures on the cluster. Only plans and small reports pass by here.
@@ -19,21 +19,15 @@ from prefect.states import Completed, Failed
 
 from flows.summary import summary_markdown
 from ilcore.planning.make import Wishes
-from ilcore.planning.plan import RestorationPlan
-from ilcore.running.workspace import Workspace
+from ilcore.running.carry_out import carry_on
+from ilcore.running.run import Run
 from ilcore.stores.places import Place, place_of
-from tasks.adapt import adapt
-from tasks.assemble import assemble
-from tasks.coarsen import coarsen
 from tasks.executors.cluster import Resources, open_cluster
 from tasks.executors.pausing import pausable
 from tasks.executors.shutdown import gracefully
-from tasks.judge import judge
 from tasks.load import Asked, bytes_of_tile, load, make_ready
-from tasks.optimise import optimise
-from tasks.publish import Outcome, earlier_outcome, outcome_of, publish, record
-from tasks.stopwatch import Stopwatch
-from tasks.tracking.run_payload import numbers_of
+from tasks.outcome import Outcome, earlier_outcome, outcome_of
+from tasks.stages import OnPrefect
 from tasks.tracking.tracked_run import Recording
 from tasks.verify import is_damaged, mend
 
@@ -127,42 +121,25 @@ def restore_volume(
         depth=depth, per_plane=per_plane, result_format=result_format, gate=gate or {},
         roots=tuple(roots),
     )  # fmt: skip
-    chosen = load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri))
-    workspace = Workspace.of(chosen.target)
-    with workspace.locked(), gracefully(), pausable():
-        if is_damaged(workspace) and not overwrite:
+    run = Run.of(load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri)))
+    with run.workspace.locked(), gracefully(), pausable():
+        if is_damaged(run.workspace) and not overwrite:
             with open_cluster(resources) as cluster:
-                mend(chosen, workspace, cluster)
-        standing = make_ready(chosen, workspace, overwrite=overwrite)
-        outcome = (
-            earlier_outcome(workspace)
-            if standing.is_published
-            else _carried_out(
-                chosen, workspace, resources, Notes(tracking_uri, tags or {}, place_of(queue) if queue else None)
-            )
-        )
-    return _ended(outcome)
+                mend(run, cluster)
+        is_planned_now = plan is None and source is not None
+        if make_ready(run, overwrite=overwrite, is_planned_now=is_planned_now).is_published:
+            return _ended(earlier_outcome(run.workspace))
+        notes = Notes(tracking_uri, tags or {}, place_of(queue) if queue else None)
+        return _ended(_carried_out(run, resources, notes))
 
 
-def _carried_out(plan: RestorationPlan, workspace: Workspace, resources: Resources, notes: Notes) -> Outcome:
-    watch, resources = Stopwatch(), replace(resources, tile_bytes=bytes_of_tile(plan))
-    with Recording.of(plan, notes.tracking_uri, {**notes.tags, **_prefect_tags()}, notes.queue) as recording:
+def _carried_out(run: Run, resources: Resources, notes: Notes) -> Outcome:
+    resources = replace(resources, tile_bytes=bytes_of_tile(run.plan))
+    with Recording.of(run, notes.tracking_uri, {**notes.tags, **_prefect_tags()}, notes.queue) as recording:
         with open_cluster(resources) as cluster:
-            with watch.stage("adapt"):
-                learnt = adapt(plan, workspace, cluster)
-            with watch.stage("optimise"):
-                tally = optimise(plan, workspace, cluster)
-            with watch.stage("assemble"):
-                assemble(plan, workspace, cluster)
-            with watch.stage("judge"):
-                report = judge(plan, workspace, cluster)
-            with watch.stage("coarsen"):
-                coarsen(plan, workspace, cluster, report)
-        numbers = numbers_of(plan, workspace, tally, watch)
-        record(plan, workspace, report, learnt, numbers)
-        publish(plan, workspace, report)
-        recording.close(workspace, report, learnt, numbers)
-    return outcome_of(workspace, report, numbers, recording.page)
+            ended = carry_on(run, cluster, OnPrefect())
+        recording.close(ended)
+    return outcome_of(run.workspace, ended.report, ended.numbers, recording.page)
 
 
 def _prefect_tags() -> dict[str, str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ilcore.planning.make import Wishes
     from tasks.benchmark import Event
     from tasks.labelled import LabelledEvent
-    from tasks.publish import Outcome
+    from tasks.outcome import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

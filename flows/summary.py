@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasks.publish import Outcome
+    from tasks.outcome import Outcome
 
 
 def summary_markdown(outcome: "Outcome") -> str:

@@ -5,15 +5,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 
 from ilcore.grammar.errors import BadInput, ILError
 from ilcore.keeping.audit import Point, audit, is_sound
-from ilcore.keeping.verify import Spread, is_over
+from ilcore.keeping.verify import is_over
 from ilcore.planning.plan import RestorationPlan
+from ilcore.running.executor import Executor, Local
 from ilcore.running.record import versions
-from ilcore.running.tile import replay_unit
-from ilcore.running.workspace import Workspace
+from ilcore.running.run import Run
 from ilcore.stores.places import Place, make_folder, write_text
 from tasks.executors.cluster import Resources, open_cluster, worker_device
 from tasks.tracking.client import Sheet, Tracker, is_there, tracking_uri
@@ -42,41 +41,33 @@ def audit_result(target: str, resources: Resources, *, tiles: int, seed: int, gi
         BadPlan: When no run was begun for the target.
         Busy: When a run is working on it.
     """
-    workspace = Workspace.of(target)
-    plan = workspace.plan_of_run()
-    if not is_over(workspace):
+    run = Run.begun(target)
+    if not is_over(run.workspace):
         raise BadInput(
             f"an audit wants a published result, got a run that is not over for {target}; il status tells more"
         )
     now = datetime.datetime.now(tz=datetime.UTC)
-    with workspace.locked(), _spread(resources) as spread:
-        again = partial(_again, plan, workspace, resources.device)
-        points = audit(plan, workspace, tiles=tiles, seed=seed, spread=spread, again=again)
-        record = _kept(workspace, plan, points, now, seed)
-    return Audited(points, record, _noted(plan, points, now, given_uri))
-
-
-def _again(plan: RestorationPlan, workspace: Workspace, device: str, index: Sequence[int]) -> list[int]:
-    return replay_unit(plan, workspace, index, worker_device(device))
+    with run.workspace.locked(), _executor(resources) as executor:
+        points = audit(run, tiles=tiles, seed=seed, executor=executor)
+        record = _kept(run, points, now, seed)
+    return Audited(points, record, _noted(run.plan, points, now, given_uri))
 
 
 @contextmanager
-def _spread(resources: Resources) -> Iterator[Spread]:
+def _executor(resources: Resources) -> Iterator[Executor]:
     if resources.scheduler is None and resources.workers == 0:
-        yield map
+        yield Local(worker_device(resources.device))
         return
     with open_cluster(resources) as cluster:
-        yield cluster.spread
+        yield cluster
 
 
-def _kept(
-    workspace: Workspace, plan: RestorationPlan, points: Sequence[Point], now: datetime.datetime, seed: int
-) -> Place:
-    folder = workspace.root / "audits"
+def _kept(run: Run, points: Sequence[Point], now: datetime.datetime, seed: int) -> Place:
+    folder = run.workspace.root / "audits"
     make_folder(folder)
     place = folder / f"{now:%Y-%m-%dT%H%M%S}.json"
     content = {
-        "time": now.isoformat(), "target": plan.target, "fingerprint": plan.fingerprint, "seed": seed,
+        "time": now.isoformat(), "target": run.plan.target, "fingerprint": run.plan.fingerprint, "seed": seed,
         "is_sound": is_sound(points), "points": [asdict(point) for point in points], "versions": versions(),
     }  # fmt: skip
     write_text(place, json.dumps(content, indent=2))

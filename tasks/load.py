@@ -14,6 +14,7 @@ from ilcore.planning.cost import work_of
 from ilcore.planning.make import Wishes, plan_volume
 from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.results.destination import check_destination
+from ilcore.running.run import Run
 from ilcore.running.stages import Standing, prepare
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import check_answers
@@ -51,9 +52,9 @@ def load(source: str | None, target: str | None, wishes: Wishes, asked: Asked) -
 
 
 @task(name="prepare", cache_policy=NO_CACHE)
-def make_ready(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool) -> Standing:
+def make_ready(run: Run, *, overwrite: bool, is_planned_now: bool) -> Standing:
     """Make the workspace of the run, or take up the one that is there, and tell what is left to do."""
-    return prepare(plan, workspace, overwrite=overwrite)
+    return prepare(run, overwrite=overwrite, is_planned_now=is_planned_now)
 
 
 def check_early(source: str, target: str, wishes: Wishes) -> None:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ilcore import open_volume
 from ilcore.grammar.region import whole
-from ilcore.running.ledger import Ledger
-from ilcore.running.workspace import Workspace
+from ilcore.running.run import Run
 
 
 def _with_ctrl_c() -> None:
@@ -48,8 +47,7 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 def status_of(target: Path) -> NDArray[Any]:
     """Return the status of every tile."""
-    plan = Workspace.of(target).plan_of_run()
-    return Ledger(Workspace.of(target).ledger, plan.tile_grid).read("status").ravel()
+    return Run.begun(target).ledger.read("status").ravel()
 
 
 def done_of(target: Path) -> int:
@@ -62,8 +60,7 @@ def done_of(target: Path) -> int:
 
 def digests_of(target: Path) -> dict[Any, int]:
     """Return the digest of every tile that is done."""
-    workspace = Workspace.of(target)
-    rows = Ledger(workspace.ledger, workspace.plan_of_run().tile_grid).rows()
+    rows = Run.begun(target).ledger.rows()
     return {tuple(row["tile"]): row["digest"] for row in rows if row["status"] != "open"}
 
 

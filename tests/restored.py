@@ -8,7 +8,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ilcore.planning.make import plan_restoration
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 
 
 def restored(source: Path, target: Path, **wishes: Any) -> zarr.Group:

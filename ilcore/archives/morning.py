@@ -19,7 +19,7 @@ from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import ILError
 from ilcore.grammar.region import region_of
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running.volume_model import open_source
+from ilcore.running.run import open_source
 from ilcore.running.workspace import Workspace
 from ilcore.stores.addresses import is_remote
 

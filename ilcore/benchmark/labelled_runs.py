@@ -18,7 +18,7 @@ from ilcore.planning.make import plan_restoration
 from ilcore.planning.plan import RestorationPlan
 from ilcore.planning.probing import Trial, problems_of
 from ilcore.planning.striping import destriped
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 
 #: Hours of one core for an image: enough for every candidate, too little to fine-tune weights on it.
 HOURS = 0.015

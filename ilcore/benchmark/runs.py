@@ -26,10 +26,9 @@ from ilcore.planning.make import plan_restoration
 from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.truth import affine_fit, psnr, ssim
 from ilcore.running.arrays import restore
-from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
+from ilcore.running.run import Run
 from ilcore.running.volume_model import learnt_before
-from ilcore.running.workspace import Workspace
 
 Image = NDArray[Any]
 
@@ -167,13 +166,12 @@ def _of_plan(contender: Contender, case: Case, space: int, settings: Settings) -
         stack = np.stack([case.noisy, *case.companions]) if case.companions else case.noisy
         np.save(source, stack)
         plan = _planned(contender, case, settings, str(source), str(target), _axes(case, space))
-        verdict = carry_out(plan).verdict
-        workspace = Workspace.of(str(target))
+        verdict, run = carry_out(plan).verdict, Run.of(plan)
         # What the QA gate refused is measured all the same, and called refused.
-        place = target if target.exists() else workspace.staging / "0"
+        place = target if target.exists() else run.levels / "0"
         volume = open_volume(str(place))
         image = volume.read(whole(volume.shape))[0].reshape(case.noisy.shape)
-        return _told(plan, workspace, image, verdict)
+        return _told(run, image, verdict)
 
 
 def _axes(case: Case, space: int) -> str:
@@ -197,15 +195,15 @@ def _planned(
     return plan_restoration(source, target, method=plan.method, scope=plan.scope, overrides=fewer, **common)
 
 
-def _told(plan: RestorationPlan, workspace: Workspace, image: Image, verdict: str) -> Outcome:
-    learnt = learnt_before(workspace)
-    rows = list(Ledger(workspace.ledger, plan.tile_grid).rows())
+def _told(run: Run, image: Image, verdict: str) -> Outcome:
+    learnt = learnt_before(run.workspace)
+    rows = list(run.ledger.rows())
     used = ", ".join(f"{name} {count}" for name, count in sorted(Counter(row["used"] for row in rows).items()))
     steps = learnt.steps if learnt else max((int(row["steps"] or 0) for row in rows), default=0)
     reason = learnt.reason if learnt else "tile by tile"
-    span = float(np.sqrt(np.mean([(channel.high - channel.low) ** 2 for channel in plan.channels])))
+    span = float(np.sqrt(np.mean([(channel.high - channel.low) ** 2 for channel in run.plan.channels])))
     risk = None if learnt is None or learnt.risk is None else learnt.risk * span**2
-    return Outcome(image, steps, f"{plan.method}, {plan.scope}: {reason}; tiles: {used}; {verdict}", risk)
+    return Outcome(image, steps, f"{run.plan.method}, {run.plan.scope}: {reason}; tiles: {used}; {verdict}", risk)
 
 
 def _of_program(contender: Contender, case: Case) -> Outcome:

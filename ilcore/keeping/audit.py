@@ -16,17 +16,18 @@ from typing import Any, Literal
 import numpy as np
 
 from ilcore.grammar.errors import ILError
-from ilcore.keeping.verify import Spread, verify
+from ilcore.keeping.verify import verify
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running.ledger import Ledger
+from ilcore.running.executor import Executor, Local
 from ilcore.running.record import devices_told, read_record, versions
+from ilcore.running.run import Run, open_source
 from ilcore.running.tile import replay_unit
-from ilcore.running.volume_model import learnt_before, learnt_weights, open_source, start_of
+from ilcore.running.volume_model import learnt_before, learnt_weights, start_of
 from ilcore.running.workspace import Workspace
+from ilcore.tiling.grid import TileGrid
 
 #: sound: as it was; differs: something is not; unknown: nobody can tell.
 Finding = Literal["sound", "differs", "unknown"]
-Restore = Callable[[Sequence[int]], list[int]]
 
 
 @dataclass(frozen=True)
@@ -39,35 +40,31 @@ class Point:
 
 
 def audit(
-    plan: RestorationPlan,
-    workspace: Workspace,
+    run: Run,
     *,
     tiles: int,
     seed: int,
-    spread: Spread = map,
-    again: Restore | None = None,
+    executor: Executor | None = None,
 ) -> tuple[Point, ...]:
     """Return every point of the audit of a published result; nothing is changed.
 
     Args:
-        plan: The plan of the run.
-        workspace: Its folder; the caller holds the lock.
+        run: The run; the caller holds its lock.
         tiles: Units of work to be restored again, at least; 0 for none.
         seed: Of the draw.
-        spread: How work is spread.
-        again: Restores a unit and returns the digests of its tiles; here and on the CPU by default.
+        executor: What does the work, instead of this process.
     """
-    replay = again or partial(replay_unit, plan, workspace)
-    source = _asked("source", _source, plan)
+    by = executor or Local()
+    source = _asked("source", _source, run.plan)
     points = [
         source,
-        _asked("weights", _weights, plan, workspace),
-        _asked("software", _software, workspace),
-        _asked("books", _books, plan, workspace),
-        _asked("voxels", _voxels, plan, workspace, spread),
+        _asked("weights", _weights, run),
+        _asked("software", _software, run.workspace),
+        _asked("books", _books, run),
+        _asked("voxels", _voxels, run, by),
     ]
     if tiles > 0 and source.finding == "sound":
-        points.append(_asked("replay", _replay, plan, workspace, _drawn(plan, tiles, seed), spread, replay))
+        points.append(_asked("replay", _replay, run, _drawn(run.grid, tiles, seed), by))
     elif tiles > 0:
         points.append(Point("replay", "unknown", "without the source nothing can be restored again"))
     return tuple(points)
@@ -89,14 +86,14 @@ def _source(plan: RestorationPlan) -> tuple[Finding, str]:
     return "sound", f"{plan.source.uri}{sampled}: {found}"
 
 
-def _weights(plan: RestorationPlan, workspace: Workspace) -> tuple[Finding, str]:
+def _weights(run: Run) -> tuple[Finding, str]:
     told = []
-    if plan.weights is not None:
-        start_of(plan, workspace)
-        told.append(f"start {plan.weights.sha256[:16]}")
-    model = learnt_before(workspace)
+    if run.plan.weights is not None:
+        start_of(run)
+        told.append(f"start {run.plan.weights.sha256[:16]}")
+    model = learnt_before(run.workspace)
     if model is not None and model.path is not None:
-        learnt_weights(workspace, model)
+        learnt_weights(run.workspace, model)
         told.append(f"learnt on the volume {str(model.sha256)[:16]}")
     return "sound", ", ".join(told) or "none are kept: every tile began from nothing"
 
@@ -113,16 +110,16 @@ def _software(workspace: Workspace) -> tuple[Finding, str]:
     return "sound", f"commit {now.get('commit', 'unknown')}, torch {now['torch']}"
 
 
-def _books(plan: RestorationPlan, workspace: Workspace) -> tuple[Finding, str]:
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+def _books(run: Run) -> tuple[Finding, str]:
+    ledger = run.ledger
     left, blocks = int((ledger.read("status") == 0).sum()), len(ledger.open_blocks())
     if left or blocks:
         return "differs", f"{left} tiles and {blocks} write units are not accounted for"
-    return "sound", f"{len(plan.tile_grid)} tiles and {len(ledger.read('assembled'))} write units are accounted for"
+    return "sound", f"{len(run.grid)} tiles and {len(ledger.read('assembled'))} write units are accounted for"
 
 
-def _voxels(plan: RestorationPlan, workspace: Workspace, spread: Spread) -> tuple[Finding, str]:
-    damages = verify(plan, workspace, spread)
+def _voxels(run: Run, by: Executor) -> tuple[Finding, str]:
+    damages = verify(run, by)
     if damages:
         return (
             "differs",
@@ -131,9 +128,8 @@ def _voxels(plan: RestorationPlan, workspace: Workspace, spread: Spread) -> tupl
     return "sound", "every write unit, level and metadata file is what was written"
 
 
-def _drawn(plan: RestorationPlan, tiles: int, seed: int) -> list[tuple[int, ...]]:
+def _drawn(grid: TileGrid, tiles: int, seed: int) -> list[tuple[int, ...]]:
     """Draw units of work until they hold that many tiles."""
-    grid = plan.tile_grid
     order = np.random.default_rng(seed).permutation(int(np.prod(grid.unit_shape)))
     drawn, held = [], 0
     for number in order:
@@ -145,33 +141,31 @@ def _drawn(plan: RestorationPlan, tiles: int, seed: int) -> list[tuple[int, ...]
     return drawn
 
 
-def _replay(
-    plan: RestorationPlan, workspace: Workspace, units: Iterable[Sequence[int]], spread: Spread, replay: Restore
-) -> tuple[Finding, str]:
-    ledger, grid, others, count = Ledger(workspace.ledger, plan.tile_grid), plan.tile_grid, [], 0
-    for index, digests in spread(partial(_with_index, replay), list(units)):
+def _replay(run: Run, units: Sequence[Sequence[int]], by: Executor) -> tuple[Finding, str]:
+    ledger, grid, others, count = run.ledger, run.grid, [], 0
+    for index, digests in by.compute(partial(_replayed, run), units):
         for tile, digest in zip(grid.unit_of(index).tiles, digests, strict=True):
             count += 1
             if digest != ledger.digest_of(tile):
                 others.append(tile.index)
     if others:
         told = f"of {count} tiles restored again {len(others)} are others: {', '.join(map(str, others[:8]))}"
-        return "differs", told + _why_others(plan, workspace)
+        return "differs", told + _why_others(run)
     return "sound", f"{count} tiles restored again are the same to the last bit"
 
 
-def _why_others(plan: RestorationPlan, workspace: Workspace) -> str:
-    now = plan.entry.version
+def _why_others(run: Run) -> str:
+    plan, now = run.plan, run.plan.entry.version
     if plan.method_version == now:
-        return f"; {told}" if (told := devices_told(workspace)) else ""
+        return f"; {told}" if (told := devices_told(run.workspace)) else ""
     return (
         f"; no wonder: version {plan.method_version} of {plan.method} made the result, here is version {now}; it "
         "stands as it is, plan again for one by the new version"
     )
 
 
-def _with_index(replay: Restore, index: Sequence[int]) -> tuple[Sequence[int], list[int]]:
-    return index, replay(index)
+def _replayed(run: Run, index: Sequence[int], device: str) -> tuple[Sequence[int], list[int]]:
+    return index, replay_unit(run, index, device)
 
 
 def is_sound(points: Iterable[Point]) -> bool:

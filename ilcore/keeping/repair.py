@@ -6,19 +6,18 @@ first: what cannot be made again to the same bits is left as it is, and said.
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import words
-from ilcore.keeping.verify import Spread, is_over, verify
-from ilcore.planning.plan import RestorationPlan
+from ilcore.keeping.verify import is_over, verify
 from ilcore.results.masks import MaskRung
 from ilcore.results.write import open_target
 from ilcore.running.damage import (
@@ -37,11 +36,13 @@ from ilcore.running.damage import (
     read_damage,
     write_damage,
 )  # fmt: skip
+from ilcore.running.executor import Executor, Local
 from ilcore.running.ledger import BlockReport, Ledger
 from ilcore.running.mending import mend_arrays, result_array, units_touching
 from ilcore.running.metadata import put_back_metadata
 from ilcore.running.record import read_findings, read_record
-from ilcore.running.scratch import Scratch, digest_of
+from ilcore.running.run import Run
+from ilcore.running.scratch import digest_of
 from ilcore.running.stages import (
     block_of,
     check_source,
@@ -58,61 +59,56 @@ from ilcore.tiling.grid import Index
 #: Files that say what image a folder holds, in Zarr v3 and v2.
 ROOT_METADATA = ("zarr.json", ".zattrs", ".zgroup")
 
-Restore: TypeAlias = Callable[[Index], Any]
 
-
-def repair(plan: RestorationPlan, workspace: Workspace, spread: Spread = map, restore: Restore | None = None) -> int:
+def repair(run: Run, executor: Executor | None = None) -> int:
     """Redo what the note of `il verify` names, and return how many pieces that was.
 
     Args:
-        plan: The plan of the run.
-        workspace: Its folder; the caller holds the lock.
-        spread: How work is spread.
-        restore: What restores one unit of work; by default here, on the CPU.
+        run: The run; the caller holds its lock.
+        executor: What does the work, instead of this process.
 
     Raises:
         BadVolume: When the source is no longer the one of the plan.
         CorruptData: When a piece cannot be made again to the same bits; it is left as it is then.
     """
-    damages = read_damage(workspace)
+    damages = read_damage(run.workspace)
     if not damages:
         return 0
-    left = _put_back(plan, workspace, damages, spread)
-    if is_over(workspace):
-        _repair_result(plan, workspace, left, spread, restore or partial(restore_unit, plan, workspace))
-        _note(workspace, damages)
+    by = executor or Local()
+    left = _put_back(run, damages, by)
+    if is_over(run.workspace):
+        _repair_result(run.anew(), left, by)
+        _note(run.workspace, damages)
     else:
-        _reopen(plan, workspace, left)
-    write_damage(workspace, ())
+        _reopen(run.anew(), left)
+    write_damage(run.workspace, ())
     return len(damages)
 
 
-def _put_back(
-    plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage], spread: Spread
-) -> tuple[Damage, ...]:
+def _put_back(run: Run, damages: Sequence[Damage], by: Executor) -> tuple[Damage, ...]:
     """Put back what is known without any voxel, and return what is left to be made again then."""
     places = {each.place for each in damages}
     if PLAN in places:
-        workspace.keep_plan(plan)
-    if places & {LEDGER, SCRATCH} or not is_over(workspace):
-        mend_arrays(plan, workspace)
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+        run.workspace.keep_plan(run.plan)
+    if places & {LEDGER, SCRATCH} or not is_over(run.workspace):
+        mend_arrays(run)
+    ledger = run.anew().ledger
     for name, place in (("curve", CURVES), ("seam", SEAMS)):
         for number in numbers_in(damages, place):
             ledger.empty(name, number)
-    if RECORD in places and is_over(workspace):
-        remake_record(plan, workspace)
+    if RECORD in places and is_over(run.workspace):
+        remake_record(run)
     elif RECORD in places:
         # Whoever ends the run writes it.
-        remove(workspace.record)
-    count = put_back_metadata(workspace) if is_over(workspace) else 0
+        remove(run.workspace.record)
+    count = put_back_metadata(run.workspace) if is_over(run.workspace) else 0
     is_other = count or places & {PLAN, LEDGER, SCRATCH, RECORD, CURVES, SEAMS}
-    return verify(plan, workspace, spread) if is_other else tuple(damages)
+    return verify(run, by) if is_other else tuple(damages)
 
 
-def _reopen(plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage]) -> None:
+def _reopen(run: Run, damages: Sequence[Damage]) -> None:
     """Of a run that goes on anyway, the damaged pieces are simply not done yet."""
-    ledger, grid = Ledger(workspace.ledger, plan.tile_grid), plan.tile_grid
+    ledger, grid = run.ledger, run.grid
     places = [np.unravel_index(number, grid.grid_shape) for number in numbers_in(damages, TILES)]
     for index in {tuple(int(n) // u for n, u in zip(at, (1, *grid.unit), strict=True)) for at in places}:
         ledger.reopen(grid.unit_of(index))
@@ -122,52 +118,48 @@ def _reopen(plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damag
             ledger.empty(name, number)
 
 
-def _repair_result(
-    plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage], spread: Spread, restore: Restore
-) -> None:
-    check_source(plan)
+def _repair_result(run: Run, damages: Sequence[Damage], by: Executor) -> None:
+    check_source(run.plan)
     without = [each.place for each in damages if each.number is None]
-    _remake_arrays(plan, workspace, [place for place in without if place != ROOT])
-    _remake_records(plan, workspace, damages, spread, restore)
+    _remake_arrays(run, [place for place in without if place != ROOT])
+    _remake_records(run, damages, by)
     redone = numbers_in(damages, "0")
     if redone:
-        _restore_again(plan, workspace, redone, spread, restore)
-        _all(spread(partial(_write_again, plan, workspace), redone))
-    for rung in coarser_levels(plan, result_levels(workspace)):
+        _restore_again(run, redone, by)
+        _all(by.move(partial(_write_again, run), redone))
+    for rung in coarser_levels(run.plan, result_levels(run.workspace)):
         above = {*numbers_in(damages, rung.level.path), *rung.above(redone)}
         redone = list(range(rung.target.count)) if rung.level.path in without else sorted(above)
-        _all(spread(rung.write, redone))
+        _all(by.move(rung.write, redone))
     if without:
-        _rewrite_metadata(plan, workspace, is_root=ROOT in without)
-    _check(plan, workspace, spread)
-    Scratch.of(workspace.scratch, plan).remove()
+        _rewrite_metadata(run, is_root=ROOT in without)
+    _check(run, by)
+    run.scratch.remove()
 
 
-def _remake_records(
-    plan: RestorationPlan, workspace: Workspace, damages: Sequence[Damage], spread: Spread, restore: Restore
-) -> None:
+def _remake_records(run: Run, damages: Sequence[Damage], by: Executor) -> None:
     """Restore the units whose records are lost, and note the write units that come out of it as they lie there.
 
     Raises:
         CorruptData: When they come out different: then nobody can tell which of both is what was written.
     """
-    ledger, grid = Ledger(workspace.ledger, plan.tile_grid), plan.tile_grid
+    ledger, grid = run.ledger, run.grid
     units = {grid_place(ledger, number) for number in numbers_in(damages, UNITS)}
     for number in numbers_in(damages, BLOCKS):
         ledger.empty("blocks", number)
     blocks = ledger.open_blocks()
-    target = open_target(f"{result_levels(workspace)}/0")
-    units |= set(units_touching(plan, [target.block(number) for number in blocks]))
+    target = open_target(f"{result_levels(run.workspace)}/0")
+    units |= set(units_touching(run.plan, [target.block(number) for number in blocks]))
     if not units:
         return
-    scratch = Scratch.of(workspace.scratch, plan)
+    scratch = run.scratch
     scratch.remove()
     scratch.create()
     for index in units:
         ledger.reopen(grid.unit_of(index))
-    _all(spread(restore, sorted(units)))
+    _all(by.compute(partial(restore_unit, run), sorted(units)))
     with ledger.book() as book:
-        for report in spread(partial(_as_it_lies, plan, workspace), blocks):
+        for report in by.move(partial(_as_it_lies, run), blocks):
             book.add(report)
 
 
@@ -177,30 +169,30 @@ def grid_place(ledger: Ledger, number: int) -> Index:
     return t, z, y, x
 
 
-def _as_it_lies(plan: RestorationPlan, workspace: Workspace, number: int) -> BlockReport:
-    target = open_target(f"{result_levels(workspace)}/0")
+def _as_it_lies(run: Run, number: int) -> BlockReport:
+    target = open_target(f"{result_levels(run.workspace)}/0")
     region = target.block(number)
-    values, clipped = block_of(plan, workspace, region)
+    values, clipped = block_of(run, region)
     if digest_of(target.read(region)) != digest_of(values):
         raise CorruptData(
-            f"the voxels at {words(region)} of {workspace.target}, whose record is lost, were wanted as they are made "
-            "now, got others: both are damaged, or another machine made them; restore anew with --overwrite"
+            f"the voxels at {words(region)} of {run.workspace.target}, whose record is lost, were wanted as they are "
+            "made now, got others: both are damaged, or another machine made them; restore anew with --overwrite"
         )
     return BlockReport(number, clipped, digest_of(values))
 
 
-def _rewrite_metadata(plan: RestorationPlan, workspace: Workspace, *, is_root: bool) -> None:
-    root = result_levels(workspace)
+def _rewrite_metadata(run: Run, *, is_root: bool) -> None:
+    root = result_levels(run.workspace)
     for name in ROOT_METADATA if is_root else ():
         remove(root / name)
-    write_image_metadata(plan, workspace, root, read_findings(workspace))
-    workspace.show_published()
+    write_image_metadata(run, root, read_findings(run.workspace))
+    run.workspace.show_published()
 
 
-def _check(plan: RestorationPlan, workspace: Workspace, spread: Spread) -> None:
-    left = verify(plan, workspace, spread)
+def _check(run: Run, by: Executor) -> None:
+    left = verify(run, by)
     if left:
-        write_damage(workspace, left)
+        write_damage(run.workspace, left)
         raise CorruptData(
             f"a sound result was wanted after the repair, got {left[0].why} in {left[0].place}; "
             "look at the disk, then `il resume` again"
@@ -212,44 +204,42 @@ def _all(work: Iterable[Any]) -> None:
         pass
 
 
-def _restore_again(
-    plan: RestorationPlan, workspace: Workspace, blocks: Sequence[int], spread: Spread, restore: Restore
-) -> None:
+def _restore_again(run: Run, blocks: Sequence[int], by: Executor) -> None:
     """Restore the tiles that meet some write units, in a fresh scratch."""
-    target = open_target(f"{result_levels(workspace)}/0")
-    units = units_touching(plan, [target.block(number) for number in blocks])
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
-    scratch = Scratch.of(workspace.scratch, plan)
+    target = open_target(f"{result_levels(run.workspace)}/0")
+    units = units_touching(run.plan, [target.block(number) for number in blocks])
+    ledger = run.ledger
+    scratch = run.scratch
     scratch.remove()
     scratch.create()
     for index in units:
-        ledger.reopen(plan.tile_grid.unit_of(index))
-    _all(spread(restore, units))
+        ledger.reopen(run.grid.unit_of(index))
+    _all(by.compute(partial(restore_unit, run), units))
 
 
-def _write_again(plan: RestorationPlan, workspace: Workspace, number: int) -> None:
-    target = open_target(f"{result_levels(workspace)}/0")
+def _write_again(run: Run, number: int) -> None:
+    target = open_target(f"{result_levels(run.workspace)}/0")
     region = target.block(number)
-    values, _ = block_of(plan, workspace, region)
-    if digest_of(values) != Ledger(workspace.ledger, plan.tile_grid).read("block_digest")[number]:
+    values, _ = block_of(run, region)
+    if digest_of(values) != run.ledger.read("block_digest")[number]:
         raise CorruptData(
-            f"the voxels at {words(region)} of {workspace.target} were wanted as they were made first, got others: "
+            f"the voxels at {words(region)} of {run.workspace.target} were wanted as they were made first, got others: "
             "another machine or other versions, see record.json; restore anew with --overwrite"
         )
     target.write(region, values)
 
 
-def _remake_arrays(plan: RestorationPlan, workspace: Workspace, levels: Sequence[str]) -> None:
+def _remake_arrays(run: Run, levels: Sequence[str]) -> None:
     """Put the metadata of arrays back, which follow from the plan; their chunks are not touched."""
-    root = result_levels(workspace)
-    held = {rung.level.path: rung for rung in coarser_levels(plan, root)}
+    root = result_levels(run.workspace)
+    held = {rung.level.path: rung for rung in coarser_levels(run.plan, root)}
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
         for path in levels:
             rung = held.get(path)
             if isinstance(rung, MaskRung):
                 replace(rung, root=folder).create()
             else:
-                result_array(plan, f"{folder}/{path}", rung.level.shape if rung else plan.source.shape)
+                result_array(run.plan, f"{folder}/{path}", rung.level.shape if rung else run.plan.source.shape)
             for file in Path(folder, path).iterdir():
                 write_text(root / path / file.name, file.read_text())
 

@@ -6,17 +6,16 @@ published   all metadata, word for word ─> every write unit of level 0 against
 under way   every restored tile in scratch, and every assembled write unit, against its digest
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, DestinationError, ILError
 from ilcore.grammar.region import words
-from ilcore.planning.plan import RestorationPlan
 from ilcore.results.destination import attributes_of
 from ilcore.results.masks import MaskRung
 from ilcore.results.pyramid import Rung
@@ -34,29 +33,19 @@ from ilcore.running.damage import (
     UNITS,
     Damage,
 )  # fmt: skip
+from ilcore.running.executor import Executor, Local
 from ilcore.running.ledger import Ledger
 from ilcore.running.mending import array_damage, level_damage
 from ilcore.running.metadata import changed_metadata, kept_metadata
 from ilcore.running.record import has_record, read_record
-from ilcore.running.scratch import Scratch, digest_of
+from ilcore.running.run import Run
+from ilcore.running.scratch import digest_of
 from ilcore.running.stages import coarser_levels, made_by, result_levels
-from ilcore.running.volume_model import open_source
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import trouble
 
 #: Write units or tiles that are checked in one go.
 BATCH = 16
-
-Item = TypeVar("Item")
-Report = TypeVar("Report")
-
-
-class Spread(Protocol):
-    """Does something with each item, here or on workers, in any order."""
-
-    def __call__(self, function: Callable[[Item], Report], items: Iterable[Item], /) -> Iterator[Report]:
-        """Yield what the function returns for each item."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -67,29 +56,30 @@ class Batch:
     numbers: tuple[int, ...]
 
 
-def verify(plan: RestorationPlan, workspace: Workspace, spread: Spread = map) -> tuple[Damage, ...]:
+def verify(run: Run, executor: Executor | None = None) -> tuple[Damage, ...]:
     """Compare what is stored of a run or of its result with what was written; nothing is changed.
 
     Args:
-        plan: The plan of the run.
-        workspace: Its folder; the caller holds the lock.
-        spread: How work is spread.
+        run: The run; the caller holds its lock.
+        executor: What does the reading, instead of this process.
 
     Raises:
         CorruptData: When nobody can tell how the ledger, which says what must be there, is to be read.
         DestinationError: When the result is gone, or something else stands in its place.
     """
-    has_ended = is_over(workspace)
-    found = list(_books_damage(plan, workspace, has_ended=has_ended))
-    found += _metadata_damage(plan, workspace) if has_ended else ()
+    # What lies there may have changed since it was opened.
+    run = run.anew()
+    has_ended = is_over(run.workspace)
+    found = list(_books_damage(run, has_ended=has_ended))
+    found += _metadata_damage(run) if has_ended else ()
     if any(each.place == LEDGER for each in found):
         # Without it nothing else can be told; once it is mended, the rest is looked at.
         return tuple(found)
-    found += _ledger_damage(plan, workspace)
+    found += _ledger_damage(run)
     batches: list[Batch] = []
-    for place, numbers in _places(plan, workspace, found):
+    for place, numbers in _places(run, found):
         batches += [Batch(place, tuple(numbers[at : at + BATCH])) for at in range(0, len(numbers), BATCH)]
-    for damages in spread(partial(check_batch, plan, workspace), batches):
+    for damages in (executor or Local()).move(partial(check_batch, run), batches):
         found += damages
     return tuple(sorted(found, key=lambda each: (each.place, -1 if each.number is None else each.number)))
 
@@ -107,45 +97,47 @@ def is_over(workspace: Workspace) -> bool:
     return workspace.ledger.exists() and made_by(workspace.target) == workspace.plan_of_run().fingerprint
 
 
-def _books_damage(plan: RestorationPlan, workspace: Workspace, *, has_ended: bool) -> Iterator[Damage]:
-    if workspace.lacks_plan:
-        yield Damage(PLAN, None, f"{workspace.plan.name} is missing or cut; its copy stands in for it")
-    if (has_ended or workspace.record.exists()) and not has_record(workspace):
-        yield Damage(RECORD, None, f"{workspace.record.name} is missing, cut or garbled")
-    yield from array_damage(plan, workspace, is_over=has_ended)
+def _books_damage(run: Run, *, has_ended: bool) -> Iterator[Damage]:
+    if run.workspace.lacks_plan:
+        yield Damage(PLAN, None, f"{run.workspace.plan.name} is missing or cut; its copy stands in for it")
+    if (has_ended or run.workspace.record.exists()) and not has_record(run.workspace):
+        yield Damage(RECORD, None, f"{run.workspace.record.name} is missing, cut or garbled")
+    yield from array_damage(run, is_over=has_ended)
 
 
-def _ledger_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage]:
+def _ledger_damage(run: Run) -> Iterator[Damage]:
     """Yield the records that cannot be read: of the tiles of a unit, or of some write units."""
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    ledger = run.ledger
     for name, place in (("tiles", UNITS), ("blocks", BLOCKS), ("curve", CURVES), ("seam", SEAMS)):
         counts = ledger.chunk_counts(name)
         for chunk in ledger.damaged(name):
             yield Damage(place, int(np.ravel_multi_index(chunk, counts)), f"its records of {name} cannot be read")
 
 
-def _metadata_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage]:
-    yield from _root_damage(plan, workspace)
-    if kept_metadata(workspace) is not None:
-        for place, why in changed_metadata(workspace).items():
+def _metadata_damage(run: Run) -> Iterator[Damage]:
+    yield from _root_damage(run)
+    if kept_metadata(run.workspace) is not None:
+        for place, why in changed_metadata(run.workspace).items():
             yield Damage(place, None, why)
     else:
-        yield from _told_otherwise(plan, workspace)
+        yield from _told_otherwise(run)
 
 
-def _told_otherwise(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage]:
+def _told_otherwise(run: Run) -> Iterator[Damage]:
     """Yield what differs of a result whose metadata nobody kept: version 0.1 made it."""
-    root = result_levels(workspace)
-    images = (rung.level for rung in coarser_levels(plan, root) if isinstance(rung, Rung))
-    yield from level_damage(plan, root, {"0": plan.source.shape, **{level.path: level.shape for level in images}})
-    about = attributes_of(workspace.target).get("ilcore")
-    if not isinstance(about, Mapping) or not has_record(workspace):
+    root = result_levels(run.workspace)
+    images = (rung.level for rung in coarser_levels(run.plan, root) if isinstance(rung, Rung))
+    yield from level_damage(
+        run.plan, root, {"0": run.plan.source.shape, **{level.path: level.shape for level in images}}
+    )
+    about = attributes_of(run.workspace.target).get("ilcore")
+    if not isinstance(about, Mapping) or not has_record(run.workspace):
         return
-    if about.get("verdict") != (wanted := read_record(workspace)["verdict"]):
+    if about.get("verdict") != (wanted := read_record(run.workspace)["verdict"]):
         yield Damage(ROOT, None, f"the verdict is {about.get('verdict')}, the record of the run says {wanted}")
         return
     try:
-        made, source = open_volume(str(workspace.target)), open_source(plan)
+        made, source = open_volume(str(run.workspace.target)), run.source
     except BadVolume as error:
         yield Damage(ROOT, None, str(error))
         return
@@ -155,33 +147,33 @@ def _told_otherwise(plan: RestorationPlan, workspace: Workspace) -> Iterator[Dam
         yield Damage(ROOT, None, f"{other[0]} is {getattr(made, other[0])}, must be {getattr(source, other[0])}")
 
 
-def _root_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage]:
-    if not workspace.target.exists():
-        raise DestinationError(f"the result was wanted at {workspace.target}; it is gone; restore it again")
-    if made_by(workspace.target) == plan.fingerprint:
+def _root_damage(run: Run) -> Iterator[Damage]:
+    if not run.workspace.target.exists():
+        raise DestinationError(f"the result was wanted at {run.workspace.target}; it is gone; restore it again")
+    if made_by(run.workspace.target) == run.plan.fingerprint:
         return
-    if kept_metadata(workspace) is None and not attributes_of(workspace.target):
+    if kept_metadata(run.workspace) is None and not attributes_of(run.workspace.target):
         yield Damage(ROOT, None, "the metadata of the image are missing or cannot be read")
-    if attributes_of(workspace.target):
+    if attributes_of(run.workspace.target):
         raise DestinationError(
-            f"the result of plan {plan.fingerprint[:8]} was wanted at {workspace.target}; something else stands "
-            "there now; move it away, and restore again"
+            f"the result of plan {run.plan.fingerprint[:8]} was wanted at {run.workspace.target}; something else "
+            "stands there now; move it away, and restore again"
         )
 
 
-def _places(plan: RestorationPlan, workspace: Workspace, found: list[Damage]) -> Iterator[tuple[str, list[int]]]:
+def _places(run: Run, found: list[Damage]) -> Iterator[tuple[str, list[int]]]:
     """Yield what is to be checked; metadata that cannot be read are found here."""
-    ledger, changed = Ledger(workspace.ledger, plan.tile_grid), {each.place for each in found if each.number is None}
-    if not is_over(workspace):
+    ledger, changed = run.ledger, {each.place for each in found if each.number is None}
+    if not is_over(run.workspace):
         if SCRATCH not in changed:
             yield TILES, [int(n) for n in np.flatnonzero(ledger.read("status"))]
         if "0" not in changed:
             yield "0", [int(n) for n in np.flatnonzero(ledger.read("assembled"))]
         return
-    root = result_levels(workspace)
-    kinds = {"0": (plan.source.shape, plan.source.dtype)}
-    for rung in coarser_levels(plan, root):
-        kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskRung) else plan.source.dtype)
+    root = result_levels(run.workspace)
+    kinds = {"0": (run.plan.source.shape, run.plan.source.dtype)}
+    for rung in coarser_levels(run.plan, root):
+        kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskRung) else run.plan.source.dtype)
     for path, kind in ((path, kind) for path, kind in kinds.items() if path not in changed):
         target = _opened(f"{root}/{path}")
         if target is None or (target.shape, target.dtype) != kind:
@@ -202,20 +194,20 @@ def _opened(path: str) -> WriteTarget | None:
         return None
 
 
-def check_batch(plan: RestorationPlan, workspace: Workspace, batch: Batch) -> list[Damage]:
+def check_batch(run: Run, batch: Batch) -> list[Damage]:
     """Return what is wrong with some neighbouring write units or tiles."""
     if batch.place == TILES:
-        return list(_tile_damage(plan, workspace, batch.numbers))
-    root = result_levels(workspace) if is_over(workspace) else workspace.staging
+        return list(_tile_damage(run, batch.numbers))
+    root = result_levels(run.workspace) if is_over(run.workspace) else run.workspace.staging
     if batch.place == "0":
-        return list(_block_damage(plan, workspace, open_target(f"{root}/0"), batch.numbers))
-    rung = next(each for each in coarser_levels(plan, root) if each.level.path == batch.place)
+        return list(_block_damage(run, open_target(f"{root}/0"), batch.numbers))
+    rung = next(each for each in coarser_levels(run.plan, root) if each.level.path == batch.place)
     return list(_level_damage(rung, batch.numbers))
 
 
-def _tile_damage(plan: RestorationPlan, workspace: Workspace, numbers: Iterable[int]) -> Iterator[Damage]:
-    grid, scratch = plan.tile_grid, Scratch.of(workspace.scratch, plan)
-    ledger = Ledger(workspace.ledger, grid)
+def _tile_damage(run: Run, numbers: Iterable[int]) -> Iterator[Damage]:
+    grid, scratch = run.grid, run.scratch
+    ledger = Ledger(run.workspace.ledger, grid)
     for number in numbers:
         tile = grid.tile([int(at) for at in np.unravel_index(number, grid.grid_shape)])
         try:
@@ -224,10 +216,8 @@ def _tile_damage(plan: RestorationPlan, workspace: Workspace, numbers: Iterable[
             yield Damage(TILES, number, str(error), words(tile.core))
 
 
-def _block_damage(
-    plan: RestorationPlan, workspace: Workspace, target: WriteTarget, numbers: Iterable[int]
-) -> Iterator[Damage]:
-    digests = Ledger(workspace.ledger, plan.tile_grid).read("block_digest")
+def _block_damage(run: Run, target: WriteTarget, numbers: Iterable[int]) -> Iterator[Damage]:
+    digests = run.ledger.read("block_digest")
     for number in numbers:
         held, why = _held(target, number)
         if held is not None and digest_of(held) != digests[number]:

@@ -3,15 +3,14 @@
 tile ─> volume ─> pretrained ─> classical ─> raw
 """
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from ilcore import fit
@@ -23,14 +22,12 @@ from ilcore.grammar.trial import Restoration
 from ilcore.methods.classical import NonLocalMeans, nearest_data
 from ilcore.methods.entry import Entry
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running.ledger import REASONS, Ledger
+from ilcore.running.ledger import REASONS
 from ilcore.running.patches import Frame, noise_of, problem_of, to_numpy
+from ilcore.running.run import Run
 from ilcore.running.scratch import Scratch
-from ilcore.running.volume_model import LearntModel, learnt_before, learnt_weights, open_source, start_of
-from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place
+from ilcore.running.volume_model import LearntModel, learnt_before, learnt_weights, start_of
 from ilcore.tiling.grid import Tile
-from ilcore.volumes.volume import Volume
 
 _logger = logging.getLogger(__name__)
 #: How many tiles of a shape a device of this process holds together, learnt from where its memory ran out.
@@ -63,9 +60,7 @@ class Attempt:
 class Bench:
     """What a worker keeps open between units."""
 
-    plan: RestorationPlan
-    volume: Volume
-    ledger: Ledger
+    run: Run
     scratch: Scratch
     entry: Entry
     start: Weights | None
@@ -74,30 +69,33 @@ class Bench:
     device: str
 
     @classmethod
-    def of(cls, plan: RestorationPlan, workspace: Workspace, device: str) -> "Bench":
+    def of(cls, run: Run, device: str) -> "Bench":
         """Return the bench of a plan; weights are read once in a process.
 
         Raises:
             MissingKnowledge: When the plan wants a model of the volume and none was learnt.
         """
-        # JSON, not YAML: this is done for every unit of work, and YAML takes a hundred times as long.
-        return _opened(json.dumps(plan.model_dump(mode="json")), workspace.target, device, learnt_before(workspace))
+        model = learnt_before(run.workspace)
+        known = (run.document, run.workspace.target, device, model)
+        if known not in _OPENED:
+            _OPENED[known] = _opened(run, device, model)
+        return _OPENED[known]
 
 
-@lru_cache(maxsize=2)
-def _opened(plan_text: str, root: Place, device: str, model: LearntModel | None) -> Bench:
-    plan, workspace = RestorationPlan.of(json.loads(plan_text)), Workspace(root)
-    entry, start = start_of(plan, workspace)
-    if model is None and plan.scope == "volume" and not (start and entry.method.budget == 0):
-        raise MissingKnowledge(f"a model of the volume was wanted in {workspace.weights}, got none; learn it first")
+#: Weights are large, and a process works on one run at a time.
+_OPENED: LRUCache[Any, Bench] = LRUCache(2)
+
+
+def _opened(run: Run, device: str, model: LearntModel | None) -> Bench:
+    entry, start = start_of(run)
+    if model is None and run.plan.scope == "volume" and not (start and entry.method.budget == 0):
+        raise MissingKnowledge(f"a model of the volume was wanted in {run.workspace.weights}, got none; learn it first")
     return Bench(
-        plan=plan,
-        volume=open_source(plan),
-        ledger=Ledger(workspace.ledger, plan.tile_grid),
-        scratch=Scratch.of(workspace.scratch, plan),
+        run=run,
+        scratch=run.scratch,
         entry=entry,
         start=start,
-        learnt=learnt_weights(workspace, model) if model and model.path else None,
+        learnt=learnt_weights(run.workspace, model) if model and model.path else None,
         has_diverged=model is not None and model.reason.startswith("diverged"),
         device=device,
     )
@@ -124,7 +122,7 @@ def fallbacks(bench: Bench, tile: Tile, frame: Frame, first: Attempt) -> Iterato
         for used, weights in (("volume", bench.learnt), ("pretrained", bench.start)):
             if weights is not None and first.used not in (used, "pretrained"):
                 yield lambda used=used, weights=weights: _applied(bench, tile, frame, used, weights)  # type: ignore[misc]
-    yield lambda: Attempt("classical", non_local_means(frame, bench.plan), "applied")
+    yield lambda: Attempt("classical", non_local_means(frame, bench.run.plan), "applied")
 
 
 def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
@@ -135,7 +133,7 @@ def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> l
         parts = [slice(start, start + most) for start in range(0, len(tiles), most)]
         return [each for part in parts for each in _together(bench, tiles[part], frames[part])]
     try:
-        with computing_on(bench.device, bench.plan.method):
+        with computing_on(bench.device, bench.run.plan.method):
             return _by_method(bench, tiles, frames)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -149,7 +147,7 @@ def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> l
 
 
 def _by_method(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
-    plan = bench.plan
+    plan = bench.run.plan
     if plan.scope == "volume" and plan.tile_steps == 0:
         used, weights = ("volume", bench.learnt) if bench.learnt else ("pretrained", bench.start)
         if weights is None:
@@ -164,9 +162,9 @@ def _by_method(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> 
 
 
 def _applied(bench: Bench, tile: Tile, frame: Frame, used: str, weights: Weights) -> Attempt:
-    streams = Streams.of(bench.plan.seed, bench.plan.method, [tile.index])
-    with computing_on(bench.device, bench.plan.method):
-        problem = problem_of([frame], bench.plan, bench.device)
+    streams = Streams.of(bench.run.plan.seed, bench.run.plan.method, [tile.index])
+    with computing_on(bench.device, bench.run.plan.method):
+        problem = problem_of([frame], bench.run.plan, bench.device)
         image = to_numpy(fit.predict(bench.entry.method, problem, weights, streams))[0]
     return Attempt(used, image, "applied")
 

@@ -18,12 +18,12 @@ from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import Five, Region
 from ilcore.planning.plan import RestorationPlan
 from ilcore.results.ome_zarr import create_finest
-from ilcore.results.write import WriteTarget, open_target
+from ilcore.results.write import WriteTarget
 from ilcore.running.damage import LEDGER, SCRATCH, Damage
 from ilcore.running.ledger import RECORD, Ledger
 from ilcore.running.metadata import NAMES, difference
+from ilcore.running.run import Run
 from ilcore.running.scratch import Scratch
-from ilcore.running.workspace import Workspace
 from ilcore.stores.places import Place, is_there, write_text
 from ilcore.tiling.grid import Index
 
@@ -44,25 +44,25 @@ def result_array(plan: RestorationPlan, path: str, shape: Five) -> WriteTarget:
     )  # fmt: skip
 
 
-def take_up(plan: RestorationPlan, workspace: Workspace) -> None:
+def take_up(run: Run) -> None:
     """Write again what of a run that goes on follows from its plan, and note as still to be done what was lost.
 
     It is noted first and made anew only then: a kill in between loses nothing more.
     """
-    parts = {_STAGED: workspace.staging / "0", SCRATCH: workspace.scratch}
+    parts = {_STAGED: run.workspace.staging / "0", SCRATCH: run.workspace.scratch}
     lost = [name for name, place in parts.items() if not is_there(place)]
-    mend_arrays(plan, workspace, skipped=lost)
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    mend_arrays(run, skipped=lost)
+    ledger = run.ledger
     if _STAGED in lost:
-        _logger.warning("the result in the making of %s is gone: it is assembled again", workspace.target)
+        _logger.warning("the result in the making of %s is gone: it is assembled again", run.workspace.target)
         ledger.reopen_blocks(range(len(ledger.read("assembled"))))
-        result_array(plan, str(workspace.staging / "0"), plan.source.shape)
+        result_array(run.plan, str(run.workspace.staging / "0"), run.plan.source.shape)
     if SCRATCH in lost:
-        target = open_target(str(workspace.staging / "0"))
-        units = units_touching(plan, (target.block(number) for number in ledger.open_blocks()))
-        _logger.warning("the scratch of %s is gone: %d units are restored again", workspace.target, len(units))
+        target = run.result
+        units = units_touching(run.plan, (target.block(number) for number in ledger.open_blocks()))
+        _logger.warning("the scratch of %s is gone: %d units are restored again", run.workspace.target, len(units))
         for index in units:
-            ledger.reopen(plan.tile_grid.unit_of(index))
+            ledger.reopen(run.grid.unit_of(index))
 
 
 def units_touching(plan: RestorationPlan, regions: Iterable[Region]) -> list[Index]:
@@ -75,14 +75,14 @@ def units_touching(plan: RestorationPlan, regions: Iterable[Region]) -> list[Ind
     return sorted(found)
 
 
-def array_damage(plan: RestorationPlan, workspace: Workspace, *, is_over: bool) -> Iterator[Damage]:
+def array_damage(run: Run, *, is_over: bool) -> Iterator[Damage]:
     """Yield what is wrong with the metadata of a run's ledger, scratch, and result in the making.
 
     Raises:
         CorruptData: When nobody can tell which version made the ledger.
     """
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
-        for place, name, made in _made(plan, workspace, Path(folder)):
+        for place, name, made in _made(run, Path(folder)):
             if name != LEDGER and is_over:
                 continue
             why = next((why for file in made if (why := _wrong(file, made[file], _held(place / file)))), "")
@@ -100,25 +100,25 @@ def level_damage(plan: RestorationPlan, root: Place, levels: Mapping[str, Five])
                 yield Damage(path, None, f"the metadata of the level are not what was written: {why}")
 
 
-def mend_arrays(plan: RestorationPlan, workspace: Workspace, skipped: Iterable[str] = ()) -> None:
+def mend_arrays(run: Run, skipped: Iterable[str] = ()) -> None:
     """Write again what is missing, garbled or wrong of the metadata of what a run works with."""
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
-        for place, name, made in _made(plan, workspace, Path(folder)):
+        for place, name, made in _made(run, Path(folder)):
             for file, text in made.items() if name not in skipped and (name == LEDGER or is_there(place)) else ():
                 if _wrong(file, text, _held(place / file)):
                     _logger.warning("%s was lost or garbled, and is written again", place / file)
                     write_text(place / file, text)
 
 
-def _made(plan: RestorationPlan, workspace: Workspace, folder: Path) -> Iterator[tuple[Place, str, Mapping[str, str]]]:
+def _made(run: Run, folder: Path) -> Iterator[tuple[Place, str, Mapping[str, str]]]:
     """Yield each array or group, what it belongs to, and the metadata files that it must have."""
-    target = result_array(plan, str(folder / _STAGED), plan.source.shape)
-    yield workspace.staging / "0", _STAGED, _texts(folder / _STAGED)
-    Scratch.of(folder / SCRATCH, plan).create()
-    yield workspace.scratch, SCRATCH, _texts(folder / SCRATCH)
-    Ledger(folder / LEDGER, plan.tile_grid).create(target.count, _record(workspace.ledger))
+    target = result_array(run.plan, str(folder / _STAGED), run.plan.source.shape)
+    yield run.workspace.staging / "0", _STAGED, _texts(folder / _STAGED)
+    Scratch.of(folder / SCRATCH, run.plan).create()
+    yield run.workspace.scratch, SCRATCH, _texts(folder / SCRATCH)
+    Ledger(folder / LEDGER, run.grid).create(target.count, _record(run.workspace.ledger))
     for part in _PARTS:
-        yield (workspace.ledger / part if part else workspace.ledger), LEDGER, _texts(folder / LEDGER / part)
+        yield (run.workspace.ledger / part if part else run.workspace.ledger), LEDGER, _texts(folder / LEDGER / part)
 
 
 def _record(ledger: Place) -> "np.dtype[Any]":

@@ -31,6 +31,7 @@ from ilcore.qa.verdict import NULL_LIMITS, Limit
 from ilcore.running.attempts import Bench, first_attempts
 from ilcore.running.ledger import STATUS, Ledger
 from ilcore.running.patches import Frame
+from ilcore.running.run import Run
 from ilcore.running.volume_model import sampled_frames
 from ilcore.running.workspace import Workspace, write_text
 from ilcore.stores.places import write_bytes
@@ -92,7 +93,7 @@ class _NotMade(Exception):
     """There is no null test, for the reason given."""
 
 
-def make_null_test(plan: RestorationPlan, workspace: Workspace, device: str = "cpu") -> NullTest:
+def make_null_test(run: Run, device: str = "cpu") -> NullTest:
     """Restore noise alone as the plan restores the scan, and keep what was found; at once where that is done already.
 
     Args:
@@ -100,15 +101,15 @@ def make_null_test(plan: RestorationPlan, workspace: Workspace, device: str = "c
         workspace: Its folder.
         device: cpu or cuda.
     """
-    earlier = null_test_before(workspace)
+    earlier = null_test_before(run.workspace)
     if earlier is not None:
         return earlier
     try:
-        found = _made(plan, workspace, device)
+        found = _made(run, device)
     except _NotMade as reason:
         found = NullTest(why_not=str(reason))
     # Written last: what it says of the fields is true, or it is not there.
-    write_text(workspace.null_test, json.dumps(asdict(found), indent=2))
+    write_text(run.workspace.null_test, json.dumps(asdict(found), indent=2))
     return found
 
 
@@ -129,20 +130,20 @@ def null_fields(workspace: Workspace) -> list[NullField]:
         return [NullField(name=name, seen=seen, restored=restored) for name, seen, restored in columns]
 
 
-def _made(plan: RestorationPlan, workspace: Workspace, device: str) -> NullTest:
-    _check(plan)
-    work = _Work.of(plan, workspace, device)
-    count, extent = work.fields(plan)
+def _made(run: Run, device: str) -> NullTest:
+    _check(run.plan)
+    work = _Work.of(run, device)
+    count, extent = work.fields(run.plan)
     make_repeatable(threads=1)
-    bench = Bench.of(plan, workspace, device)
-    fields = _Fields.of(plan, _levels(bench, count), extent)
+    bench = Bench.of(run, device)
+    fields = _Fields.of(run.plan, _levels(bench, count), extent)
     after = _through(bench, fields.seen)
     found = [
         (law_of(fields.noise[n]), null_numbers(fields.seen[:, n], after[:, n], fields.levels[:, n], fields.stds[:, n]))
-        for n, channel in enumerate(plan.channels) if not channel.is_flat and _has_noise(channel.noise)
+        for n, channel in enumerate(run.plan.channels) if not channel.is_flat and _has_noise(channel.noise)
     ]  # fmt: skip
     worst = worst_channel(found)
-    _keep(workspace, fields, after)
+    _keep(run.workspace, fields, after)
     return NullTest(
         numbers={check: number for check, (number, _) in worst.items()},
         laws={check: law for check, (_, law) in worst.items()},
@@ -197,10 +198,10 @@ class _Work:
     beside: int
 
     @classmethod
-    def of(cls, plan: RestorationPlan, workspace: Workspace, device: str) -> "_Work":
+    def of(cls, run: Run, device: str) -> "_Work":
         """Count the tiles that held something: nothing was done to the others."""
-        grid, beside = plan.tile_grid, max(plan.entry.beside, _FULL if device.startswith("cuda") else 0)
-        busy = float((Ledger(workspace.ledger, grid).read("status") != STATUS.index("empty")).mean())
+        grid, beside = run.grid, max(run.plan.entry.beside, _FULL if device.startswith("cuda") else 0)
+        busy = float((Ledger(run.workspace.ledger, grid).read("status") != STATUS.index("empty")).mean())
         return cls(busy * (voxels_read(grid) + len(grid) * beside), beside)
 
     def fields(self, plan: RestorationPlan) -> tuple[int, Three]:
@@ -221,10 +222,10 @@ class _Work:
 def _levels(bench: Bench, count: int) -> NDArray[np.float64]:
     """Return levels of the scan as seen, [field, channel]."""
     try:
-        frames = sampled_frames(bench.plan, bench.volume)
+        frames = sampled_frames(bench.run.plan, bench.run.source)
     except BadVolume as error:
         raise _NotMade("the scan holds nothing that a level could be taken from") from error
-    found = np.empty((count, len(bench.plan.channels)))
+    found = np.empty((count, len(bench.run.plan.channels)))
     for number in range(found.shape[1]):
         smooth = [ndimage.gaussian_filter(frame.seen[number], (0, _SMOOTH, _SMOOTH)) for frame in frames]
         known = [values[frame.trusted[number]] for values, frame in zip(smooth, frames, strict=True)]

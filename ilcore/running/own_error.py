@@ -36,15 +36,15 @@ def error_columns(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> d
 
     Those of the probe are missing where the restorer learns on the tile itself.
     """
-    live = [number for number, channel in enumerate(bench.plan.channels) if not channel.is_flat]
-    if not live or bench.plan.stripes or any(bench.plan.channels[number].verdict != "white" for number in live):
+    live = [number for number, channel in enumerate(bench.run.plan.channels) if not channel.is_flat]
+    if not live or bench.run.plan.stripes or any(bench.run.plan.channels[number].verdict != "white" for number in live):
         return {}
-    core = within(tile.core, tile.read, bench.plan.depth)
+    core = within(tile.core, tile.read, bench.run.plan.depth)
     inside = np.zeros_like(frame.trusted)
     inside[core] = frame.trusted[core]
     if not inside[live].any():
         return {"err_voxels": 0.0}
-    noise = [noise_of([frame], bench.plan)[number] for number in live]
+    noise = [noise_of([frame], bench.run.plan)[number] for number in live]
     restorer = _restorer_of(bench, tile, attempt)
     slopes = [] if restorer is None else _Probe(bench, tile, frame, restorer, live).slopes(attempt, inside, core)
     counted, seen = inside[live], frame.seen[live]
@@ -65,10 +65,10 @@ class _Probe:
 
     def __init__(self, bench: Bench, tile: Tile, frame: Frame, restorer: Restorer, live: Sequence[int]) -> None:
         self.frame, self.restorer, self.live = frame, restorer, list(live)
-        self.is_whole = len(bench.ledger.grid) <= _FEW_TILES
-        self.noise = noise_of([frame], bench.plan)
-        self.halo = tuple(min(reach, _AROUND) for reach in (0, *bench.entry.halo(bench.plan.space))[-3:])
-        streams = Streams.of(bench.plan.seed, f"{bench.plan.method}/risk", [tile.index])
+        self.is_whole = len(bench.run.ledger.grid) <= _FEW_TILES
+        self.noise = noise_of([frame], bench.run.plan)
+        self.halo = tuple(min(reach, _AROUND) for reach in (0, *bench.entry.halo(bench.run.plan.space))[-3:])
+        streams = Streams.of(bench.run.plan.seed, f"{bench.run.plan.method}/risk", [tile.index])
         self.signs = np.where(frame.trusted, streams.signs(frame.seen.shape)[0].numpy(), 0)
         self.shares = streams.uniform((_WINDOWS, 3))[0].numpy()
 
@@ -110,14 +110,14 @@ class _Probe:
 def _restorer_of(bench: Bench, tile: Tile, attempt: Attempt) -> Restorer | None:
     """Return what made an attempt, as a function of what was seen; None where it learnt from it."""
     if attempt.used == "classical":
-        return lambda frame: non_local_means(frame, bench.plan)
+        return lambda frame: non_local_means(frame, bench.run.plan)
     weights = {"volume": bench.learnt, "pretrained": bench.start}.get(attempt.used)
     if weights is None and not (attempt.used == "tile" and _is_by_hand(bench.entry.method)):
         return None
 
     def restorer(frame: Frame) -> NDArray[np.float32]:
-        problem = problem_of([frame], bench.plan, bench.device)
-        streams = Streams.of(bench.plan.seed, bench.plan.method, [tile.index])
+        problem = problem_of([frame], bench.run.plan, bench.device)
+        streams = Streams.of(bench.run.plan.seed, bench.run.plan.method, [tile.index])
         with computing_on(bench.device, "estimating the risk"):
             if weights is None:
                 return to_numpy(fit.restore(bench.entry.method, problem, streams).image)[0]

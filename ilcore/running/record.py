@@ -12,29 +12,29 @@ from typing import Any
 
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import CorruptData
-from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import Finding, QAReport
 from ilcore.running.bounding import bound_of_run
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import write_text
 
 _PACKAGES = ("ilcore", "torch", "numpy", "scipy", "scikit-image", "zarr", "numcodecs", "tifffile", "safetensors")
 
 
-def write_record(plan: RestorationPlan, workspace: Workspace, report: QAReport, more: Mapping[str, Any]) -> None:
+def write_record(run: Run, report: QAReport, more: Mapping[str, Any]) -> None:
     """Write the run's record: fingerprint, findings, bound, versions and whatever the caller measured."""
     record = {
-        "fingerprint": plan.fingerprint,
+        "fingerprint": run.plan.fingerprint,
         "verdict": report.verdict,
         "findings": [asdict(finding) for finding in report.findings],
         "notes": report.notes,
-        "bound": bound_of_run(plan, workspace).told(),
+        "bound": bound_of_run(run).told(),
         "published": False,
-        "devices": devices_of(workspace),
+        "devices": devices_of(run.workspace),
         "versions": versions(),
         **more,
     }
-    write_text(workspace.record, json.dumps(record, indent=2, default=str))
+    write_text(run.workspace.record, json.dumps(record, indent=2, default=str))
 
 
 def read_record(workspace: Workspace) -> dict[str, Any]:

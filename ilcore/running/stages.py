@@ -33,8 +33,9 @@ from ilcore.running.mending import result_array, take_up
 from ilcore.running.metadata import keep_metadata
 from ilcore.running.null_test import NullTest, null_test_before
 from ilcore.running.record import devices_told, has_record, read_findings, read_record, write_record
+from ilcore.running.run import Run, open_source
 from ilcore.running.scratch import Scratch, digest_of
-from ilcore.running.volume_model import check_start_weights, keep_start_weights, open_source
+from ilcore.running.volume_model import check_start_weights, keep_start_weights
 from ilcore.running.workspace import Workspace, write_text
 from ilcore.stores.concurrent import abreast
 from ilcore.stores.places import Place, is_there, remove
@@ -59,8 +60,13 @@ class Standing:
     open_units: int = 0
 
 
-def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = False) -> Standing:
+def prepare(run: Run, *, overwrite: bool = False, is_planned_now: bool = False) -> Standing:
     """Make the workspace of a run, or take up the one that is there. The caller holds the lock.
+
+    Args:
+        run: The run.
+        overwrite: Whether another plan's run or result may be replaced.
+        is_planned_now: The plan was made a moment ago, and its source digested for it: that is not done again.
 
     Raises:
         BadInput: When another plan's run or result is in the way and `overwrite` is not set. With it, a run of this
@@ -70,46 +76,46 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
         DestinationError: When the disk refuses.
     """
     # After a kill while publishing, staging may hold the previous result.
-    if finish_publishing(workspace.staging, workspace.target):
-        workspace.forget_staging()
-    if not overwrite and _is_published(plan, workspace):
-        _tidy(plan, workspace)
+    if finish_publishing(run.workspace.staging, run.workspace.target):
+        run.workspace.forget_staging()
+    if not overwrite and _is_published(run):
+        _tidy(run)
         return Standing(is_published=True)
-    there = _fingerprint_there(workspace)
-    goes_on = _goes_on(plan, workspace, there, overwrite=overwrite)
+    there = _fingerprint_there(run.workspace)
+    goes_on = _goes_on(run, there, overwrite=overwrite)
     # A wish to overwrite survives a crash: it is remembered beside the plan.
-    may_replace = overwrite or (there == plan.fingerprint and workspace.overwrite.exists())
-    source = check_source(plan)
+    may_replace = overwrite or (there == run.plan.fingerprint and run.workspace.overwrite.exists())
+    source = run.source if is_planned_now else check_source(run.plan)
     needed = estimated_bytes(source)
-    check_destination(workspace.target, plan.source.uri, may_replace, 0 if goes_on else needed)
+    check_destination(run.workspace.target, run.plan.source.uri, may_replace, 0 if goes_on else needed)
     if not goes_on:
-        check_start_weights(plan)
-    _check_method(plan, workspace if goes_on else None)
+        check_start_weights(run.plan)
+    _check_method(run, goes_on=goes_on)
     if not goes_on:
-        levels = (Level("0", source.shape), *(rung.level for rung in rungs(str(workspace.staging), source)))
-        check_metadata(source, levels, workspace.target.name, plan.result_format)
+        levels = (Level("0", source.shape), *(rung.level for rung in rungs(str(run.workspace.staging), source)))
+        check_metadata(source, levels, run.workspace.target.name, run.plan.result_format)
         # Nothing is changed before this line: what is refused leaves no trace.
-        workspace.clear()
-        workspace.begin(plan)
+        run.workspace.clear()
+        run.workspace.begin(run.plan)
     if may_replace:
-        write_text(workspace.overwrite, "")
-    workspace.keep_plan(plan)
-    keep_start_weights(plan, workspace)
+        write_text(run.workspace.overwrite, "")
+    run.workspace.keep_plan(run.plan)
+    keep_start_weights(run)
     if goes_on:
-        take_up(plan, workspace)
-    target = _staged(plan, workspace)
-    Scratch.of(workspace.scratch, plan).create()
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+        take_up(run)
+    target = _staged(run)
+    run.scratch.create()
+    ledger = run.ledger
     ledger.create(target.count)
-    return Standing(False, math.prod(plan.tile_grid.unit_shape), len(ledger.open_places()))
+    return Standing(False, math.prod(run.grid.unit_shape), len(ledger.open_places()))
 
 
-def _is_published(plan: RestorationPlan, workspace: Workspace) -> bool:
+def _is_published(run: Run) -> bool:
     """Tell whether the result of this plan is in its place; the result itself says whose it is."""
     # A record may get lost; what was begun anew has neither record nor ledger yet.
-    if workspace.staging.exists() or not (has_record(workspace) or workspace.ledger.exists()):
+    if run.workspace.staging.exists() or not (has_record(run.workspace) or run.workspace.ledger.exists()):
         return False
-    return _fingerprint_there(workspace) == plan.fingerprint == made_by(workspace.target)
+    return _fingerprint_there(run.workspace) == run.plan.fingerprint == made_by(run.workspace.target)
 
 
 def _fingerprint_there(workspace: Workspace) -> str | None:
@@ -126,16 +132,17 @@ def made_by(target: Place) -> str | None:
     return str(about.get("fingerprint")) if isinstance(about, Mapping) else None
 
 
-def _goes_on(plan: RestorationPlan, workspace: Workspace, there: str | None, *, overwrite: bool) -> bool:
+def _goes_on(run: Run, there: str | None, *, overwrite: bool) -> bool:
     """Tell whether what an earlier run of this plan did is of use to this one."""
-    if there not in (None, plan.fingerprint) and not overwrite:
+    if there not in (None, run.plan.fingerprint) and not overwrite:
         raise BadInput(
-            f"the run in {workspace.root} must be the one of this plan ({plan.fingerprint[:8]}), got another "
-            f"({there[:8]}); go on with that one with `{command('il resume', workspace.target)}`, or pass --overwrite"
+            f"the run in {run.workspace.root} must be the one of this plan ({run.plan.fingerprint[:8]}), got another "
+            f"({there[:8]}); go on with that one with `{command('il resume', run.workspace.target)}`, or pass "
+            "--overwrite"
         )
     # Published and then deleted by somebody, or killed before the first tile: there is nothing to go on with.
-    is_begun = is_there(workspace.ledger) and (is_there(workspace.scratch) or is_there(workspace.staging))
-    return there == plan.fingerprint and is_begun and not (overwrite and _is_refused(workspace))
+    is_begun = is_there(run.workspace.ledger) and (is_there(run.workspace.scratch) or is_there(run.workspace.staging))
+    return there == run.plan.fingerprint and is_begun and not (overwrite and _is_refused(run.workspace))
 
 
 def _is_refused(workspace: Workspace) -> bool:
@@ -165,22 +172,23 @@ def _check_unchanged(plan: RestorationPlan) -> None:
         )
 
 
-def is_outdated(plan: RestorationPlan, workspace: Workspace | None) -> bool:
-    """Tell whether a plan has tiles to restore, and its method gives other voxels now than when it was made.
+def is_outdated(run: Run, *, goes_on: bool = True) -> bool:
+    """Tell whether a run has tiles to restore, and its method gives other voxels now than when it was planned.
 
     Args:
-        plan: The plan.
-        workspace: Of its run, where one goes on: when all its tiles are restored, nothing is left to differ.
+        run: The run.
+        goes_on: Whether what lies in its folder is of use: when all its tiles are restored, nothing is left to differ.
     """
-    if plan.method_version == plan.entry.version:
+    if run.plan.method_version == run.plan.entry.version:
         return False
-    if workspace is None or not (workspace.ledger / "zarr.json").exists():
+    if not goes_on or not (run.workspace.ledger / "zarr.json").exists():
         return True
-    return bool(Ledger(workspace.ledger, plan.tile_grid).open_places())
+    return bool(run.ledger.open_places())
 
 
-def _check_method(plan: RestorationPlan, workspace: Workspace | None) -> None:
-    if is_outdated(plan, workspace):
+def _check_method(run: Run, *, goes_on: bool) -> None:
+    if is_outdated(run, goes_on=goes_on):
+        plan = run.plan
         raise BadPlan(
             f"{plan.method} must restore all tiles of a plan alike: this one was made for version "
             f"{plan.method_version} of it, here is version {plan.entry.version}, which gives other voxels; "
@@ -188,11 +196,11 @@ def _check_method(plan: RestorationPlan, workspace: Workspace | None) -> None:
         )
 
 
-def _staged(plan: RestorationPlan, workspace: Workspace) -> WriteTarget:
-    place = workspace.staging / "0"
+def _staged(run: Run) -> WriteTarget:
+    place = run.workspace.staging / "0"
     if has_array(place):
         return open_target(str(place))
-    return result_array(plan, str(place), plan.source.shape)
+    return result_array(run.plan, str(place), run.plan.source.shape)
 
 
 def result_levels(workspace: Workspace) -> Place:
@@ -200,7 +208,7 @@ def result_levels(workspace: Workspace) -> Place:
     return workspace.published
 
 
-def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> BlockReport:
+def assemble_block(run: Run, number: int) -> BlockReport:
     """Blend, cast and write one write unit of the result; whoever called commits the report to the ledger.
 
     Values that are not data come out as they went in.
@@ -208,38 +216,36 @@ def assemble_block(plan: RestorationPlan, workspace: Workspace, number: int) -> 
     Raises:
         CorruptData: When a tile is not what its worker wrote, or the written block is not what was sent.
     """
-    workspace.check_plan(plan)
-    target = open_target(str(workspace.staging / "0"))
-    values, clipped = block_of(plan, workspace, target.block(number))
+    run.workspace.check_plan(run.plan)
+    target = run.result
+    values, clipped = block_of(run, target.block(number))
     target.write(target.block(number), values)
     return BlockReport(number, clipped, digest_of(values))
 
 
-def block_of(plan: RestorationPlan, workspace: Workspace, region: Region) -> tuple[NDArray[Any], int]:
+def block_of(run: Run, region: Region) -> tuple[NDArray[Any], int]:
     """Return a region of the result from the tiles in scratch, and how many values were clipped.
 
     Raises:
         CorruptData: When a tile is not what its worker wrote.
     """
-    volume = open_source(plan)
+    volume = run.source
     source = volume.read(region)
-    blended, kept = _blended(plan, workspace, region)
-    if plan.task != "inpaint":
+    blended, kept = _blended(run, region)
+    if run.plan.task != "inpaint":
         kept |= ~volume.valid(region, source)
     wanted = np.where(kept, 0, blended)
-    values, clipped = cast(wanted, np.dtype(plan.source.dtype))
+    values, clipped = cast(wanted, np.dtype(run.plan.source.dtype))
     if clipped:
-        clipped = clipped_count(wanted, source, plan.source.dtype)
+        clipped = clipped_count(wanted, source, run.plan.source.dtype)
     # What is data stays data: no new value may be one that means "no data".
     return np.where(kept, source, volume.validity.kept_valid(values, wanted)), clipped
 
 
-def _blended(
-    plan: RestorationPlan, workspace: Workspace, region: Region
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _blended(run: Run, region: Region) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the blended region, and where the source is to be kept: no tile restored it, or one says so."""
-    grid, scratch = plan.tile_grid, Scratch.of(workspace.scratch, plan)
-    ledger = Ledger(workspace.ledger, grid)
+    grid, scratch = run.grid, run.scratch
+    ledger = Ledger(run.workspace.ledger, grid)
     restored, keeps_source = np.zeros(size(region), bool), np.zeros(size(region), bool)
 
     def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
@@ -267,13 +273,13 @@ def _piece(scratch: Scratch, ledger: Ledger, tile: Tile, digest: int) -> NDArray
         raise
 
 
-def measure_seams(plan: RestorationPlan, workspace: Workspace, unit: Unit) -> None:
+def measure_seams(run: Run, unit: Unit) -> None:
     """Measure the seams of one unit on the assembled result and store them in the ledger."""
-    volume = open_source(plan)
-    result = _known(open_target(str(workspace.staging / "0")).read, volume)
+    volume = run.source
+    result = _known(run.result.read, volume)
     source = volume.known
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
-    ledger.set_seams(unit, [seam_score(result, tile, plan.tile_grid, source) for tile in unit.tiles])
+    ledger = run.ledger
+    ledger.set_seams(unit, [seam_score(result, tile, run.grid, source) for tile in unit.tiles])
 
 
 def _known(read: Read, volume: Volume) -> Read:
@@ -286,19 +292,19 @@ def _known(read: Read, volume: Volume) -> Read:
     return known
 
 
-def verdict_of(plan: RestorationPlan, workspace: Workspace) -> QAReport:
+def verdict_of(run: Run) -> QAReport:
     """Return the verdict on a run whose tiles are all done and assembled."""
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
-    values = int(np.prod(plan.source.shape, dtype=np.int64))
+    ledger = run.ledger
+    values = int(np.prod(run.plan.source.shape, dtype=np.int64))
     share = float(ledger.read("clipped_values").sum()) / values
-    found = measures(ledger.table(), STATUS, clipped_share=share, confidence=plan.confidence)
-    null = null_test_before(workspace) or NullTest(why_not="nobody asked for it")
-    if plan.task == "copy":
+    found = measures(ledger.table(), STATUS, clipped_share=share, confidence=run.plan.confidence)
+    null = null_test_before(run.workspace) or NullTest(why_not="nobody asked for it")
+    if run.plan.task == "copy":
         # Nothing rests on the noise of a source that is kept as it is, and there is one thing to say of it: why.
         del found["noise confidence"]
-        return replace(judge(found, plan.gate), notes=(plan.why,))
-    notes = (*null.notes, *_unasked(plan, found), *((told,) if (told := devices_told(workspace)) else ()))
-    return replace(judge({**found, **null.numbers}, plan.gate, null.limits), notes=notes)
+        return replace(judge(found, run.plan.gate), notes=(run.plan.why,))
+    notes = (*null.notes, *_unasked(run.plan, found), *((told,) if (told := devices_told(run.workspace)) else ()))
+    return replace(judge({**found, **null.numbers}, run.plan.gate, null.limits), notes=notes)
 
 
 def _unasked(plan: RestorationPlan, found: dict[str, float]) -> Iterator[str]:
@@ -314,19 +320,19 @@ def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung | MaskRung,
     return (*rungs(str(root), volume), *mask_rungs(str(root), volume))
 
 
-def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
+def complete(run: Run, report: QAReport) -> None:
     """Write the root metadata that makes staging, whose levels are all written, a readable image."""
-    workspace.check_lock()
-    if isinstance(staging := workspace.staging, Path):
+    run.workspace.check_lock()
+    if isinstance(staging := run.workspace.staging, Path):
         for orphan in staging.rglob("*.partial"):
             # What a killed writer had not given its name yet.
             orphan.unlink()
-    write_image_metadata(plan, workspace, staging, report)
+    write_image_metadata(run, staging, report)
 
 
-def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Place, report: QAReport) -> None:
+def write_image_metadata(run: Run, root: Place, report: QAReport) -> None:
     """Write the metadata of the image whose levels lie in a folder."""
-    volume = open_source(plan)
+    plan, volume = run.plan, run.source
     levels = (Level("0", volume.shape), *(rung.level for rung in rungs(str(root), volume)))
     about = {
         "ilcore": {
@@ -335,11 +341,11 @@ def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Plac
             **({"not_carried_over": plan.source.remarks} if plan.source.remarks else {}),
         }
     }  # fmt: skip
-    name = workspace.target.name.removesuffix(".zarr").removesuffix(".ome")
+    name = run.workspace.target.name.removesuffix(".zarr").removesuffix(".ome")
     write_root(str(root), volume=volume, levels=levels, name=name, attributes=about)
 
 
-def publish_result(plan: RestorationPlan, workspace: Workspace) -> Place:
+def publish_result(run: Run) -> Place:
     """Put the result in its place in one step, then note it and remove the scratch.
 
     The source is digested once more, always: times and sizes of files tell nothing of values that were overwritten
@@ -349,31 +355,31 @@ def publish_result(plan: RestorationPlan, workspace: Workspace) -> Place:
         BadVolume: When the source is no longer the one that was planned for; the previous result stays then.
         DestinationError: When the disk refuses; result and previous result are both whole then.
     """
-    if (staging := workspace.staging).exists():
-        _check_unchanged(plan)
-        workspace.check_lock(is_sure=True)
-        publish(staging, workspace.target, overwrite=workspace.overwrite.exists())
-        workspace.forget_staging()
-    _tidy(plan, workspace)
-    return workspace.target
+    if (staging := run.workspace.staging).exists():
+        _check_unchanged(run.plan)
+        run.workspace.check_lock(is_sure=True)
+        publish(staging, run.workspace.target, overwrite=run.workspace.overwrite.exists())
+        run.workspace.forget_staging()
+    _tidy(run)
+    return run.workspace.target
 
 
-def _tidy(plan: RestorationPlan, workspace: Workspace) -> None:
+def _tidy(run: Run) -> None:
     """Note that the result is published, keep its metadata, and remove what only the run needed."""
-    if not has_record(workspace):
-        remake_record(plan, workspace)
-    record = read_record(workspace)
+    if not has_record(run.workspace):
+        remake_record(run)
+    record = read_record(run.workspace)
     if not record["published"]:
-        keep_metadata(workspace)
-        write_text(workspace.record, json.dumps(record | {"published": True}, indent=2))
-    Scratch.of(workspace.scratch, plan).remove()
-    remove(workspace.overwrite)
-    if workspace.lacks_plan:
-        workspace.keep_plan(plan)
+        keep_metadata(run.workspace)
+        write_text(run.workspace.record, json.dumps(record | {"published": True}, indent=2))
+    run.scratch.remove()
+    remove(run.workspace.overwrite)
+    if run.workspace.lacks_plan:
+        run.workspace.keep_plan(run.plan)
 
 
-def remake_record(plan: RestorationPlan, workspace: Workspace) -> None:
+def remake_record(run: Run) -> None:
     """Write the record of a finished run again, from its ledger; what was measured besides the tiles is lost."""
-    told = f"{workspace.record.name} was lost, and made again from the ledger; numbers of the run are not in it"
-    is_there = made_by(workspace.target) == plan.fingerprint and not workspace.staging.exists()
-    write_record(plan, workspace, verdict_of(plan, workspace), {"published": is_there, "remade": told})
+    told = f"{run.workspace.record.name} was lost, and made again from the ledger; numbers of the run are not in it"
+    is_there = made_by(run.workspace.target) == run.plan.fingerprint and not run.workspace.staging.exists()
+    write_record(run, verdict_of(run), {"published": is_there, "remade": told})

@@ -26,3 +26,10 @@ class Tally:
             seconds=self.seconds + report.seconds,
             moving=self.moving + report.moving,
         )
+
+    @property
+    def words(self) -> str:
+        """What did not simply succeed."""
+        fallen = f"{self.fell_back} fell back" if self.fell_back else ""
+        failed = f"{self.failed} failed" if self.failed else ""
+        return ", ".join(filter(None, (fallen, failed)))

@@ -26,8 +26,8 @@ from ilcore.qa.verdict import tile_fails
 from ilcore.running.attempts import Attempt, Bench, fallbacks, first_attempts
 from ilcore.running.own_error import error_columns, risk_of
 from ilcore.running.patches import Frame, as_it_was, frame_of, noise_of, stored_units
+from ilcore.running.run import Run
 from ilcore.running.scratch import DryScratch
-from ilcore.running.workspace import Workspace
 from ilcore.stores.concurrent import abreast
 from ilcore.tiling.assemble import clipped_count
 from ilcore.tiling.grid import Tile, Unit
@@ -60,12 +60,12 @@ class _View:
 
     @classmethod
     def of(cls, bench: Bench, tile: Tile) -> "_View":
-        frame = frame_of(bench.volume, tile.read, bench.plan)
-        inner = within(tile.keep, tile.read, bench.plan.depth)
+        frame = frame_of(bench.run.source, tile.read, bench.run.plan)
+        inner = within(tile.keep, tile.read, bench.run.plan.depth)
         return cls(tile, frame, frame.part(inner), inner)
 
 
-def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[int], device: str = "cpu") -> UnitReport:
+def restore_unit(run: Run, index: Sequence[int], device: str = "cpu") -> UnitReport:
     """Restore all tiles of a unit, write them to scratch and commit them to the ledger.
 
     Args:
@@ -78,12 +78,12 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
         ILError: When source, weights or scratch fail; a method that fails on a tile is a verdict, not an error.
     """
     began = time.perf_counter()
-    bench = Bench.of(plan, workspace, device)
-    unit = bench.ledger.grid.unit_of(index)
+    bench = Bench.of(run, device)
+    unit = bench.run.ledger.grid.unit_of(index)
     rows, moving = _rows(bench, unit)
     written = time.perf_counter()
-    workspace.check_plan(plan)
-    bench.ledger.commit(unit, rows)
+    run.workspace.check_plan(run.plan)
+    bench.run.ledger.commit(unit, rows)
     moving += time.perf_counter() - written
     return UnitReport(
         index=unit.index,
@@ -96,11 +96,11 @@ def restore_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[in
     )
 
 
-def replay_unit(plan: RestorationPlan, workspace: Workspace, index: Sequence[int], device: str = "cpu") -> list[int]:
+def replay_unit(run: Run, index: Sequence[int], device: str = "cpu") -> list[int]:
     """Restore all tiles of a unit once more, keep nothing, and return the digest of each."""
-    bench = Bench.of(plan, workspace, device)
+    bench = Bench.of(run, device)
     dry = replace(bench, scratch=DryScratch(bench.scratch.path, bench.scratch.grid, bench.scratch.kind))
-    rows, _ = _rows(dry, bench.ledger.grid.unit_of(index))
+    rows, _ = _rows(dry, bench.run.ledger.grid.unit_of(index))
     return [int(row["digest"]) for row in rows]
 
 
@@ -108,10 +108,10 @@ def _rows(bench: Bench, unit: Unit) -> tuple[list[dict[str, Any]], float]:
     """Restore the tiles of a unit and write them to scratch; return rows, and the seconds of reading and writing."""
     began = time.perf_counter()
     make_repeatable(threads=1)
-    views = list(abreast(partial(_View.of, bench), unit.tiles, bench.volume.uri))
+    views = list(abreast(partial(_View.of, bench), unit.tiles, bench.run.source.uri))
     moving = time.perf_counter() - began
     # What is copied is left as it is.
-    busy = [view for view in views if not view.kept.is_empty and bench.plan.task != "copy"]
+    busy = [view for view in views if not view.kept.is_empty and bench.run.plan.task != "copy"]
     attempts = first_attempts(bench, [view.tile for view in busy], [view.frame for view in busy])
     firsts = {view.tile.index: attempt for view, attempt in zip(busy, attempts, strict=True)}
     share = time.perf_counter() - began
@@ -133,7 +133,7 @@ def _timed(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[str, 
 
 def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Judge a tile, fall back while it fails, and return its row and what is to be written."""
-    kept, plan = view.kept, bench.plan
+    kept, plan = view.kept, bench.run.plan
     row: dict[str, Any] = {"trusted_share": kept.trusted.mean()}
     if first is None:
         return row | {"status": "empty", "used": "raw", "reason": "empty"}, as_it_was(kept, plan)
@@ -150,7 +150,7 @@ def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[st
 def _write(bench: Bench, done: tuple[_View, NDArray[np.float64]]) -> int:
     """Write a tile to scratch and return its digest."""
     view, values = done
-    return bench.scratch.write(view.tile, unstacked(values, bench.plan.depth))
+    return bench.scratch.write(view.tile, unstacked(values, bench.run.plan.depth))
 
 
 def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, dict[str, Any], str]:
@@ -188,20 +188,20 @@ def _clipped(values: NDArray[np.float64], kept: Frame, plan: RestorationPlan) ->
 def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:
     """Return the findings on one attempt, from the channels that hold something: a dark one has no noise to compare."""
     kept, image = view.kept, attempt.image[view.inner]
-    live = [number for number, channel in enumerate(bench.plan.channels) if not channel.is_flat]
-    channels, noise = [bench.plan.channels[number] for number in live], noise_of([kept], bench.plan)
+    live = [number for number, channel in enumerate(bench.run.plan.channels) if not channel.is_flat]
+    channels, noise = [bench.run.plan.channels[number] for number in live], noise_of([kept], bench.run.plan)
     columns = error_columns(bench, view.tile, view.frame, attempt)
     findings = judge_tile(
         kept.seen[live], image[live], kept.trusted[live], [noise[number] for number in live],
         risk=risk_of(columns) if attempt.risk is None else attempt.risk,
-        confidence=bench.plan.confidence,
+        confidence=bench.run.plan.confidence,
         lags=[channel.lags for channel in channels],
     )  # fmt: skip
     findings["finite"] = float(np.isfinite(image).all())
     return findings | columns | faithful(
         kept.seen[live], image[live], kept.trusted[live], [noise[number] for number in live],
         zeros=[channel.zero for channel in channels],
-        is_movie=bench.plan.depth == "t",
-        chance=chance_of(kept.raw.size, math.prod(bench.plan.source.shape)),
-        core=within(view.tile.core, view.tile.keep, bench.plan.depth),
+        is_movie=bench.run.plan.depth == "t",
+        chance=chance_of(kept.raw.size, math.prod(bench.run.plan.source.shape)),
+        core=within(view.tile.core, view.tile.keep, bench.run.plan.depth),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,6 @@ import numpy as np
 from ilcore import fit
 from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
 from ilcore.fit import Weights
-from ilcore.formats.roi import open_part
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.commands import command
 from ilcore.grammar.devices import computing_on, make_repeatable
@@ -23,6 +22,7 @@ from ilcore.methods.entry import Entry, configure
 from ilcore.networks.plain import Plain
 from ilcore.planning.plan import Five, RestorationPlan
 from ilcore.running.patches import Frame, frame_of, problem_of
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import Place, at_hand, make_folder, put_by, write_bytes, write_text
 from ilcore.volumes.volume import Volume
@@ -56,22 +56,6 @@ class LearntModel:
     curve: tuple[tuple[int, float], ...] = ()
 
 
-def open_source(plan: RestorationPlan) -> Volume:
-    """Open the source of a plan."""
-    said = plan.source
-    volume = open_part(
-        said.uri,
-        axes=said.axes,
-        level=said.level,
-        missing=said.missing,
-        image=said.image,
-        roi=said.roi,
-        roots=said.roots,
-    )
-    # Planning found out whether the mask hides anything: nobody need ask again.
-    return volume if said.has_mask else replace(volume, mask=None)
-
-
 def check_start_weights(plan: RestorationPlan) -> None:
     """Read the pretrained weights of a plan, if it has any.
 
@@ -82,33 +66,33 @@ def check_start_weights(plan: RestorationPlan) -> None:
         load_denoiser(Path(plan.weights.path), plan.weights.sha256)
 
 
-def keep_start_weights(plan: RestorationPlan, workspace: Workspace) -> Place | None:
+def keep_start_weights(run: Run) -> Place | None:
     """Copy the pretrained weights beside the target, so that the run can be repeated when the original is gone.
 
     Raises:
         BadWeights: When they are not the ones of the plan.
     """
-    if plan.weights is None:
+    if run.plan.weights is None:
         return None
-    kept = workspace.weights / ("start" + Path(plan.weights.path).suffix)
+    kept = run.workspace.weights / ("start" + Path(run.plan.weights.path).suffix)
     if not kept.exists():
-        load_weights(Path(plan.weights.path), plan.weights.sha256)
-        make_folder(workspace.weights)
-        write_bytes(kept, Path(plan.weights.path).read_bytes())
+        load_weights(Path(run.plan.weights.path), run.plan.weights.sha256)
+        make_folder(run.workspace.weights)
+        write_bytes(kept, Path(run.plan.weights.path).read_bytes())
     return kept
 
 
-def start_of(plan: RestorationPlan, workspace: Workspace) -> tuple[Entry, Weights | None]:
+def start_of(run: Run) -> tuple[Entry, Weights | None]:
     """Return the configured method, on the network of the pretrained weights, and those weights.
 
     Raises:
         BadWeights: When they are not the ones of the plan.
     """
-    if plan.weights is None:
-        return plan.entry, None
-    kept = workspace.weights / ("start" + Path(plan.weights.path).suffix)
-    network, weights = _start_held(kept, plan.weights.sha256, _stamp(kept))
-    return configure(find(plan.method).with_network(network), plan.overrides), _copied(weights)
+    if run.plan.weights is None:
+        return run.plan.entry, None
+    kept = run.workspace.weights / ("start" + Path(run.plan.weights.path).suffix)
+    network, weights = _start_held(kept, run.plan.weights.sha256, _stamp(kept))
+    return configure(find(run.plan.method).with_network(network), run.plan.overrides), _copied(weights)
 
 
 def model_path(workspace: Workspace) -> Place:
@@ -116,7 +100,7 @@ def model_path(workspace: Workspace) -> Place:
     return workspace.weights / "volume.safetensors"
 
 
-def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str = "cpu") -> LearntModel:
+def learn_volume_model(run: Run, device: str = "cpu") -> LearntModel:
     """Learn one model from samples of the volume and store it beside the target; at once where that is done already.
 
     The same plan gives the same weights. With a budget of 0 steps nothing is learnt.
@@ -125,18 +109,18 @@ def learn_volume_model(plan: RestorationPlan, workspace: Workspace, device: str 
         BadVolume: When every sample is empty.
         BadWeights: When the pretrained weights are not the ones of the plan, or the stored model was changed.
     """
-    earlier = learnt_before(workspace)
+    earlier = learnt_before(run.workspace)
     if earlier is not None:
         if earlier.path is not None:
-            learnt_weights(workspace, earlier)
+            learnt_weights(run.workspace, earlier)
         return earlier
-    entry, start = start_of(plan, workspace)
-    if plan.scope == "tile" or (start is not None and entry.method.budget == 0):
+    entry, start = start_of(run)
+    if run.plan.scope == "tile" or (start is not None and entry.method.budget == 0):
         return LearntModel(None)
-    make_folder(workspace.weights)
-    learnt = _learn(plan, entry, start, model_path(workspace), device)
+    make_folder(run.workspace.weights)
+    learnt = _learn(run, entry, start, model_path(run.workspace), device)
     # Written last: what it says of the weights is true, or it is not there.
-    write_text(_notes_path(workspace), json.dumps(asdict(learnt), indent=2))
+    write_text(_notes_path(run.workspace), json.dumps(asdict(learnt), indent=2))
     return learnt
 
 
@@ -199,8 +183,9 @@ def _stamp(place: Place) -> object:
     return at.st_mtime_ns, at.st_size, at.st_ino
 
 
-def _learn(plan: RestorationPlan, entry: Entry, start: Weights | None, place: Place, device: str) -> LearntModel:
-    frames = sampled_frames(plan, open_source(plan))
+def _learn(run: Run, entry: Entry, start: Weights | None, place: Place, device: str) -> LearntModel:
+    plan = run.plan
+    frames = sampled_frames(plan, run.source)
     streams = Streams.of(plan.seed, f"{plan.method}/volume", [(n,) for n in range(len(frames))])
     make_repeatable(THREADS)
     with computing_on(device, plan.method):

@@ -12,8 +12,9 @@ from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import psutil
 from dask import config as dask_config
@@ -25,6 +26,7 @@ from distributed.scheduler import KilledWorker
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, ClusterError, ILError, OutsideError, WorkerDied
 from ilcore.grammar.surroundings import is_outside
+from ilcore.running.executor import Executor, Item, Report
 from tasks.doors.keys import new_certificate
 from tasks.executors.clusters import await_worker, read_cluster, started
 from tasks.executors.shutdown import is_asked, stopped
@@ -32,8 +34,6 @@ from tasks.executors.shutdown import is_asked, stopped
 # It has a level of its own, and logs a lost scheduler with a traceback; we say it in a sentence.
 logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
 
-Item = TypeVar("Item")
-Report = TypeVar("Report")
 Work: TypeAlias = "Future[Any]"
 
 #: Futures in flight for each worker: one at work, one on its way, one spare.
@@ -76,8 +76,8 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """Workers that restore units, seen from the driver."""
+class Cluster(Executor):
+    """Workers of Dask, seen from the driver."""
 
     client: Client
     device: str
@@ -93,23 +93,29 @@ class Cluster:
         """Return how many workers are there now."""
         return len(self.client.scheduler_info(n_workers=-1)["workers"])
 
-    def spread(
-        self, function: Callable[[Item], Report], items: Iterable[Item], *, anywhere: bool = False
+    def compute(self, function: Callable[[Item, str], Report], items: Iterable[Item]) -> Iterator[Report]:
+        return self._spread(partial(_computed, function, self.device), items, {"GPU": 1} if self.gpus else None)
+
+    def move(self, function: Callable[[Item], Report], items: Iterable[Item]) -> Iterator[Report]:
+        # Workers without a GPU take part.
+        return self._spread(function, items, None)
+
+    def _spread(
+        self, function: Callable[[Item], Report], items: Iterable[Item], resources: dict[str, int] | None
     ) -> Iterator[Report]:
         """Yield what `function` returns for each item, in the order of completion.
 
         Args:
             function: Runs on a worker; must be safe to run again, for a worker may die after its work.
             items: Read lazily; never more than a few for each worker are in flight.
-            anywhere: It moves voxels and no more, so that workers without a GPU take part. What restores runs on one
-                kind of device in a run: the last bits depend on it.
+            resources: What a worker must have. What restores runs on one kind of device in a run: the last bits
+                depend on it.
 
         Raises:
             ILError: What the function raised, or that a unit killed its workers.
             Stopped: When the run was asked to stop, or its time is over; what was in flight is done then.
         """
         waiting, flying = iter(items), set[Work]()
-        resources = {"GPU": 1} if self.gpus and not anywhere else None
         landed = as_completed(loop=self.client.loop)
         try:
             window, look = self._window(), time.monotonic() + LOOK_EVERY
@@ -134,10 +140,6 @@ class Cluster:
 
     def _window(self) -> int:
         return IN_FLIGHT * max(1, self.workers)
-
-    def alone(self, function: Callable[[Item], Report], item: Item) -> Report:
-        """Run one thing on one worker, so that the driver stays small and off the GPU."""
-        return next(iter(self.spread(function, [item])))
 
     def _launch(
         self,
@@ -292,6 +294,10 @@ class _Refusal:
 
     error: ILError
     is_outside: bool
+
+
+def _computed(function: Callable[[Any, str], Any], device: str, item: Any) -> Any:
+    return function(item, worker_device(device))
 
 
 def _guarded(function: Callable[[Any], Any], item: Any) -> Any:

@@ -24,15 +24,16 @@ from ilcore.grammar.errors import ClusterError, ILError, WorkerDied
 from ilcore.grammar.surroundings import is_outside
 from ilcore.planning.make import Wishes
 from ilcore.planning.plan import RestorationPlan
+from ilcore.running.numbers import curves_of
+from ilcore.running.run import Run
 from ilcore.running.stages import is_outdated, made_by
 from ilcore.running.volume_model import LearntModel, learnt_before
 from ilcore.running.workspace import Workspace
 from tasks.executors.budget import Budget
 from tasks.executors.shutdown import Stopped
 from tasks.load import make_plan, plan_of
-from tasks.publish import Outcome
+from tasks.outcome import Outcome
 from tasks.tracking.client import DEGRADED, NIGHT
-from tasks.tracking.run_payload import curves_of
 
 #: What work took over what was expected is believed within these bounds.
 _RATIOS = (0.2, 20.0)
@@ -179,7 +180,7 @@ def _within(wishes: Wishes, hours: float | None) -> Wishes:
 def _plan_begun(item: Item) -> RestorationPlan | None:
     try:
         plan = plan_of(item.scan.target)
-        if is_outdated(plan, Workspace.of(plan.target)):
+        if is_outdated(Run.of(plan)):
             return None
     except ILError:
         return None
@@ -209,7 +210,7 @@ def _is_outdated(item: Item) -> bool:
     """Tell whether a run is in the way that cannot be finished: its method gives other voxels now."""
     try:
         plan = plan_of(item.scan.target)
-        return is_outdated(plan, Workspace.of(plan.target))
+        return is_outdated(Run.of(plan))
     except ILError:
         return False
 
@@ -289,11 +290,11 @@ def put_off(night: Night, item: Item) -> None:
 
 def learn_growth(night: Night, rung: Rung, plan: RestorationPlan) -> None:
     """Remember what a quarter and a half of the steps brought to a scan that had all of them."""
-    workspace = Workspace.of(plan.target)
-    if rung.words or plan.entry.method.budget == 0 or not workspace.record.exists():
+    run = Run.of(plan)
+    if rung.words or plan.entry.method.budget == 0 or not run.workspace.record.exists():
         return
     try:
-        curves = curves_of(plan, workspace, learnt_before(workspace) or LearntModel(None))
+        curves = curves_of(run, learnt_before(run.workspace) or LearntModel(None))
     except (ILError, OSError, KeyError, ValueError):
         # Nothing was lost but a hint.
         return

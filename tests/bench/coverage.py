@@ -32,8 +32,8 @@ from ilcore.planning.make import plan_restoration
 from ilcore.qa.bounds import COLUMNS, Bound, Circumstances, bound_of
 from ilcore.qa.erring import Law, error_sums, flat_sums, moved, slope_of
 from ilcore.running.bounding import bound_of_run
-from ilcore.running.local import carry_out
-from ilcore.running.workspace import Workspace
+from ilcore.running.carry_out import carry_out
+from ilcore.running.run import Run
 from tests.scenes import blurred, scene
 from tests.standins import assembled
 
@@ -182,7 +182,7 @@ def through_runs(name: str, count: int, *, told: bool) -> Iterator[Draw]:
             )  # fmt: skip
             carry_out(plan)
             image = assembled(plan).squeeze()
-            bound = bound_of_run(plan, Workspace.of(target))
+            bound = bound_of_run(Run.of(plan))
         span = plan.channels[0].high - plan.channels[0].low
         yield Draw(method, float(np.mean((image - clean) ** 2)) / span**2, bound)
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ilcore.formats.open import open_volume
 from ilcore.planning.make import plan_restoration
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from tests.scenes import scene
 
 OFFSET, COUNTS = 100, 80.0

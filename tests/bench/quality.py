@@ -33,7 +33,7 @@ from ilcore.grammar.region import whole
 from ilcore.methods.catalogue import METHODS
 from ilcore.planning.make import plan_restoration
 from ilcore.qa.truth import affine_fit, psnr
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.running.workspace import Workspace
 
 Image = NDArray[np.float32]

@@ -20,7 +20,7 @@ from ilcore.planning.make import plan_restoration
 from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.results.write import create_array
 from ilcore.running import stages
-from ilcore.running.ledger import Ledger
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 
 CORE = 8
@@ -55,8 +55,8 @@ def prepare(folder: Path, tiles: int) -> None:
     workspace = Workspace.of(made.target)
     with workspace.locked():
         began = time.perf_counter()
-        standing = stages.prepare(made, workspace)
-        todo = Ledger(workspace.ledger, made.tile_grid).open_places()
+        standing = stages.prepare(Run(made, workspace))
+        todo = Run(made, workspace).ledger.open_places()
     print(
         f"| prepare: {len(made.tile_grid)} tiles, {standing.units} units, {len(todo)} open | "
         f"{time.perf_counter() - began:.1f} | {_peak():.0f} |"
@@ -66,7 +66,7 @@ def prepare(folder: Path, tiles: int) -> None:
 def commit(folder: Path, tiles: int, share: float = 0.5) -> None:
     """Commit a share of the units, as workers do."""
     made = read_plan(folder / "plan.yaml")
-    ledger = Ledger(Workspace.of(made.target).ledger, made.tile_grid)
+    ledger = Run.of(made).ledger
     places = ledger.open_places()
     some = places[: round(share * len(places))]
     began = time.perf_counter()
@@ -81,7 +81,7 @@ def verdict(folder: Path, tiles: int) -> None:
     """Judge all tiles, as at the end of a run."""
     made: RestorationPlan = read_plan(folder / "plan.yaml")
     began = time.perf_counter()
-    report = stages.verdict_of(made, Workspace.of(made.target))
+    report = stages.verdict_of(Run.of(made))
     print(f"| verdict ({report.verdict}) | {time.perf_counter() - began:.1f} | {_peak():.0f} |")
 
 

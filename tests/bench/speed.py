@@ -42,7 +42,7 @@ from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry, configure
 from ilcore.planning.cutting import Cut, grid_for, samples_for, voxels_read
 from ilcore.planning.make import plan_restoration
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.tiling.grid import TileGrid
 from tests.quick import QUICK
 

@@ -29,8 +29,9 @@ from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry
 from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.readouts.last import Last
-from ilcore.running import local as alone
-from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running import carry_out as alone
+from ilcore.running.ledger import STATUS
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stops.budget import After
 from ilcore.views.hidden_grid import HiddenGrid
@@ -185,7 +186,7 @@ def _done(plan: RestorationPlan) -> dict[str, Any]:
     workspace = Workspace.of(plan.target)
     if not workspace.ledger.exists():
         return {}
-    rows = Ledger(workspace.ledger, plan.tile_grid).rows()
+    rows = Run(plan, workspace).ledger.rows()
     return {str(row["tile"]): row["seconds"] for row in rows if row["status"] != STATUS[0]}
 
 

@@ -19,7 +19,7 @@ from aiobotocore.client import AioBaseClient
 
 from ilcore.methods.catalogue import METHODS
 from ilcore.planning.plan import RestorationPlan, read_plan
-from ilcore.running import local as alone
+from ilcore.running import carry_out as alone
 from ilcore.stores import store_lock
 from tests.e2e.killing import SMOOTHING, _forked
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ilcore.archives.books import Books
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.running.workspace import Workspace
 from tests.il import Il, end
 from tests.scenes import noisy, scene

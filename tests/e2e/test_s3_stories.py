@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from ilcore import open_volume
 from ilcore.grammar.region import whole
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.running.workspace import Workspace
 from tests.e2e.test_stories import QUICK, SLOW
 from tests.il import Il, done_of, end

@@ -44,3 +44,23 @@ def flaky(folder: str) -> str:
 def where(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def computing(seconds: float, device: str) -> int:
+    """What `where` does, on a device."""
+    assert device == "cpu"
+    return where(seconds)
+
+
+def squared(number: int) -> int:
+    return number * number
+
+
+def squared_on(number: int, device: str) -> tuple[int, str]:
+    return number * number, device
+
+
+def unreadable_number(number: int) -> int:
+    if number == 3:
+        raise BadVolume("a number that can be read was wanted, got number 3; choose another")
+    return number

@@ -13,7 +13,8 @@ from ilcore.grammar.errors import BadInput
 from ilcore.keeping.audit import audit, is_sound
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running import tile as tile_module
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import write_text
 from tasks.audit import audit_result
@@ -55,7 +56,7 @@ def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Re
 def findings(run: tuple[RestorationPlan, Workspace], tiles: int = 3) -> dict[str, str]:
     plan, workspace = run
     before = tree(workspace.root)
-    points = audit(plan, workspace, tiles=tiles, seed=1)
+    points = audit(Run(plan, workspace), tiles=tiles, seed=1)
     assert tree(workspace.root) == before, "an audit changes nothing"
     return {point.name: point.finding for point in points}
 
@@ -96,7 +97,7 @@ def test_other_software_is_told_and_the_replay_decides(run):
     record = json.loads(workspace.record.read_text())
     record["versions"]["torch"] = "1.0"
     write_text(workspace.record, json.dumps(record))
-    points = audit(*run, tiles=1, seed=0)
+    points = audit(Run(*run), tiles=1, seed=0)
     assert {point.name: point.finding for point in points} == SOUND | {"software": "differs"}
     assert "torch 1.0 then" in next(point.told for point in points if point.name == "software")
     assert is_sound(points)
@@ -141,7 +142,7 @@ def test_what_is_not_published_is_not_audited(run):
 
 
 def test_differs_is_never_sound(run):
-    points = audit(*run, tiles=0, seed=0)
+    points = audit(Run(*run), tiles=0, seed=0)
     assert is_sound(points)
     for number, point in enumerate(points):
         worse = [*points[:number], replace(point, finding="unknown"), *points[number + 1 :]]

@@ -24,7 +24,7 @@ from ilcore.grammar.errors import (
 )  # fmt: skip
 from ilcore.planning.make import plan_restoration
 from ilcore.results.write import WriteTarget
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.running.workspace import Workspace
 from tests.pretrained import small_weights
 from tests.scenes import noisy, scene
@@ -270,7 +270,7 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch):
 @pytest.mark.parametrize("stage", ["restore_unit", "stages.assemble_block", "stages.complete", "write_record"])
 def test_a_source_that_is_overwritten_in_place_during_the_run_is_not_published(tmp_path, monkeypatch, stage):
     plan = box(tmp_path)
-    work = resolve_name(f"ilcore.running.local:{stage}")
+    work = resolve_name(f"ilcore.running.carry_out:{stage}")
 
     def overwriting(*given: Any) -> Any:
         pixels, before = np.load(plan.source.uri, mmap_mode="r+"), Path(plan.source.uri).stat()
@@ -279,7 +279,7 @@ def test_a_source_that_is_overwritten_in_place_during_the_run_is_not_published(t
         os.utime(plan.source.uri, ns=(before.st_atime_ns, before.st_mtime_ns))
         return work(*given)
 
-    monkeypatch.setattr(f"ilcore.running.local.{stage}", overwriting)
+    monkeypatch.setattr(f"ilcore.running.carry_out.{stage}", overwriting)
     with pytest.raises(BadVolume, match="must stay as it is until its result is published") as caught:
         carry_out(plan)
     said(caught.value)

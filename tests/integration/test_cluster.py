@@ -17,7 +17,7 @@ from ilcore.grammar.errors import BadInput, BadVolume, BadWeights, ClusterError
 from ilcore.grammar.surroundings import is_outside
 from tasks.executors.cluster import Cluster, Resources, default_workers, open_cluster
 from tasks.executors.shutdown import OutOfTime, is_asked, is_late, until
-from tests.integration.cluster_work import flaky, note, refuse, threads, unreadable, where
+from tests.integration.cluster_work import computing, flaky, note, refuse, threads, unreadable, where
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def listening() -> set[int]:
 
 
 def test_every_item_is_reported_once(cluster: Cluster, tmp_path: Path) -> None:
-    reports = list(cluster.spread(note, [(str(tmp_path), n) for n in range(20)]))
+    reports = list(cluster.move(note, [(str(tmp_path), n) for n in range(20)]))
     assert sorted(number for number, _ in reports) == list(range(20))
 
 
 def test_work_survives_a_worker_that_is_killed_twice(cluster: Cluster, tmp_path: Path) -> None:
     done, killed = [], []
-    for number, process in cluster.spread(note, [(str(tmp_path), n) for n in range(40)]):
+    for number, process in cluster.move(note, [(str(tmp_path), n) for n in range(40)]):
         done.append(number)
         if len(done) in (5, 15):
             os.kill(process, signal.SIGKILL)
@@ -61,7 +61,7 @@ def test_work_survives_a_worker_that_is_killed_twice(cluster: Cluster, tmp_path:
 @pytest.mark.parametrize(("code", "from_outside"), [(errno.EIO, True), (errno.ENOENT, False)])
 def test_whose_fault_it_was_is_known_to_the_driver_too(code: int, from_outside: bool, cluster: Cluster) -> None:
     with pytest.raises(BadVolume, match="can be read") as raised:
-        cluster.alone(unreadable, code)
+        next(cluster.move(unreadable, [code]))
     assert is_outside(raised.value) == from_outside
 
 
@@ -73,7 +73,7 @@ def test_work_is_read_lazily_in_a_bounded_window(cluster: Cluster, tmp_path: Pat
             taken.append(number)
             yield str(tmp_path), number
 
-    reports = cluster.spread(note, jobs())
+    reports = cluster.move(note, jobs())
     next(reports)
     assert len(taken) <= 3 * 2 + 1
     reports.close()
@@ -83,7 +83,7 @@ def test_when_time_is_over_what_is_at_work_is_finished_and_nothing_begun(cluster
     done: list[int] = []
 
     def work() -> None:
-        for number, _ in cluster.spread(note, [(str(tmp_path), n) for n in range(400)]):
+        for number, _ in cluster.move(note, [(str(tmp_path), n) for n in range(400)]):
             done.append(number)
 
     with until(1.0), pytest.raises(OutOfTime, match="il resume"):
@@ -92,7 +92,7 @@ def test_when_time_is_over_what_is_at_work_is_finished_and_nothing_begun(cluster
     assert 0 < len(done) < 200
     assert begun == set(done)
     assert not is_asked()
-    assert len(list(cluster.spread(note, [(str(tmp_path), n) for n in range(3)]))) == 3
+    assert len(list(cluster.move(note, [(str(tmp_path), n) for n in range(3)]))) == 3
 
 
 def test_the_shortest_time_counts() -> None:
@@ -105,12 +105,12 @@ def test_the_shortest_time_counts() -> None:
 
 def test_an_error_of_ours_is_not_tried_again(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(BadWeights, match="bring others"):
-        cluster.alone(refuse, str(tmp_path))
+        next(cluster.move(refuse, [str(tmp_path)]))
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_store_that_times_out_is_tried_again(cluster: Cluster, tmp_path: Path) -> None:
-    assert cluster.alone(flaky, str(tmp_path)) == "done"
+    assert next(cluster.move(flaky, [str(tmp_path)])) == "done"
 
 
 def test_what_restores_runs_on_one_kind_of_device_and_what_moves_voxels_anywhere() -> None:
@@ -122,19 +122,19 @@ def test_what_restores_runs_on_one_kind_of_device_and_what_moves_voxels_anywhere
         open_cluster(Resources(scheduler=mixed.scheduler_address)) as cluster,
     ):
         mixed.wait_for_workers(2)
-        assert len(set(cluster.spread(where, [0.2] * 12))) == 1
-        assert len(set(cluster.spread(where, [0.2] * 12, anywhere=True))) == 2
+        assert len(set(cluster.compute(computing, [0.2] * 12))) == 1
+        assert len(set(cluster.move(where, [0.2] * 12))) == 2
 
 
 def test_workers_compute_on_one_thread(cluster: Cluster) -> None:
-    assert cluster.alone(threads, 0) == "1"
+    assert next(cluster.move(threads, [0])) == "1"
 
 
 def test_a_running_scheduler_can_be_joined(cluster: Cluster, tmp_path: Path) -> None:
     with open_cluster(Resources(scheduler=cluster.client.scheduler.address)) as joined:
         assert joined.workers == 2
-        assert joined.alone(note, (str(tmp_path), 7))[0] == 7
-    assert cluster.alone(note, (str(tmp_path), 8))[0] == 8, "leaving a cluster must not stop it"
+        assert next(joined.move(note, [(str(tmp_path), 7)]))[0] == 7
+    assert next(cluster.move(note, [(str(tmp_path), 8)]))[0] == 8, "leaving a cluster must not stop it"
 
 
 def test_a_cluster_of_ones_own_lets_nobody_in(cluster: Cluster, ports_before: set[int]) -> None:

@@ -104,7 +104,7 @@ def jobs(folder: Path) -> list[psutil.Process]:
 def test_a_queue_gives_workers_loses_one_and_is_left_empty(queue: Path, tmp_path: Path) -> None:
     with open_cluster(Resources(scheduler=str(queue), device="cpu")) as cluster:
         done = []
-        for pid in cluster.spread(where, [0.2] * 80):
+        for pid in cluster.move(where, [0.2] * 80):
             done.append(pid)
             if len(done) == 10:
                 # One job ends as if its machine had died.
@@ -124,7 +124,7 @@ def test_machines_reached_by_ssh_work_and_are_left_empty(tmp_path: Path) -> None
         file = over_ssh(tmp_path, server, server.key)
         with open_cluster(Resources(scheduler=str(file), device="cpu")) as cluster:
             assert len(server.running) == 3, "a scheduler and two workers"
-            assert len(set(cluster.spread(where, [0.2] * 40))) == 2
+            assert len(set(cluster.move(where, [0.2] * 40))) == 2
         until(lambda: not server.running, 30, "all that was started over SSH has ended")
 
 
@@ -145,7 +145,7 @@ def test_a_machine_that_lets_nobody_in_is_told(tmp_path: Path) -> None:
 def test_a_queue_gives_more_workers_where_there_is_more_work(queue: Path) -> None:
     with open_cluster(Resources(scheduler=str(queue), device="cpu")) as cluster:
         assert cluster.workers == 1
-        assert len(set(cluster.spread(where, [4.0] * 12))) == 2
+        assert len(set(cluster.move(where, [4.0] * 12))) == 2
 
 
 @pytest.mark.parametrize("queue", ["slurm"], indirect=True)

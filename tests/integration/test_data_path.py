@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import MissingKnowledge
+from ilcore.running.carry_out import carry_out
 from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
+from ilcore.running.run import Run
 from ilcore.running.stages import prepare
 from ilcore.running.tile import restore_unit
 from ilcore.running.workspace import Workspace
@@ -29,7 +30,7 @@ def picture(shape: tuple[int, ...] = (70, 90), seed: int = 0) -> NDArray[np.floa
 
 
 def ledger_of(plan: Any) -> Ledger:
-    return Ledger(Workspace.of(plan.target).ledger, plan.tile_grid)
+    return Run.of(plan).ledger
 
 
 SOURCES = {
@@ -137,9 +138,9 @@ def test_a_volume_wants_its_model_before_its_tiles(tmp_path: Path) -> None:
     plan = planned(saved(tmp_path, picture((40, 40))), tmp_path / "out.ome.zarr", "box", scope="volume")
     workspace = Workspace.of(plan.target)
     with workspace.locked():
-        prepare(plan, workspace)
+        prepare(Run(plan, workspace))
         with pytest.raises(MissingKnowledge, match="learn it first"):
-            restore_unit(plan, workspace, (0, 0, 0, 0))
+            restore_unit(Run(plan, workspace), (0, 0, 0, 0))
 
 
 def test_a_model_that_diverged_makes_every_tile_fall_back(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from ilcore.planning.make import plan_restoration
 from ilcore.qa.verdict import QAReport
-from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from tests.scenes import scene
 
@@ -41,11 +41,11 @@ def test_a_run_without_faint_structure_has_none(tmp_path: Path) -> None:
     assert (measured["faint points"], measured["faint lines"]) == (0, 0)
     assert {"object flux", "radiometry"} <= set(measured)
     assert not {"band ratio", "bleeding", "flicker", "ghosts"} & set(measured)
-    assert np.nansum(Ledger(workspace.ledger, plan.tile_grid).read("faint_points")) == 0
+    assert np.nansum(Run(plan, workspace).ledger.read("faint_points")) == 0
 
 
 def test_points_that_a_method_takes_away_take_the_pass_away(tmp_path: Path) -> None:
-    from tasks.reporting import report_input, write_qa_maps
+    from ilcore.running.report import report_input, write_qa_maps
 
     report, measured, workspace, plan = run(scan(dots=9), tmp_path, method="wavelet", tile=(1, 64, 64))
     assert measured["faint points"] == pytest.approx(len(PLACES), abs=2)
@@ -53,17 +53,17 @@ def test_points_that_a_method_takes_away_take_the_pass_away(tmp_path: Path) -> N
     found = {finding.check: finding for finding in report.findings}["faint points"]
     assert found.verdict == "warn"
     assert "structure, or outliers" in found.why
-    points = Ledger(workspace.ledger, plan.tile_grid).read("faint_points")
+    points = Run(plan, workspace).ledger.read("faint_points")
     assert points.shape == (1, 1, 2, 2)
     assert (points > 0).all()
     # The result is published by now; the report is made of what was staged.
     workspace.staging.parent.mkdir(exist_ok=True)
     Path(str(workspace.staging)).symlink_to(Path(plan.target).resolve())
-    told = report_input(plan, workspace, report, {}, {})
+    told = report_input(Run(plan, workspace), report, {}, {})
     assert len(told.planes[0].marks) == pytest.approx(len(PLACES), abs=2)
     assert {"faint_points", "faint_lines"} <= set(told.maps)
     assert "points" in told.worst[0].reason
-    write_qa_maps(plan, workspace)
+    write_qa_maps(Run(plan, workspace))
     names = zarr.open_group(str(workspace.maps)).attrs["ome"]["omero"]["channels"]
     assert "faint_points" in [channel["label"] for channel in names]
 

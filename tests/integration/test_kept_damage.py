@@ -14,18 +14,18 @@ from ilcore.keeping.audit import audit
 from ilcore.keeping.repair import repair
 from ilcore.keeping.verify import is_over, verify
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running import local as alone
+from ilcore.running import carry_out as alone
 from ilcore.running import stages
+from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import read_damage, write_damage
-from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
 from ilcore.running.record import devices_of, note_device, read_findings, read_record
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from tests.integration.test_verify import _interrupted, chunks, cut, finished, flip, run, tree
 
 __all__ = ["finished", "run"]
 
-Run = tuple[RestorationPlan, Workspace]
+Pair = tuple[RestorationPlan, Workspace]
 
 
 def changed(path: Path, *keys: str | int, to: Any) -> None:
@@ -39,8 +39,8 @@ def changed(path: Path, *keys: str | int, to: Any) -> None:
 
 
 def mended(plan: RestorationPlan, workspace: Workspace) -> int:
-    write_damage(workspace, verify(plan, workspace))
-    return repair(plan, workspace)
+    write_damage(workspace, verify(Run(plan, workspace)))
+    return repair(Run(plan, workspace))
 
 
 SCALE = ("attributes", "ome", "multiscales", 0, "datasets", 1, "coordinateTransformations", 0, "scale")
@@ -59,21 +59,21 @@ CHANGES: dict[str, tuple[str, tuple[str | int, ...], Any]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_changed_word_of_the_metadata_is_found_and_put_back(name: str, run: Run) -> None:
+def test_a_changed_word_of_the_metadata_is_found_and_put_back(name: str, run: Pair) -> None:
     plan, workspace = run
     file, keys, to = CHANGES[name]
     before = tree(workspace.target)
     changed(workspace.target / file, *keys, to=to)
-    points = {point.name: point.finding for point in audit(plan, workspace, tiles=0, seed=0)}
+    points = {point.name: point.finding for point in audit(Run(plan, workspace), tiles=0, seed=0)}
     assert points["voxels"] == "differs"
-    assert file.rpartition("/")[0] or "root" in {each.place for each in verify(plan, workspace)}
+    assert file.rpartition("/")[0] or "root" in {each.place for each in verify(Run(plan, workspace))}
     assert mended(plan, workspace) >= 1
     assert tree(workspace.target) == before
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
 
 
 @pytest.mark.parametrize("name", ["scale", "verdict", "fill value", "dimension names of a level"])
-def test_where_nobody_kept_the_metadata_what_follows_from_plan_and_record_is_checked(name: str, run: Run) -> None:
+def test_where_nobody_kept_the_metadata_what_follows_from_plan_and_record_is_checked(name: str, run: Pair) -> None:
     """As results of version 0.1 are."""
     plan, workspace = run
     workspace.metadata.unlink()
@@ -81,17 +81,17 @@ def test_where_nobody_kept_the_metadata_what_follows_from_plan_and_record_is_che
     if name == "scale":
         keys = (*keys[:5], 0, *keys[6:])
     changed(workspace.target / file, *keys, to=to)
-    assert verify(plan, workspace)
+    assert verify(Run(plan, workspace))
     assert mended(plan, workspace) >= 1
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
 
 
-def test_other_spaces_between_the_words_are_no_damage(run: Run) -> None:
+def test_other_spaces_between_the_words_are_no_damage(run: Pair) -> None:
     plan, workspace = run
     for file in ("zarr.json", "0/zarr.json"):
         content = json.loads((workspace.target / file).read_text())
         (workspace.target / file).write_text(json.dumps(content, indent=7))
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
 
 
 WAYS: dict[str, Callable[[Path], Any]] = {"cut": cut, "missing": Path.unlink, "empty": lambda path: path.write_text("")}
@@ -99,27 +99,27 @@ WAYS: dict[str, Callable[[Path], Any]] = {"cut": cut, "missing": Path.unlink, "e
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["record.json", "plan.yaml", "metadata.json"])
-def test_what_is_kept_of_a_published_run_is_told_and_made_again(name: str, way: str, run: Run) -> None:
+def test_what_is_kept_of_a_published_run_is_told_and_made_again(name: str, way: str, run: Pair) -> None:
     plan, workspace = run
     # The copy of a run elsewhere leads to where that lies.
     workspace.keep_plan(plan)
     before, findings = tree(workspace.target), read_findings(workspace)
     WAYS[way](workspace.root / name)
     assert is_over(workspace)
-    found = verify(plan, workspace)
+    found = verify(Run(plan, workspace))
     assert [each.place for each in found] == ([] if name == "metadata.json" else [name.partition(".")[0]])
     if name == "record.json":
         with pytest.raises(CorruptData, match=r"record.json, it is .*il resume"):
             read_record(workspace)
     mended(plan, workspace)
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
     assert workspace.plan_of_run() == plan
     assert (read_findings(workspace), read_record(workspace)["published"]) == (findings, True)
     assert tree(workspace.target) == before
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_same_run_again_makes_a_lost_record_again(way: str, run: Run) -> None:
+def test_the_same_run_again_makes_a_lost_record_again(way: str, run: Pair) -> None:
     plan, workspace = run
     workspace.keep_plan(plan)
     WAYS[way](workspace.record)
@@ -130,7 +130,7 @@ def test_the_same_run_again_makes_a_lost_record_again(way: str, run: Run) -> Non
 
 @pytest.mark.parametrize("command", ["status", "qa", "verify", "report"])
 @pytest.mark.parametrize("name", ["record.json", "plan.yaml", "damage.json"])
-def test_a_command_that_meets_a_cut_file_says_so_in_a_sentence(name: str, command: str, run: Run) -> None:
+def test_a_command_that_meets_a_cut_file_says_so_in_a_sentence(name: str, command: str, run: Pair) -> None:
     from flows.cli import app
 
     plan, workspace = run
@@ -144,7 +144,7 @@ def test_a_command_that_meets_a_cut_file_says_so_in_a_sentence(name: str, comman
         assert "il resume" in told.output
 
 
-def test_a_plan_that_was_cut_where_nothing_is_missed_is_not_carried_out(run: Run) -> None:
+def test_a_plan_that_was_cut_where_nothing_is_missed_is_not_carried_out(run: Pair) -> None:
     plan, workspace = run
     workspace.keep_plan(plan)
     whole = workspace.plan.read_text()
@@ -155,37 +155,37 @@ def test_a_plan_that_was_cut_where_nothing_is_missed_is_not_carried_out(run: Run
 
 
 @pytest.mark.parametrize("part", ["tiles", "blocks", "curve", "seam"])
-def test_a_flipped_byte_of_the_ledger_costs_its_unit(part: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flipped_byte_of_the_ledger_costs_its_unit(part: str, run: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, workspace = run
-    result, ledger = tree(workspace.target), Ledger(workspace.ledger, plan.tile_grid)
+    result, ledger = tree(workspace.target), Run(plan, workspace).ledger
     before = {name: ledger.read(name) for name in ("digest", "block_digest")}
     found = chunks(workspace.ledger, part)
     if not found:
         pytest.skip("this method draws no curves")
     flip(found[0])
-    damages = verify(plan, workspace)
+    damages = verify(Run(plan, workspace))
     assert [each.place.split()[0] for each in damages] == ["ledger"]
     assert mended(plan, workspace) == 1
-    again = Ledger(workspace.ledger, plan.tile_grid)
+    again = Run(plan, workspace).ledger
     assert all((again.read(name) == values).all() for name, values in before.items())
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
     assert tree(workspace.target) == result
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "tiles/zarr.json", "blocks/zarr.json", "seam/zarr.json"])
 @pytest.mark.parametrize("way", WAYS)
-def test_metadata_of_the_ledger_are_written_again(name: str, way: str, run: Run) -> None:
+def test_metadata_of_the_ledger_are_written_again(name: str, way: str, run: Pair) -> None:
     plan, workspace = run
     before = json.loads((workspace.ledger / name).read_text())
     WAYS[way](workspace.ledger / name)
-    assert [each.place for each in verify(plan, workspace)] == ["ledger"]
+    assert [each.place for each in verify(Run(plan, workspace))] == ["ledger"]
     assert mended(plan, workspace) == 1
     assert json.loads((workspace.ledger / name).read_text()) == before
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
 
 
 @pytest.fixture
-def half(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def half(run: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
     """A run whose tiles are all done, and one of whose write units is assembled."""
     finished, _ = run
     plan = finished.model_copy(update={"target": str(tmp_path / "half" / "out.ome.zarr")})
@@ -213,42 +213,42 @@ def half(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 )  # fmt: skip
 @pytest.mark.parametrize("is_verified", [False, True])
 def test_what_gets_lost_of_a_run_under_way_is_made_again(
-    lost: str, is_verified: bool, half: Run, run: Run, monkeypatch: pytest.MonkeyPatch
+    lost: str, is_verified: bool, half: Pair, run: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, workspace = half
     place = workspace.root / lost
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     if is_verified:
-        found = verify(plan, workspace)
+        found = verify(Run(plan, workspace))
         assert found
         write_damage(workspace, found)
-        repair(plan, workspace)
+        repair(Run(plan, workspace))
         assert read_damage(workspace) == ()
     restored = list[Any]()
     really = alone.restore_unit
-    monkeypatch.setattr(alone, "restore_unit", lambda *given: (restored.append(given[2]), really(*given)))
+    monkeypatch.setattr(alone, "restore_unit", lambda *given: (restored.append(given[1]), really(*given)))
     carry_out(plan)
     assert tree(workspace.target) == tree(run[1].target)
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
     if lost != "scratch.zarr":
         assert restored == [], "no tile is restored twice"
 
 
 def test_a_flipped_byte_of_the_ledger_of_a_run_under_way_costs_its_unit(
-    half: Run, run: Run, monkeypatch: pytest.MonkeyPatch
+    half: Pair, run: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, workspace = half
     flip(chunks(workspace.ledger, "tiles")[1])
     restored = list[Any]()
     really = alone.restore_unit
-    monkeypatch.setattr(alone, "restore_unit", lambda *given: (restored.append(given[2]), really(*given)))
+    monkeypatch.setattr(alone, "restore_unit", lambda *given: (restored.append(given[1]), really(*given)))
     carry_out(plan)
     assert len(restored) == 1
     assert tree(workspace.target) == tree(run[1].target)
 
 
 def test_going_on_on_another_kind_of_device_is_allowed_and_marked(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished, _ = run
     plan = finished.model_copy(update={"target": str(tmp_path / "moved" / "out.ome.zarr")})

@@ -11,8 +11,9 @@ from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
 from ilcore.running import tile as tile_module
 from ilcore.running import volume_model
+from ilcore.running.carry_out import carry_out
 from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from tests.pretrained import small_weights
 from tests.scenes import blurred, noisy, scene
@@ -51,7 +52,7 @@ def never_judged_bad(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ledger_of(plan: RestorationPlan) -> Ledger:
-    return Ledger(Workspace.of(plan.target).ledger, plan.tile_grid)
+    return Run.of(plan).ledger
 
 
 def rows_of(plan: RestorationPlan) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ from ilcore.grammar.errors import BadInput, BadPlan, RecipeError
 from ilcore.planning.make import plan_restoration
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running import tile as tile_module
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.running.patches import frame_of, noise_of
-from ilcore.running.volume_model import open_source
+from ilcore.running.run import open_source
 from tests.scenes import scene
 from tests.standins import add_standins, assembled, planned, saved
 

@@ -18,7 +18,8 @@ from ilcore.archives.spending import Rung
 from ilcore.grammar.errors import BadVolume, ClusterError, DivergedError, StoreError, WorkerDied
 from ilcore.methods.catalogue import METHODS
 from ilcore.planning.cost import work_of
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
+from ilcore.running.run import Run
 from ilcore.running.stages import prepare
 from ilcore.running.workspace import Workspace
 from tasks.executors.shutdown import OutOfTime
@@ -37,7 +38,7 @@ from tasks.nights.steps import (
     planned,
     put_off,
 )
-from tasks.publish import Outcome
+from tasks.outcome import Outcome
 from tests.scenes import noisy, scene
 
 
@@ -103,7 +104,7 @@ def test_a_stopped_scan_whose_method_gives_other_voxels_now_is_planned_anew(nigh
     plan, _ = plan_first(night, 0.001)
     workspace = Workspace.of(plan.target)
     with workspace.locked():
-        prepare(plan, workspace)
+        prepare(Run(plan, workspace))
     item = replace(night.work[0], todo="resume")
     assert not may_replace(item, plan)
     monkeypatch.setitem(METHODS, "zs_n2n", replace(METHODS["zs_n2n"], version=METHODS["zs_n2n"].version + 1))

@@ -10,7 +10,7 @@ from ilcore.benchmark.labelled import labelled
 from ilcore.formats.open import open_volume
 from ilcore.grammar.region import whole
 from ilcore.planning.make import plan_restoration
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 
 SOURCES = {
     "a clean photograph": data.camera(),

@@ -11,9 +11,10 @@ from ilcore.planning.cutting import voxels_read
 from ilcore.planning.make import plan_restoration
 from ilcore.qa.verdict import NULL_LIMITS
 from ilcore.running import null_test
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.running.null_test import make_null_test, null_fields, null_test_before
 from ilcore.running.record import read_findings
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, planned, saved
@@ -162,7 +163,7 @@ def test_what_is_no_number_is_told(tmp_path, monkeypatch):
 def test_it_is_made_once(tmp_path, monkeypatch):
     plan, _, workspace = run(tmp_path, scan(256, 256))
     monkeypatch.setattr(null_test, "_made", None)
-    assert make_null_test(plan, workspace) == null_test_before(workspace)
+    assert make_null_test(Run(plan, workspace)) == null_test_before(workspace)
 
 
 def test_runs_that_were_judged_without_one_say_so(tmp_path):
@@ -176,11 +177,10 @@ def test_runs_that_were_judged_without_one_say_so(tmp_path):
 
 def test_on_a_worker_it_is_the_same(tmp_path):
     from tasks.executors.cluster import Resources, open_cluster
-    from tasks.judge import _null_test
 
     plan, _, workspace = run(tmp_path, scan(256, 256))
     alone = null_test_before(workspace)
     workspace.null_test.unlink()
     with open_cluster(Resources(workers=1, device="cpu")) as cluster:
-        cluster.alone(partial(_null_test, plan, workspace), cluster.device)
+        cluster.once(partial(make_null_test, Run.of(plan)))
     assert null_test_before(workspace) == alone

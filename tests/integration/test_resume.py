@@ -20,9 +20,10 @@ from ilcore.methods.catalogue import METHODS
 from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
 from ilcore.running import attempts, stages
-from ilcore.running import local as alone
+from ilcore.running import carry_out as alone
+from ilcore.running.carry_out import carry_out
 from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
+from ilcore.running.run import Run
 from ilcore.running.tile import restore_unit
 from ilcore.running.volume_model import learn_volume_model
 from ilcore.running.workspace import Workspace
@@ -42,9 +43,9 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The units that are restored from here on."""
     calls: list[tuple[int, ...]] = []
 
-    def counted(plan: Any, workspace: Any, index: Any, device: str = "cpu") -> Any:
+    def counted(run: Run, index: Any, device: str = "cpu") -> Any:
         calls.append(tuple(index))
-        return restore_unit(plan, workspace, index, device)
+        return restore_unit(run, index, device)
 
     monkeypatch.setattr(alone, "restore_unit", counted)
     return calls
@@ -226,10 +227,10 @@ def test_a_moved_source_is_still_the_source(tmp_path, restored, monkeypatch):
 def test_what_a_killed_writer_left_is_not_published(tmp_path, monkeypatch):
     plan, assemble = box(tmp_path), stages.assemble_block
 
-    def leaving(plan: Any, workspace: Workspace, number: int) -> Any:
-        (workspace.staging / "0" / "c" / "0.3f2a.partial").parent.mkdir(exist_ok=True)
-        (workspace.staging / "0" / "c" / "0.3f2a.partial").write_bytes(b"half")
-        return assemble(plan, workspace, number)
+    def leaving(run: Run, number: int) -> Any:
+        (run.levels / "0" / "c" / "0.3f2a.partial").parent.mkdir(exist_ok=True)
+        (run.levels / "0" / "c" / "0.3f2a.partial").write_bytes(b"half")
+        return assemble(run, number)
 
     monkeypatch.setattr(stages, "assemble_block", leaving)
     carry_out(plan)
@@ -260,16 +261,16 @@ def test_tiles_wait_for_the_model_of_the_volume(tmp_path):
     plan = learning(tmp_path, "a")
     workspace = Workspace.of(plan.target)
     workspace.root.mkdir()
-    stages.prepare(plan, workspace)
+    stages.prepare(Run(plan, workspace))
     with pytest.raises(MissingKnowledge, match="learn it first"):
-        restore_unit(plan, workspace, (0, 0, 0, 0))
-    learn_volume_model(plan, workspace)
-    restore_unit(plan, workspace, (0, 0, 0, 0))
+        restore_unit(Run(plan, workspace), (0, 0, 0, 0))
+    learn_volume_model(Run(plan, workspace))
+    restore_unit(Run(plan, workspace), (0, 0, 0, 0))
     # A model learnt anew, in the same process, is not taken for the one before.
     workspace.clear()
-    stages.prepare(plan, workspace)
+    stages.prepare(Run(plan, workspace))
     with pytest.raises(MissingKnowledge):
-        restore_unit(plan, workspace, (0, 0, 0, 0))
+        restore_unit(Run(plan, workspace), (0, 0, 0, 0))
 
 
 def test_two_at_once(tmp_path):
@@ -283,15 +284,15 @@ def test_two_at_once(tmp_path):
 def begun(plan: RestorationPlan) -> tuple[Workspace, Ledger]:
     workspace = Workspace.of(plan.target)
     workspace.root.mkdir()
-    stages.prepare(plan, workspace)
-    learn_volume_model(plan, workspace)
-    return workspace, Ledger(workspace.ledger, plan.tile_grid)
+    stages.prepare(Run(plan, workspace))
+    learn_volume_model(Run(plan, workspace))
+    return workspace, Run(plan, workspace).ledger
 
 
 def ended(plan: RestorationPlan, workspace: Workspace, ledger: Ledger) -> Any:
     with ledger.book() as book:
         for number in reversed(ledger.open_blocks()):
-            book.add(stages.assemble_block(plan, workspace, number))
+            book.add(stages.assemble_block(Run(plan, workspace), number))
     return assembled(plan)
 
 
@@ -311,24 +312,24 @@ def test_the_order_of_units_and_blocks_does_not_matter(tmp_path):
     plan = learning(tmp_path, "a")
     workspace, ledger = begun(plan)
     for unit in list(ledger.open_units()):
-        restore_unit(plan, workspace, unit.index)
+        restore_unit(Run(plan, workspace), unit.index)
     wanted = ended(plan, workspace, ledger)
     other = learning(tmp_path, "b")
     workspace, ledger = begun(other)
     for unit in reversed(list(ledger.open_units())):
-        restore_unit(other, workspace, unit.index)
+        restore_unit(Run(other, workspace), unit.index)
     np.testing.assert_array_equal(ended(other, workspace, ledger), wanted)
     assert not np.array_equal(wanted[0, 0, 0], picture())
 
 
 HALF = """
 import sys
+from ilcore.running.run import Run
 from ilcore.running.tile import restore_unit
-from ilcore.running.workspace import Workspace
 
-workspace = Workspace.of(sys.argv[1])
+run = Run.begun(sys.argv[1])
 for index in eval(sys.argv[2]):
-    restore_unit(workspace.plan_of_run(), workspace, index)
+    restore_unit(run, index)
 """
 
 
@@ -342,12 +343,12 @@ def test_two_processes_make_the_same_bytes_as_one(tmp_path):
     given = [sys.executable, "-c", HALF, other.target, repr(units[::2])]
     with subprocess.Popen(given, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}) as helper:
         for index in units[1::2]:
-            restore_unit(other, workspace, index)
+            restore_unit(Run(other, workspace), index)
         assert helper.wait(timeout=120) == 0
     assert not list(ledger.open_units())
     np.testing.assert_array_equal(ended(other, workspace, ledger), wanted)
     # The learnt tiles' curves and digests agree as well: not only rounded values.
-    mine = Ledger(Workspace.of(plan.target).ledger, plan.tile_grid)
+    mine = Run.of(plan).ledger
     for name in ("digest", "curve", "steps", "used", "residual_level"):
         np.testing.assert_array_equal(ledger.read(name), mine.read(name))
 
@@ -381,7 +382,7 @@ def test_a_run_whose_tiles_are_all_restored_is_finished_whatever_the_version_is_
     anew(monkeypatch)
     carry_out(plan)
     assert len(restored) == 4
-    assert verify(plan, Workspace.of(plan.target)) == ()
+    assert verify(Run.of(plan)) == ()
 
 
 def raising_interrupt(*_: Any) -> None:
@@ -392,12 +393,10 @@ def test_an_audit_says_that_another_version_made_a_result(tmp_path, monkeypatch)
     plan = box(tmp_path)
     carry_out(plan)
     anew(monkeypatch)
-    points = audit(plan, Workspace.of(plan.target), tiles=1, seed=0)
+    points = audit(Run.of(plan), tiles=1, seed=0)
     assert is_sound(points), "the same voxels are the same voxels, whatever their version"
     monkeypatch.setitem(METHODS, "box", replace(METHODS["unchanged"], name="box", version=2))
     attempts._opened.cache_clear()
-    replayed = next(
-        point for point in audit(plan, Workspace.of(plan.target), tiles=1, seed=0) if point.name == "replay"
-    )
+    replayed = next(point for point in audit(Run.of(plan), tiles=1, seed=0) if point.name == "replay")
     assert replayed.finding == "differs"
     assert "version 1 of box made the result, here is version 2" in replayed.told

@@ -17,9 +17,9 @@ from ilcore.keeping.verify import verify
 from ilcore.results import generations
 from ilcore.results.destination import check_destination
 from ilcore.running import stages
+from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import write_damage
-from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stores import store_lock
 from ilcore.stores.places import place_of, remove, write_text
@@ -100,8 +100,8 @@ def test_the_same_bytes_as_on_a_disk(picture, bucket, s3_server, tmp_path):
     np.testing.assert_array_equal(result.read(region), open_volume(tmp_path / "out.ome.zarr").read(region))
     left = {name.partition("/")[0] for name in s3_server.objects(f"{plan.target}.il")}
     assert left == {
-        "devices.json", "ledger.zarr", "lock", "metadata.json", "null-test.json", "plan.copy.yaml", "plan.yaml",
-        "record.json",
+        "devices.json", "ledger.zarr", "lock", "metadata.json", "null-test.json", "pictures", "plan.copy.yaml",
+        "plan.yaml", "qa.ome.zarr", "record.json", "report.html",
     }  # fmt: skip
     assert carry_out(plan).verdict == verdict
 
@@ -156,7 +156,7 @@ def test_publishing_that_was_interrupted_is_finished(step, plan, s3_server, monk
     if step == "before the root":
         assert s3_server.objects(plan.target).items() >= before.items()
     assert open_volume(plan.target).levels == 2
-    monkeypatch.setattr("ilcore.running.local.restore_unit", killed)
+    monkeypatch.setattr("ilcore.running.carry_out.restore_unit", killed)
     carry_out(plan)
     _, name, inside = generation(s3_server.objects(plan.target))
     assert name != generation(before)[1]
@@ -175,11 +175,13 @@ def test_only_missing_units_are_done_again(plan, s3_server, monkeypatch):
         return restore(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr("ilcore.running.local.restore_unit", restored)
+        patched.setattr("ilcore.running.carry_out.restore_unit", restored)
         with pytest.raises(Killed):
             carry_out(plan)
     again = []
-    monkeypatch.setattr("ilcore.running.local.restore_unit", lambda *given: (again.append(given[2]), restore(*given)))
+    monkeypatch.setattr(
+        "ilcore.running.carry_out.restore_unit", lambda *given: (again.append(given[1]), restore(*given))
+    )
     carry_out(plan)
     assert len(done) == 1
     assert not set(done) & set(again)
@@ -287,14 +289,17 @@ def test_a_run_that_lost_its_lock_publishes_nothing(plan, s3_server, monkeypatch
 def test_a_worker_whose_run_was_replaced_writes_nothing(plan):
     workspace = Workspace.of(plan.target)
     with workspace.locked():
-        stages.prepare(plan, workspace)
+        stages.prepare(Run(plan, workspace))
         other = plan.model_copy(update={"seed": 9})
-        stages.prepare(other, workspace, overwrite=True)
+        stages.prepare(Run(other, workspace), overwrite=True)
         restore = carry_out.__globals__["restore_unit"]
-        for work in (lambda: restore(plan, workspace, (0, 0, 0, 0)), lambda: stages.assemble_block(plan, workspace, 0)):
+        for work in (
+            lambda: restore(Run(plan, workspace), (0, 0, 0, 0)),
+            lambda: stages.assemble_block(Run(plan, workspace), 0),
+        ):
             with pytest.raises(Busy, match="another run there"):
                 work()
-    assert (Ledger(workspace.ledger, plan.tile_grid).read("status") == 0).all()
+    assert (Run(plan, workspace).ledger.read("status") == 0).all()
 
 
 def test_a_store_without_conditions_is_refused(bucket, monkeypatch):
@@ -335,11 +340,11 @@ def test_damage_in_a_store_is_found_and_made_again(what, plan, s3_server):
         remove(place)
     workspace = Workspace.of(plan.target)
     with workspace.locked():
-        found = verify(plan, workspace)
+        found = verify(Run(plan, workspace))
         assert {each.place for each in found} >= {"root" if what == "no root" else "0"}
         write_damage(workspace, found)
-        assert repair(plan, workspace) == len(found)
-        assert not verify(plan, workspace)
+        assert repair(Run(plan, workspace)) == len(found)
+        assert not verify(Run(plan, workspace))
     assert s3_server.objects(plan.target) == whole
 
 

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from ilcore import open_volume
 from ilcore.grammar.errors import Busy
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.running.workspace import Workspace
 from tasks.services import stale
 from tasks.services.stale import lift_limits

@@ -15,11 +15,11 @@ from ilcore.keeping import repair as repairing
 from ilcore.keeping.repair import repair
 from ilcore.keeping.verify import verify
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running import local as alone
+from ilcore.running import carry_out as alone
 from ilcore.running import stages
+from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import read_damage, write_damage
-from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
+from ilcore.running.run import Run
 from ilcore.running.tile import restore_unit
 from ilcore.running.workspace import Workspace
 from tests.scenes import blurred
@@ -81,7 +81,7 @@ WAYS: dict[str, Callable[[Path], Any]] = {"flipped": flip, "cut": cut, "missing"
 
 
 def test_a_sound_result_is_sound(run: tuple[RestorationPlan, Workspace]) -> None:
-    assert verify(*run) == ()
+    assert verify(Run(*run)) == ()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -92,15 +92,15 @@ def test_damage_is_found_and_made_good(
     plan, workspace = run
     before = tree(workspace.target)
     WAYS[way](chunks(workspace.target, level)[-1])
-    found = verify(plan, workspace)
+    found = verify(Run(plan, workspace))
     assert found
     assert level in {each.place for each in found}
     assert {each.place for each in found} <= {str(n) for n in range(int(level), 3)}
     restored = _watched(monkeypatch)
     write_damage(workspace, found)
-    assert repair(plan, workspace) == len(found)
+    assert repair(Run(plan, workspace)) == len(found)
     assert tree(workspace.target) == before
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
     assert read_damage(workspace) == ()
     if level != "0":
         assert restored == []
@@ -116,8 +116,8 @@ def test_metadata_are_written_again(name: str, way: str, run: tuple[RestorationP
     plan, workspace = run
     before = tree(workspace.target)
     WAYS[way](workspace.target / name)
-    write_damage(workspace, verify(plan, workspace))
-    assert repair(plan, workspace) >= 1
+    write_damage(workspace, verify(Run(plan, workspace)))
+    assert repair(Run(plan, workspace)) >= 1
     assert tree(workspace.target) == before
 
 
@@ -133,8 +133,8 @@ def test_metadata_of_zarr_2_are_written_again(
     carry_out(plan)
     before = tree(workspace.target)
     cut(workspace.target / name)
-    write_damage(workspace, verify(plan, workspace))
-    assert repair(plan, workspace) >= 1
+    write_damage(workspace, verify(Run(plan, workspace)))
+    assert repair(Run(plan, workspace)) >= 1
     assert tree(workspace.target) == before
 
 
@@ -142,7 +142,7 @@ def test_metadata_of_another_array_are_damage(run: tuple[RestorationPlan, Worksp
     plan, workspace = run
     path = workspace.target / "1" / "zarr.json"
     path.write_text(path.read_text().replace("uint16", "int16"))
-    assert {(each.place, each.number) for each in verify(plan, workspace)} >= {("1", None)}
+    assert {(each.place, each.number) for each in verify(Run(plan, workspace))} >= {("1", None)}
 
 
 def test_a_result_that_is_gone_or_replaced_is_not_repaired(run: tuple[RestorationPlan, Workspace]) -> None:
@@ -152,10 +152,10 @@ def test_a_result_that_is_gone_or_replaced_is_not_repaired(run: tuple[Restoratio
     told["attributes"]["ilcore"]["fingerprint"] = "another"
     root.write_text(json.dumps(told))
     with pytest.raises(DestinationError, match="something else stands there"):
-        verify(plan, workspace)
+        verify(Run(plan, workspace))
     shutil.rmtree(workspace.target)
     with pytest.raises(DestinationError, match="it is gone"):
-        verify(plan, workspace)
+        verify(Run(plan, workspace))
 
 
 def test_another_source_repairs_nothing(
@@ -164,7 +164,7 @@ def test_another_source_repairs_nothing(
     plan, workspace = run
     chunk = chunks(workspace.target, "0")[0]
     flip(chunk)
-    write_damage(workspace, verify(plan, workspace))
+    write_damage(workspace, verify(Run(plan, workspace)))
     other = saved(tmp_path, np.zeros(SHAPE, "u2"))
     moved = plan.model_copy(update={"source": plan.source.model_copy(update={"uri": str(other)})})
     damaged = chunk.read_bytes()
@@ -181,7 +181,7 @@ def test_what_comes_out_different_is_not_published(
     chunk = chunks(workspace.target, "0")[0]
     flip(chunk)
     damaged = chunk.read_bytes()
-    write_damage(workspace, verify(plan, workspace))
+    write_damage(workspace, verify(Run(plan, workspace)))
 
     def other(*given: Any) -> tuple[Any, int]:
         values, clipped = stages.block_of(*given)
@@ -189,13 +189,13 @@ def test_what_comes_out_different_is_not_published(
 
     monkeypatch.setattr(repairing, "block_of", other)
     with pytest.raises(CorruptData, match="as they were made first"):
-        repair(plan, workspace)
+        repair(Run(plan, workspace))
     assert chunk.read_bytes() == damaged
     assert read_damage(workspace)
     monkeypatch.undo()
     add_standins(monkeypatch)
-    assert repair(plan, workspace)
-    assert verify(plan, workspace) == ()
+    assert repair(Run(plan, workspace))
+    assert verify(Run(plan, workspace)) == ()
 
 
 def test_a_run_under_way_is_checked_too(
@@ -208,14 +208,14 @@ def test_a_run_under_way_is_checked_too(
         broken.setattr(alone.stages, "measure_seams", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             carry_out(plan)
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
     flip(chunks(workspace.scratch.parent, workspace.scratch.name)[2])
     chunks(workspace.staging, "0")[-1].unlink()
-    found = verify(plan, workspace)
+    found = verify(Run(plan, workspace))
     assert [each.place for each in found] == ["0", "tiles"]
     write_damage(workspace, found)
-    assert repair(plan, workspace) == 2
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    assert repair(Run(plan, workspace)) == 2
+    ledger = Run(plan, workspace).ledger
     assert len(ledger.open_places()) == len(ledger.open_blocks()) == 1
     carry_out(plan)
     assert tree(workspace.target) == tree(done.target)
@@ -246,9 +246,9 @@ def _watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The units that are restored from here on."""
     calls: list[tuple[int, ...]] = []
 
-    def counted(plan: Any, workspace: Any, index: Any, device: str = "cpu") -> Any:
+    def counted(run: Run, index: Any, device: str = "cpu") -> Any:
         calls.append(tuple(index))
-        return restore_unit(plan, workspace, index, device)
+        return restore_unit(run, index, device)
 
     monkeypatch.setattr(repairing, "restore_unit", counted)
     return calls

@@ -26,8 +26,9 @@ from ilcore.grammar.region import whole
 from ilcore.keeping.audit import audit, is_sound
 from ilcore.keeping.verify import verify
 from ilcore.planning.plan import RestorationPlan, read_plan
-from ilcore.running.ledger import STATUS, Ledger
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
+from ilcore.running.ledger import STATUS
+from ilcore.running.run import Run
 from ilcore.running.stages import check_source, check_start_weights, made_by
 from ilcore.running.workspace import Workspace
 from ilcore.stores import store_lock
@@ -97,7 +98,7 @@ def check_result(target: str, wanted: dict[str, Any]) -> None:
 
 
 def standing_of(plan: RestorationPlan, workspace: Workspace) -> dict[str, Any]:
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    ledger = Run(plan, workspace).ledger
     status, assembled = ledger.read("status"), ledger.read("assembled")
     counted = {word: int((status == number).sum()) for number, word in enumerate(STATUS) if (status == number).any()}
     return {
@@ -134,7 +135,7 @@ def test_a_result_opens_and_verifies(name: str, tmp_path: Path) -> None:
     assert standing_of(plan, workspace) == {
         key: wanted["run"][key] for key in ("fingerprint", "method", "scope", "tiles", "blocks")
     }
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
     assert check_source(plan).shape == plan.source.shape
     assert open_volume(f"{workspace.root}/qa.ome.zarr").levels == 1
 
@@ -145,7 +146,7 @@ def test_a_result_is_explained(name: str, tmp_path: Path) -> None:
     if name == "shipped":
         (folder / "out.ome.zarr.il/weights").mkdir()
         shutil.copy(SHIPPED, folder / "out.ome.zarr.il/weights/start.safetensors")
-    points = audit(*run_in(folder), tiles=1, seed=0)
+    points = audit(Run(*run_in(folder)), tiles=1, seed=0)
     found = {point.name: point for point in points}
     assert {key: found[key].finding for key in ("source", "books", "voxels")} == dict.fromkeys(
         ("source", "books", "voxels"), "sound"
@@ -165,7 +166,7 @@ def test_a_killed_run_is_resumed(name: str, tmp_path: Path) -> None:
     plan, workspace = run_in(folder)
     before = standing_of(plan, workspace)
     assert before == {key: expected["run"][key] for key in before}
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
     owed(RESUMED[name], lambda: carry_out(plan))
     if RESUMED[name] == WORD:
         after = standing_of(plan, workspace)
@@ -175,17 +176,17 @@ def test_a_killed_run_is_resumed(name: str, tmp_path: Path) -> None:
     found, wanted = files_of(folder / "out.ome.zarr", folder), expected["wanted"]["files"]
     assert {path for path in found if found[path] != wanted[path]} <= TOLD_ANEW.get(name, set())
     assert set(found) == set(wanted)
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
     assert not workspace.scratch.exists()
 
 
 def test_what_was_done_before_the_kill_is_not_done_again(tmp_path: Path) -> None:
     plan, workspace = run_in(unpacked("killed_at_tiles", tmp_path))
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    ledger = Run(plan, workspace).ledger
     done, seconds = ledger.read("status") > 0, ledger.read("seconds")
     assert 0 < done.sum() < done.size
     carry_out(plan)
-    np.testing.assert_array_equal(Ledger(workspace.ledger, plan.tile_grid).read("seconds")[done], seconds[done])
+    np.testing.assert_array_equal(Run(plan, workspace).ledger.read("seconds")[done], seconds[done])
 
 
 def test_the_finished_is_not_done_again(tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_the_books_are_read_and_the_agenda_knows(tmp_path: Path) -> None:
     assert list(books.growth("zs_n2n-tile", 3) or ()) == (wanted["growth"] or [])
     for name, result in wanted["results"].items():
         check_result(items[name].scan.target, result)
-        assert verify(*run_at(items[name].scan.target)) == ()
+        assert verify(Run(*run_at(items[name].scan.target))) == ()
     dry = il("nightly", folder / "ARCHIVE.yaml", "--dry-run")
     assert dry.exit_code == 0, dry.output
     assert all(item.scan.source in dry.output for item in items.values())
@@ -360,8 +361,8 @@ def test_a_result_in_a_store_opens_and_verifies(stored: Any) -> None:
     wanted = EXPECTED["stores"]["store"]
     check_result(plan.target, wanted["result"])
     assert workspace.published.name == plan.fingerprint[:8]
-    assert verify(plan, workspace) == ()
-    assert is_sound(audit(plan, workspace, tiles=1, seed=0))
+    assert verify(Run(plan, workspace)) == ()
+    assert is_sound(audit(Run(plan, workspace), tiles=1, seed=0))
     assert carry_out(plan).verdict == wanted["verdict"]
 
 
@@ -375,7 +376,7 @@ def test_of_two_generations_the_whole_one_is_read_until_the_other_is(stored: Any
     carry_out(plan)
     check_result(plan.target, wanted["wanted"]["result"])
     assert workspace.published.name == plan.fingerprint[:8]
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from ilcore.grammar.region import voxels
 from ilcore.planning.cost import work_of
 from ilcore.planning.make import plan_restoration
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.volumes.volume import Volume
 from tests.scenes import noisy, scene
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.running.ledger import STATUS, Ledger
-from ilcore.running.local import carry_out
-from ilcore.running.workspace import Workspace
+from ilcore.running.carry_out import carry_out
+from ilcore.running.ledger import STATUS
+from ilcore.running.run import Run
 from tests.standins import add_standins, assembled, planned, saved
 
 TYPES = ["u1", ">u2", "i2", "<i4", ">u4", "i8", "u8", ">f4", "f4", "f8"]
@@ -116,7 +116,7 @@ def check(array: NDArray[Any], axes: str, missing: float | None, plan: Any, *, e
     assert back.max() <= data.max() + slack
     if exact:
         assert np.abs(back - data).max() <= slack
-    ledger = Ledger(Workspace.of(plan.target).ledger, plan.tile_grid)
+    ledger = Run.of(plan).ledger
     status = ledger.read("status")
     assert (status > 0).all()
     for tile in plan.tile_grid.tiles():

@@ -19,9 +19,8 @@ from ilcore.methods.catalogue import METHODS
 from ilcore.methods.classical import nearest_data
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running import attempts
-from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
-from ilcore.running.workspace import Workspace
+from ilcore.running.carry_out import carry_out
+from ilcore.running.run import Run
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, assembled, planned, saved
 
@@ -66,7 +65,7 @@ def test_a_tile_that_fits_nowhere_falls_back_and_says_why(tmp_path: Path, monkey
     too_small_for(0, monkeypatch)
     plan = four_tiles(tmp_path, "none")
     carry_out(plan)
-    rows = list(Ledger(Workspace.of(plan.target).ledger, plan.tile_grid).rows())
+    rows = list(Run.of(plan).ledger.rows())
     assert [(row["status"], row["used"], row["reason"]) for row in rows] == [("fell back", "classical", "memory")] * 4
 
 
@@ -116,8 +115,8 @@ def test_the_spread_of_what_was_averaged_is_known_of_every_tile(
     source = saved(tmp_path, np.asarray(noisy(scene("cells", (48, 48)), std=0.05)))
     plan = planned(source, tmp_path / "out.ome.zarr", "averaged", tile=(1, 24, 48))
     carry_out(plan)
-    spread = Ledger(Workspace.of(plan.target).ledger, plan.tile_grid).read("spread")
+    spread = Run.of(plan).ledger.read("spread")
     np.testing.assert_allclose(spread, 0.1 + 47 / 96, rtol=1e-5)
     other = planned(source, tmp_path / "box.ome.zarr", "box", tile=(1, 24, 48))
     carry_out(other)
-    assert np.isnan(Ledger(Workspace.of(other.target).ledger, other.tile_grid).read("spread")).all()
+    assert np.isnan(Run.of(other).ledger.read("spread")).all()

@@ -15,9 +15,9 @@ from ilcore.qa.bounds import COLUMNS, Bound, Circumstances, bound_of, tile_bound
 from ilcore.qa.erring import Law, error_sums, flat_sums, moved, slope_of
 from ilcore.running import own_error
 from ilcore.running.bounding import bound_of_run, error_map
-from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.running.record import read_findings
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from tests.scenes import scene
 from tests.standins import add_standins, assembled, planned, saved
@@ -191,7 +191,7 @@ def restored(folder: Path, method: str, **wishes: Any) -> tuple[RestorationPlan,
     carry_out(plan)
     span = plan.channels[0].high - plan.channels[0].low
     true = float(np.mean((assembled(plan).squeeze() - clean) ** 2)) / span**2
-    return plan, bound_of_run(plan, Workspace.of(plan.target)), true
+    return plan, bound_of_run(Run.of(plan)), true
 
 
 @pytest.mark.parametrize("tile", [None, (1, 96, 96)])
@@ -200,7 +200,7 @@ def test_a_run_knows_its_bound(tmp_path: Path, tile: Any) -> None:
     assert bound.error is not None
     assert abs(bound.error.mean - true) < 4 * bound.error.variance**0.5 + 0.02 * true
     assert bound.error.voxels == 192**2
-    assert error_map(plan, Workspace.of(plan.target)).shape == plan.tile_grid.grid_shape
+    assert error_map(Run.of(plan)).shape == plan.tile_grid.grid_shape
     assert read_findings(Workspace.of(plan.target)).verdict in ("pass", "warn")
     assert bound.sentence in Workspace.of(plan.target).record.read_text().replace("\\u00b1", "±")
 
@@ -213,11 +213,11 @@ def test_of_many_tiles_windows_are_probed_and_their_scatter_is_in_the_bound(
     plan, bound, true = restored(tmp_path, "wavelet", tile=(1, 96, 96))
     assert bound.error is not None
     assert abs(bound.error.mean - true) < 4 * bound.error.variance**0.5 + 0.02 * true
-    sampled = Ledger(Workspace.of(plan.target).ledger, plan.tile_grid).read("err_slope_var")
+    sampled = Run.of(plan).ledger.read("err_slope_var")
     monkeypatch.undo()
     tmp_path.joinpath("whole").mkdir()
     whole, _, _ = restored(tmp_path / "whole", "wavelet", tile=(1, 96, 96))
-    assert (sampled > Ledger(Workspace.of(whole.target).ledger, whole.tile_grid).read("err_slope_var")).mean() > 0.5
+    assert (sampled > Run.of(whole).ledger.read("err_slope_var")).mean() > 0.5
 
 
 def test_a_network_that_learns_on_the_tile_has_no_bound(tmp_path: Path, standins: None) -> None:
@@ -237,4 +237,4 @@ def test_noise_that_the_detector_cut_has_no_bound(tmp_path: Path) -> None:
     seen = np.clip(clean + STD * np.random.default_rng(0).standard_normal(clean.shape), 0.05, 1).astype(np.float32)
     plan = planned(saved(tmp_path, seen), tmp_path / "out.ome.zarr", "wavelet", noise_std=STD, sure=True)
     carry_out(plan)
-    assert "limit of the detector" in bound_of_run(plan, Workspace.of(plan.target)).sentence
+    assert "limit of the detector" in bound_of_run(Run.of(plan)).sentence

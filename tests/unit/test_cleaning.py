@@ -19,8 +19,8 @@ from ilcore.archives.discover import discover
 from ilcore.archives.policy import KeepPolicy, read_archive
 from ilcore.archives.room import NO_ROOM, with_room
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running import local as alone
-from ilcore.running.local import carry_out
+from ilcore.running import carry_out as alone
+from ilcore.running.carry_out import carry_out
 from ilcore.running.workspace import Workspace
 from tests.standins import add_standins, planned, saved
 from tests.unit.test_archives import archive_in, source

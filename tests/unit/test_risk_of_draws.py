@@ -16,9 +16,8 @@ from ilcore.grammar.trial import Restoration
 from ilcore.methods.catalogue import METHODS
 from ilcore.planning.choose import Candidate
 from ilcore.planning.probing import Trial
-from ilcore.running.ledger import Ledger
-from ilcore.running.local import carry_out
-from ilcore.running.workspace import Workspace
+from ilcore.running.carry_out import carry_out
+from ilcore.running.run import Run
 from tests.scenes import noisy, scene
 from tests.standins import assembled, entry, planned, saved
 
@@ -70,7 +69,7 @@ def test_the_risk_of_a_tile_is_that_of_the_draws_of_its_image(
     source = saved(tmp_path, np.asarray(noisy(clean, std=LEVEL)))
     plan = planned(source, tmp_path / "out.ome.zarr", "shaken", noise_std=LEVEL, seed=seed)
     carry_out(plan)
-    row = next(Ledger(Workspace.of(plan.target).ledger, plan.tile_grid).rows())
+    row = next(Run.of(plan).ledger.rows())
     span = plan.channels[0].high - plan.channels[0].low
     true = float(np.mean((assembled(plan).squeeze() - clean) ** 2)) / span**2
     assert row["used"] == "tile"

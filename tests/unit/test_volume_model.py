@@ -7,6 +7,7 @@ import pytest
 
 from ilcore.grammar.errors import BadWeights
 from ilcore.running import volume_model
+from ilcore.running.run import Run
 from ilcore.running.volume_model import keep_start_weights, start_of
 from ilcore.running.workspace import Workspace
 from tests.standins import planned
@@ -19,7 +20,7 @@ def adapted(tmp_path: Path):
         tmp_path / "scan.npy", tmp_path / "out.ome.zarr", "adapted", axes="yx", scope="volume", noise_std=1.0
     )
     workspace = Workspace.of(plan.target)
-    keep_start_weights(plan, workspace)
+    keep_start_weights(Run(plan, workspace))
     return plan, workspace
 
 
@@ -28,20 +29,20 @@ def test_weights_are_loaded_once_and_handed_out_as_copies(adapted, monkeypatch: 
     loads = []
     load = volume_model.load_denoiser
     monkeypatch.setattr(volume_model, "load_denoiser", lambda *words: loads.append(words) or load(*words))
-    first = start_of(plan, workspace)[1]
+    first = start_of(Run(plan, workspace))[1]
     name, before = next((name, value.clone()) for name, value in first.items())
     first[name].zero_()
-    again = start_of(plan, workspace)[1]
+    again = start_of(Run(plan, workspace))[1]
     assert len(loads) == 1
     assert again[name].equal(before)
 
 
 def test_weights_that_are_others_now_are_noticed(adapted) -> None:
     plan, workspace = adapted
-    start_of(plan, workspace)
+    start_of(Run(plan, workspace))
     [kept] = workspace.weights.glob("start.*")
     content = bytearray(kept.read_bytes())
     content[-1] ^= 1
     kept.write_bytes(bytes(content))
     with pytest.raises(BadWeights, match="sha256"):
-        start_of(plan, workspace)
+        start_of(Run(plan, workspace))

@@ -9,6 +9,7 @@ from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume
 from ilcore.planning.make import plan_restoration
 from ilcore.results.export import export_volume
+from ilcore.running.run import Run
 from ilcore.running.stages import prepare
 from ilcore.running.workspace import Workspace
 from tests.restored import noisy_scene, restored
@@ -72,7 +73,7 @@ def test_what_cannot_be_written_is_refused_before_the_first_tile(tmp_path, monke
     monkeypatch.setattr("ilcore.results.ome_zarr.scan_attributes", broken)
     workspace = Workspace.of(plan.target)
     with workspace.locked(), pytest.raises(BadVolume, match=r"can be written.*no such word"):
-        prepare(plan, workspace)
+        prepare(Run(plan, workspace))
     assert not workspace.staging.exists()
 
 

@@ -7,7 +7,7 @@ import zarr
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import whole
 from ilcore.planning.make import plan_restoration
-from ilcore.running.volume_model import open_source
+from ilcore.running.run import open_source
 
 VALUES = np.random.default_rng(0).integers(90, 120, (64, 64)).astype("u2")
 

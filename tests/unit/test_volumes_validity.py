@@ -16,7 +16,8 @@ from ilcore.keeping.verify import verify
 from ilcore.planning.make import plan_restoration
 from ilcore.results.export import export_volume
 from ilcore.results.pyramid import mean_of_cells
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.volumes.validity import Validity
 from tests.restored import level, noisy_scene, restored
@@ -72,10 +73,10 @@ def test_coarser_levels_average_only_what_the_mask_shows(tmp_path):
     assert coarse[mask > 0].max() < 5000
     assert level(group, "mask/2").shape == level(group, "2").shape
     workspace = Workspace.of(plan.target)
-    assert verify(plan, workspace) == ()
+    assert verify(Run(plan, workspace)) == ()
     held = zarr.open_array(str(tmp_path / "out" / "mask" / "1"), mode="r+")
     held[:8] = 1 - held[:8]
-    assert {each.place for each in verify(plan, workspace)} == {"mask/1"}
+    assert {each.place for each in verify(Run(plan, workspace))} == {"mask/1"}
 
 
 def test_a_band_of_opacity_is_kept_and_says_what_is_data(tmp_path):

@@ -22,13 +22,12 @@ from ilcore.qa.pictures import Plane, before_after_picture
 from ilcore.qa.report import ReportInput, WorstTile, render_report
 from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import QAReport
-from ilcore.results.write import WriteTarget, open_target
+from ilcore.results.write import WriteTarget
 from ilcore.running.bounding import bound_of_run, error_map
 from ilcore.running.ledger import REASONS, STATUS, USED, Ledger
 from ilcore.running.null_test import null_fields
 from ilcore.running.record import versions
-from ilcore.running.volume_model import open_source
-from ilcore.running.workspace import Workspace
+from ilcore.running.run import Run
 from ilcore.stores.places import make_folder, write_text
 from ilcore.tiling.grid import Index
 from ilcore.volumes.volume import Volume
@@ -60,51 +59,47 @@ WORDS = {"status": STATUS, "used": USED, "reason": REASONS}
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
 
-def write_report(
-    plan: RestorationPlan, workspace: Workspace, report: QAReport, curves: Curves, numbers: Mapping[str, float | None]
-) -> None:
+def write_report(run: Run, report: QAReport, curves: Curves, numbers: Mapping[str, float | None]) -> None:
     """Write report.html and a few pictures beside the target."""
-    told = report_input(plan, workspace, report, curves, numbers)
-    write_text(workspace.report, render_report(told))
-    make_folder(workspace.pictures)
+    told = report_input(run, report, curves, numbers)
+    write_text(run.workspace.report, render_report(told))
+    make_folder(run.workspace.pictures)
     for name, planes in (("plane", told.planes[:2]), ("crop", told.crops[:2])):
         for number, plane in enumerate(planes):
             picture = before_after_picture(plane, told.voxel_size)
-            (workspace.pictures / f"{name}_{number}_before_after_residual.png").write_bytes(picture)
+            (run.workspace.pictures / f"{name}_{number}_before_after_residual.png").write_bytes(picture)
 
 
-def write_qa_maps(plan: RestorationPlan, workspace: Workspace) -> None:
+def write_qa_maps(run: Run) -> None:
     """Write every map of the ledger, and the verdict on every tile, as an image that lies over the scan."""
-    ledger, confidence = Ledger(workspace.ledger, plan.tile_grid), min(c.confidence for c in plan.channels)
+    ledger, confidence = run.ledger, min(c.confidence for c in run.plan.channels)
     maps = {name: ledger.read(name) for name in MAPS}
     judged = {VERDICT: verdict_map({name: maps[name] for name in MAPS if name not in WORDS}, confidence)}
-    about = {"ilcore": {"fingerprint": plan.fingerprint, "words": {name: list(WORDS[name]) for name in WORDS}}}
-    errors = {ERROR: error_map(plan, workspace)}
-    write_maps(workspace.maps, {**judged, **maps, **errors}, open_source(plan), plan.tile_grid, about)
+    about = {"ilcore": {"fingerprint": run.plan.fingerprint, "words": {name: list(WORDS[name]) for name in WORDS}}}
+    errors = {ERROR: error_map(run)}
+    write_maps(run.workspace.maps, {**judged, **maps, **errors}, run.source, run.grid, about)
 
 
-def report_input(
-    plan: RestorationPlan, workspace: Workspace, report: QAReport, curves: Curves, numbers: Mapping[str, float | None]
-) -> ReportInput:
+def report_input(run: Run, report: QAReport, curves: Curves, numbers: Mapping[str, float | None]) -> ReportInput:
     """Return everything that the page tells."""
-    ledger = Ledger(workspace.ledger, plan.tile_grid)
-    pair = _Pair(plan, open_source(plan), open_target(str(workspace.staging / "0")))
+    ledger = run.ledger
+    pair = _Pair(run.plan, run.source, run.result)
     planes = list(pair.planes())
     return ReportInput(
-        title=workspace.target.name,
+        title=run.workspace.target.name,
         verdict=report.verdict,
         findings=report.findings,
-        why=plan.why,
-        bound=bound_of_run(plan, workspace).sentence,
-        remarks=plan.source.remarks,
+        why=run.plan.why,
+        bound=bound_of_run(run).sentence,
+        remarks=run.plan.source.remarks,
         notes=report.notes,
-        plan_yaml=plan.to_yaml(),
-        preflight_rows=[_preflight(number, channel) for number, channel in enumerate(plan.channels)],
+        plan_yaml=run.plan.to_yaml(),
+        preflight_rows=[_preflight(number, channel) for number, channel in enumerate(run.plan.channels)],
         planes=planes,
         crops=[_crop(plane) for plane in planes[:3]],
-        maps=_maps(ledger) | _errors(plan, workspace),
+        maps=_maps(ledger) | _errors(run),
         worst=list(_worst(pair, ledger)),
-        nulls=[(each.name, each.seen, each.restored) for each in null_fields(workspace)],
+        nulls=[(each.name, each.seen, each.restored) for each in null_fields(run.workspace)],
         curves=[(name.removeprefix("loss_").replace("_", " "), points) for name, points in curves.items()],
         numbers={name.replace("_", " "): f"{value:.4g}" for name, value in numbers.items() if value is not None},
         versions=versions(),
@@ -197,8 +192,8 @@ def _maps(ledger: Ledger) -> dict[str, NDArray[Any]]:
     return {name: values for name, values in found.items() if np.isfinite(values.astype(np.float64)).any()}
 
 
-def _errors(plan: RestorationPlan, workspace: Workspace) -> dict[str, NDArray[Any]]:
-    errors = error_map(plan, workspace)[0]
+def _errors(run: Run) -> dict[str, NDArray[Any]]:
+    errors = error_map(run)[0]
     return {ERROR: errors} if np.isfinite(errors).any() else {}
 
 

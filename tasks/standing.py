@@ -1,43 +1,18 @@
-"""Judge the assembled result without knowing the truth, and tell what was found."""
+"""What people ask of a run: how far it is, what was found, where its report lies."""
 
-import math
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan
 from ilcore.keeping.verify import is_over
-from ilcore.planning.plan import RestorationPlan
-from ilcore.qa.verdict import QAReport
 from ilcore.running.damage import read_damage
 from ilcore.running.ledger import STATUS, Ledger
-from ilcore.running.null_test import make_null_test
 from ilcore.running.record import read_record
-from ilcore.running.stages import measure_seams, verdict_of
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import Place
-from tasks.executors.cluster import Cluster, worker_device
-from tasks.progress import Progress
-
-
-@task(name="judge", cache_policy=NO_CACHE)
-def judge(plan: RestorationPlan, workspace: Workspace, cluster: Cluster) -> QAReport:
-    """Measure the seams of every tile, make the null test, and return all findings with their verdict."""
-    grid = plan.tile_grid
-    with Progress.of("judge", math.prod(grid.unit_shape), "units") as progress:
-        for _ in cluster.spread(partial(measure_seams, plan, workspace), grid.units(), anywhere=True):
-            progress.step()
-    cluster.alone(partial(_null_test, plan, workspace), cluster.device)
-    return verdict_of(plan, workspace)
-
-
-def _null_test(plan: RestorationPlan, workspace: Workspace, device: str) -> None:
-    make_null_test(plan, workspace, worker_device(device))
 
 
 def standing(target: str) -> dict[str, Any]:
@@ -46,8 +21,8 @@ def standing(target: str) -> dict[str, Any]:
     Raises:
         BadPlan: When no run was begun.
     """
-    workspace = Workspace.of(target)
-    plan = workspace.plan_of_run()
+    run = Run.begun(target)
+    workspace, plan = run.workspace, run.plan
     found: dict[str, Any] = {
         "target": str(workspace.target),
         "method": plan.method,
@@ -55,7 +30,7 @@ def standing(target: str) -> dict[str, Any]:
         "why": plan.why,
     }
     if (workspace.ledger / "zarr.json").exists():
-        found |= _counts(Ledger(workspace.ledger, plan.tile_grid))
+        found |= _counts(run.ledger)
     record = read_record(workspace) if workspace.record.exists() or is_over(workspace) else None
     if record is None:
         return found | {"state": f"not finished: {command('il resume', target)}"}
@@ -78,8 +53,7 @@ def judgement(target: str) -> dict[str, Any]:
     Raises:
         BadPlan: When no run was begun or it is not finished.
     """
-    workspace = Workspace.of(target)
-    workspace.plan_of_run()
+    workspace = Run.begun(target).workspace
     if not workspace.record.exists() and not is_over(workspace):
         raise BadPlan(f"a verdict wants a finished run, got one that is still going on; {command('il resume', target)}")
     record = read_record(workspace)
