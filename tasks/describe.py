@@ -7,7 +7,7 @@ from typing import Any
 from ilcore.degradations.estimate import ChannelReport, preflight
 from ilcore.formats.open import images_in, open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.planning.make import looks
+from ilcore.planning.sampling import looks
 from ilcore.planning.second_opinion import with_second_opinion
 from ilcore.planning.striping import destriped, stripes_in
 from ilcore.results.masks import with_holes_told

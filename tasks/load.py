@@ -1,6 +1,6 @@
 """Make or take up the plan of a restoration."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ from ilcore.grammar.errors import BadInput, TrackingError
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
 from ilcore.planning.cost import work_of
-from ilcore.planning.make import Wishes, plan_volume
+from ilcore.planning.make import opened, plan_volume
+from ilcore.planning.options import RestoreOptions
 from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.results.destination import check_destination
 from ilcore.running.run import Run
@@ -26,7 +27,7 @@ MODELS = "models:/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PlanSource:
     """Where a plan may come from besides a source: a plan file, and a registry that holds weights."""
 
     plan: str | None = None
@@ -34,7 +35,7 @@ class Asked:
 
 
 @task(name="load", cache_policy=NO_CACHE)
-def load(source: str | None, target: str | None, wishes: Wishes, asked: Asked) -> RestorationPlan:
+def load(source: str | None, target: str | None, options: RestoreOptions, asked: PlanSource) -> RestorationPlan:
     """Return the plan to carry out: from a plan file, from a run that was begun, or made now.
 
     Raises:
@@ -48,7 +49,7 @@ def load(source: str | None, target: str | None, wishes: Wishes, asked: Asked) -
         )
     if source is None:
         return plan_of(target)
-    return make_plan(source, target, wishes, asked.tracking_uri)
+    return make_plan(source, target, options, asked.tracking_uri)
 
 
 @task(name="prepare", cache_policy=NO_CACHE)
@@ -57,7 +58,7 @@ def make_ready(run: Run, *, overwrite: bool, is_planned_now: bool) -> Standing:
     return prepare(run, overwrite=overwrite, is_planned_now=is_planned_now)
 
 
-def check_early(source: str, target: str, wishes: Wishes) -> None:
+def check_early(source: str, target: str, options: RestoreOptions) -> None:
     """Refuse what can be refused in a second, before servers and workers are started.
 
     Raises:
@@ -65,11 +66,11 @@ def check_early(source: str, target: str, wishes: Wishes) -> None:
     """
     for place in (source, target):
         check_answers(place)
-    wishes.open(source)
+    opened(source, options)
     check_destination(target, source, overwrite=True)
     check_free(target)
-    if wishes.method is not None:
-        configure(find(wishes.method), wishes.overrides)
+    if options.method is not None:
+        configure(find(options.method), options.overrides)
 
 
 def check_free(target: str) -> None:
@@ -84,16 +85,16 @@ def check_free(target: str) -> None:
             return
 
 
-def make_plan(source: str, target: str, wishes: Wishes, tracking_uri: str | None = None) -> RestorationPlan:
+def make_plan(source: str, target: str, options: RestoreOptions, tracking_uri: str | None = None) -> RestorationPlan:
     """Return the plan for a volume, starting from the registry's champion where there is a registry.
 
     Args:
         source: The volume.
         target: Where the result shall be.
-        wishes: What the user asked for; weights may be a file or models:/NAME@ALIAS.
+        options: What the user asked for; weights may be a file or models:/NAME@ALIAS.
         tracking_uri: MLflow's address, as `tasks.tracking.client.tracking_uri` understands it.
     """
-    with_weights, words = _with_weights(target, wishes, tracking_uri)
+    with_weights, words = _with_weights(target, options, tracking_uri)
     plan = plan_volume(source, target, with_weights)
     return plan.model_copy(update={"why": "; ".join(filter(None, (plan.why, words)))}) if words else plan
 
@@ -107,20 +108,20 @@ def plan_of(target: str) -> RestorationPlan:
     return Workspace.of(target).plan_of_run()
 
 
-def _with_weights(target: str, wishes: Wishes, given: str | None) -> tuple[Wishes, str]:
-    """Return the wishes with weights out of the registry, and what is to be said of them."""
+def _with_weights(target: str, options: RestoreOptions, given: str | None) -> tuple[RestoreOptions, str]:
+    """Return the options with weights out of the registry, and what is to be said of them."""
     from tasks.tracking.client import Tracker, is_there, tracking_uri
 
     uri, words = tracking_uri(target, given), ""
-    if wishes.weights is not None and wishes.weights.startswith(MODELS):
-        named: Registered | None = Tracker(uri).find_weights(wishes.weights)
-    elif wishes.weights is None and _may_start_pretrained(wishes) and is_there(uri):
+    if options.weights is not None and options.weights.startswith(MODELS):
+        named: Registered | None = Tracker(uri).find_weights(options.weights)
+    elif options.weights is None and _may_start_pretrained(options) and is_there(uri):
         named, words = _champion(uri)
     else:
-        return wishes, ""
+        return options, ""
     if named is None:
-        return wishes, words
-    return replace(wishes, weights=str(named.path), weights_uri=named.uri), words
+        return options, words
+    return options.but(weights=str(named.path), weights_uri=named.uri), words
 
 
 def _champion(uri: str) -> "tuple[Registered | None, str]":
@@ -136,10 +137,10 @@ def _champion(uri: str) -> "tuple[Registered | None, str]":
         return last, f"MLflow did not answer: {which} were taken for its champion"
 
 
-def _may_start_pretrained(wishes: Wishes) -> bool:
-    if wishes.method is None:
-        return wishes.task == "denoise"
-    return "weights" in find(wishes.method).needs
+def _may_start_pretrained(options: RestoreOptions) -> bool:
+    if options.method is None:
+        return options.task == "denoise"
+    return "weights" in find(options.method).needs
 
 
 def cost_of(plan: RestorationPlan) -> str:

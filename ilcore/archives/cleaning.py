@@ -23,6 +23,7 @@ from ilcore.keeping.verify import is_over
 from ilcore.results.generations import orphans
 from ilcore.running.ledger import Ledger
 from ilcore.running.record import has_record, read_record
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import Place, entries, is_there, remove, write_text
 
@@ -118,7 +119,7 @@ def _pieces(workspace: Workspace, refused_days: float | None) -> Iterator[Piece]
         return
     try:
         has_ended = is_over(workspace)
-        plan = workspace.plan_of_run()
+        run = Run.in_workspace(workspace)
     except BadPlan as error:
         yield Piece(str(workspace.root), size_of(workspace.root), f"its plan cannot be read: {error}", is_needed=True)
         return
@@ -126,7 +127,7 @@ def _pieces(workspace: Workspace, refused_days: float | None) -> Iterator[Piece]
         yield from _there(workspace, ("scratch.zarr", "overwrite"), "its result is published")
         yield from _halves(workspace)
     elif _is_refused(workspace):
-        yield from _of_refused(workspace, Ledger(workspace.ledger, plan.tile_grid), refused_days)
+        yield from _of_refused(workspace, run.ledger, refused_days)
     else:
         for piece in _there(workspace, ("scratch.zarr", "staging.ome.zarr"), "il resume goes on with it"):
             yield replace(piece, is_needed=True)

@@ -13,7 +13,6 @@ night: {until: "06:00", time_zone: Europe/Berlin}
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, datetime, time, timedelta
 from math import inf
 from pathlib import Path
@@ -26,12 +25,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ilcore.archives.file import text_of_archive
 from ilcore.grammar.errors import BadInput
-from ilcore.planning.make import Wishes
+from ilcore.planning.options import RestoreOptions
 from ilcore.qa.verdict import gate_complaints
 from ilcore.stores.addresses import is_remote
 
 #: The roots are those of the archive.
-_WISHES = tuple(field.name for field in fields(Wishes) if field.name != "roots")
+_OPTIONS = tuple(name for name in RestoreOptions.model_fields if name != "roots")
 
 
 class _Frozen(BaseModel):
@@ -65,9 +64,13 @@ class SourcePolicy(_Frozen):
     @field_validator("restore")
     @classmethod
     def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
-        unknown = sorted(set(value) - set(_WISHES))
+        unknown = sorted(set(value) - set(_OPTIONS))
         if unknown:
-            raise ValueError(f"knows {', '.join(_WISHES)}; got {', '.join(unknown)}")
+            raise ValueError(f"knows {', '.join(_OPTIONS)}; got {', '.join(unknown)}")
+        try:
+            RestoreOptions.of({**value, "gate": _gate(value)})
+        except BadInput as error:
+            raise ValueError(str(error)) from None
         complaints = gate_complaints(_gate(value))
         if complaints:
             raise ValueError("; ".join(complaints))
@@ -80,12 +83,9 @@ class SourcePolicy(_Frozen):
         return value
 
     @property
-    def wishes(self) -> Wishes:
-        """Return what is wished of every scan."""
-        told = dict(self.restore)
-        if told.get("tile") is not None:
-            told["tile"] = tuple(told["tile"])
-        return Wishes(**{**told, "gate": _gate(told)})
+    def options(self) -> RestoreOptions:
+        """Return what is asked of every scan."""
+        return RestoreOptions.of({**self.restore, "gate": _gate(self.restore)})
 
     @property
     def digest(self) -> str:
@@ -216,7 +216,7 @@ def read_archive(path: str | Path) -> Archive:
         content = yaml.safe_load(text)
         archive = Archive.model_validate(content)
         for source in archive.sources:
-            source.wishes  # noqa: B018 (a wish of the wrong type complains when made)
+            source.options  # noqa: B018 (one of the wrong type complains when made)
     except yaml.YAMLError as error:
         raise BadInput(f"an archive must be YAML, got {file}: {error}") from error
     except ValidationError as error:

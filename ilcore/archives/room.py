@@ -10,6 +10,7 @@ from pathlib import Path
 from ilcore.archives.agenda import RESUME, RETRY, Item
 from ilcore.archives.policy import Archive
 from ilcore.grammar.errors import ILError
+from ilcore.planning.make import opened
 from ilcore.results.destination import PYRAMID_SHARE, estimated_bytes
 from ilcore.stores.addresses import is_remote
 
@@ -68,7 +69,7 @@ def _disks(items: Sequence[Item], free: dict[int, float]) -> dict[str, int]:
 def _bytes(archive: Archive, item: Item) -> tuple[float, float]:
     """Return how much a scan needs at most while it is worked on, and from then on; nothing where nobody can tell."""
     try:
-        volume = replace(item.policy.wishes, roots=archive.roots).open(item.scan.source)
+        volume = opened(item.scan.source, item.policy.options.but(roots=archive.roots))
     except (ILError, OSError):
         # Whoever plans it says what is wrong.
         return 0.0, 0.0

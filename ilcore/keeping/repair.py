@@ -48,7 +48,6 @@ from ilcore.running.stages import (
     check_source,
     coarser_levels,
     remake_record,
-    result_levels,
     write_image_metadata,
 )  # fmt: skip
 from ilcore.running.tile import restore_unit
@@ -127,7 +126,7 @@ def _repair_result(run: Run, damages: Sequence[Damage], by: Executor) -> None:
     if redone:
         _restore_again(run, redone, by)
         _all(by.move(partial(_write_again, run), redone))
-    for rung in coarser_levels(run.plan, result_levels(run.workspace)):
+    for rung in coarser_levels(run, run.workspace.published):
         above = {*numbers_in(damages, rung.level.path), *rung.above(redone)}
         redone = list(range(rung.target.count)) if rung.level.path in without else sorted(above)
         _all(by.move(rung.write, redone))
@@ -148,8 +147,8 @@ def _remake_records(run: Run, damages: Sequence[Damage], by: Executor) -> None:
     for number in numbers_in(damages, BLOCKS):
         ledger.empty("blocks", number)
     blocks = ledger.open_blocks()
-    target = open_target(f"{result_levels(run.workspace)}/0")
-    units |= set(units_touching(run.plan, [target.block(number) for number in blocks]))
+    target = open_target(f"{run.workspace.published}/0")
+    units |= set(units_touching(run.grid, [target.block(number) for number in blocks]))
     if not units:
         return
     scratch = run.scratch
@@ -170,7 +169,7 @@ def grid_place(ledger: Ledger, number: int) -> Index:
 
 
 def _as_it_lies(run: Run, number: int) -> BlockReport:
-    target = open_target(f"{result_levels(run.workspace)}/0")
+    target = open_target(f"{run.workspace.published}/0")
     region = target.block(number)
     values, clipped = block_of(run, region)
     if digest_of(target.read(region)) != digest_of(values):
@@ -182,7 +181,7 @@ def _as_it_lies(run: Run, number: int) -> BlockReport:
 
 
 def _rewrite_metadata(run: Run, *, is_root: bool) -> None:
-    root = result_levels(run.workspace)
+    root = run.workspace.published
     for name in ROOT_METADATA if is_root else ():
         remove(root / name)
     write_image_metadata(run, root, read_findings(run.workspace))
@@ -206,8 +205,8 @@ def _all(work: Iterable[Any]) -> None:
 
 def _restore_again(run: Run, blocks: Sequence[int], by: Executor) -> None:
     """Restore the tiles that meet some write units, in a fresh scratch."""
-    target = open_target(f"{result_levels(run.workspace)}/0")
-    units = units_touching(run.plan, [target.block(number) for number in blocks])
+    target = open_target(f"{run.workspace.published}/0")
+    units = units_touching(run.grid, [target.block(number) for number in blocks])
     ledger = run.ledger
     scratch = run.scratch
     scratch.remove()
@@ -218,7 +217,7 @@ def _restore_again(run: Run, blocks: Sequence[int], by: Executor) -> None:
 
 
 def _write_again(run: Run, number: int) -> None:
-    target = open_target(f"{result_levels(run.workspace)}/0")
+    target = open_target(f"{run.workspace.published}/0")
     region = target.block(number)
     values, _ = block_of(run, region)
     if digest_of(values) != run.ledger.read("block_digest")[number]:
@@ -231,8 +230,8 @@ def _write_again(run: Run, number: int) -> None:
 
 def _remake_arrays(run: Run, levels: Sequence[str]) -> None:
     """Put the metadata of arrays back, which follow from the plan; their chunks are not touched."""
-    root = result_levels(run.workspace)
-    held = {rung.level.path: rung for rung in coarser_levels(run.plan, root)}
+    root = run.workspace.published
+    held = {rung.level.path: rung for rung in coarser_levels(run, root)}
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
         for path in levels:
             rung = held.get(path)

@@ -34,13 +34,12 @@ from ilcore.running.damage import (
     Damage,
 )  # fmt: skip
 from ilcore.running.executor import Executor, Local
-from ilcore.running.ledger import Ledger
 from ilcore.running.mending import array_damage, level_damage
 from ilcore.running.metadata import changed_metadata, kept_metadata
 from ilcore.running.record import has_record, read_record
 from ilcore.running.run import Run
 from ilcore.running.scratch import digest_of
-from ilcore.running.stages import coarser_levels, made_by, result_levels
+from ilcore.running.stages import coarser_levels, made_by
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import trouble
 
@@ -125,8 +124,8 @@ def _metadata_damage(run: Run) -> Iterator[Damage]:
 
 def _told_otherwise(run: Run) -> Iterator[Damage]:
     """Yield what differs of a result whose metadata nobody kept: version 0.1 made it."""
-    root = result_levels(run.workspace)
-    images = (rung.level for rung in coarser_levels(run.plan, root) if isinstance(rung, Rung))
+    root = run.workspace.published
+    images = (rung.level for rung in coarser_levels(run, root) if isinstance(rung, Rung))
     yield from level_damage(
         run.plan, root, {"0": run.plan.source.shape, **{level.path: level.shape for level in images}}
     )
@@ -170,9 +169,9 @@ def _places(run: Run, found: list[Damage]) -> Iterator[tuple[str, list[int]]]:
         if "0" not in changed:
             yield "0", [int(n) for n in np.flatnonzero(ledger.read("assembled"))]
         return
-    root = result_levels(run.workspace)
+    root = run.workspace.published
     kinds = {"0": (run.plan.source.shape, run.plan.source.dtype)}
-    for rung in coarser_levels(run.plan, root):
+    for rung in coarser_levels(run, root):
         kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskRung) else run.plan.source.dtype)
     for path, kind in ((path, kind) for path, kind in kinds.items() if path not in changed):
         target = _opened(f"{root}/{path}")
@@ -198,16 +197,15 @@ def check_batch(run: Run, batch: Batch) -> list[Damage]:
     """Return what is wrong with some neighbouring write units or tiles."""
     if batch.place == TILES:
         return list(_tile_damage(run, batch.numbers))
-    root = result_levels(run.workspace) if is_over(run.workspace) else run.workspace.staging
+    root = run.workspace.published if is_over(run.workspace) else run.workspace.staging
     if batch.place == "0":
         return list(_block_damage(run, open_target(f"{root}/0"), batch.numbers))
-    rung = next(each for each in coarser_levels(run.plan, root) if each.level.path == batch.place)
+    rung = next(each for each in coarser_levels(run, root) if each.level.path == batch.place)
     return list(_level_damage(rung, batch.numbers))
 
 
 def _tile_damage(run: Run, numbers: Iterable[int]) -> Iterator[Damage]:
-    grid, scratch = run.grid, run.scratch
-    ledger = Ledger(run.workspace.ledger, grid)
+    grid, scratch, ledger = run.grid, run.scratch, run.ledger
     for number in numbers:
         tile = grid.tile([int(at) for at in np.unravel_index(number, grid.grid_shape)])
         try:

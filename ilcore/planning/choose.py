@@ -20,18 +20,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from ilcore.adapting.weights import PHOTOS
 from ilcore.degradations.estimate import Preflight
 from ilcore.grammar.errors import BadInput
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar
+from ilcore.planning.options import Prefer
 
 #: Below this confidence preflight is not relied on.
 CERTAIN = 0.2
 
-Prefer: TypeAlias = Literal["speed", "balance", "quality"]
 #: What doubling the time costs, in dB: nothing where quality is wanted at any price.
 PRICES: Mapping[Prefer, float] = {"speed": 0.5, "balance": 0.1, "quality": 0.0}
 #: Below this share of the range of values there is no noise worth the risk: 46 dB. Below this gain, in dB, neither.

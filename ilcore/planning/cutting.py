@@ -14,7 +14,8 @@ from typing import Any
 
 from ilcore.grammar.region import voxels
 from ilcore.methods.entry import Entry
-from ilcore.planning.depth import Depth, length_of
+from ilcore.planning.depth import length_of
+from ilcore.planning.options import Depth
 from ilcore.planning.plan import Five, GridPlan, SamplesPlan, Three
 from ilcore.tiling.grid import Along, TileGrid, balanced_core
 

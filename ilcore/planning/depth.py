@@ -8,14 +8,14 @@
 Blocks on their way between stores are always [t, channel, z, y, x].
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import Five, Region
+from ilcore.planning.options import Depth
 
-Depth: TypeAlias = Literal["z", "t", "none"]
 #: What to call one step along it.
 PLANE = {"z": "plane along z", "t": "frame along t"}
 

@@ -14,7 +14,8 @@ from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.planning.begun import text_of_plan
-from ilcore.planning.depth import Depth, length_of
+from ilcore.planning.depth import length_of
+from ilcore.planning.options import Depth, Task
 from ilcore.qa.verdict import gate_complaints
 from ilcore.results.layout import ResultFormat
 from ilcore.stores.places import Place
@@ -24,7 +25,6 @@ from ilcore.volumes.marks import Mark
 Three = tuple[int, int, int]
 Five = tuple[int, int, int, int, int]
 #: What is done; copy passes everything through unchanged.
-Task = Literal["denoise", "inpaint", "copy"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

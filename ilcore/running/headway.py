@@ -1,7 +1,7 @@
 """How far a run has come: a run that died and had come further was ended by something else than its scan."""
 
 from ilcore.grammar.errors import ILError
-from ilcore.running.ledger import Ledger
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import answered, place_of
 
@@ -14,7 +14,7 @@ def headway(target: str) -> int:
         with answered():
             if not workspace.ledger.exists():
                 return 0
-            ledger = Ledger(workspace.ledger, workspace.plan_of_run().tile_grid)
+            ledger = Run.in_workspace(workspace).ledger
             return int((ledger.read("status") > 0).sum() + (ledger.read("assembled") > 0).sum())
     except (ILError, OSError, KeyError, ValueError):
         return 0

@@ -25,7 +25,7 @@ from ilcore.running.metadata import NAMES, difference
 from ilcore.running.run import Run
 from ilcore.running.scratch import Scratch
 from ilcore.stores.places import Place, is_there, write_text
-from ilcore.tiling.grid import Index
+from ilcore.tiling.grid import Index, TileGrid
 
 _logger = logging.getLogger(__name__)
 
@@ -59,15 +59,15 @@ def take_up(run: Run) -> None:
         result_array(run.plan, str(run.workspace.staging / "0"), run.plan.source.shape)
     if SCRATCH in lost:
         target = run.result
-        units = units_touching(run.plan, (target.block(number) for number in ledger.open_blocks()))
+        units = units_touching(run.grid, (target.block(number) for number in ledger.open_blocks()))
         _logger.warning("the scratch of %s is gone: %d units are restored again", run.workspace.target, len(units))
         for index in units:
             ledger.reopen(run.grid.unit_of(index))
 
 
-def units_touching(plan: RestorationPlan, regions: Iterable[Region]) -> list[Index]:
+def units_touching(grid: TileGrid, regions: Iterable[Region]) -> list[Index]:
     """Return the places of the units of work whose tiles meet some regions."""
-    grid, found = plan.tile_grid, set[Index]()
+    found = set[Index]()
     for region in regions:
         for tile in grid.touching(region):
             t, z, y, x = (at // length for at, length in zip(tile.index, (1, *grid.unit), strict=True))

@@ -29,7 +29,7 @@ from ilcore.planning.plan import RestorationPlan, Three
 from ilcore.qa.null import law_of, null_numbers, worst_channel
 from ilcore.qa.verdict import NULL_LIMITS, Limit
 from ilcore.running.attempts import Bench, first_attempts
-from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.ledger import STATUS
 from ilcore.running.patches import Frame
 from ilcore.running.run import Run
 from ilcore.running.volume_model import sampled_frames
@@ -201,7 +201,7 @@ class _Work:
     def of(cls, run: Run, device: str) -> "_Work":
         """Count the tiles that held something: nothing was done to the others."""
         grid, beside = run.grid, max(run.plan.entry.beside, _FULL if device.startswith("cuda") else 0)
-        busy = float((Ledger(run.workspace.ledger, grid).read("status") != STATUS.index("empty")).mean())
+        busy = float((run.ledger.read("status") != STATUS.index("empty")).mean())
         return cls(busy * (voxels_read(grid) + len(grid) * beside), beside)
 
     def fields(self, plan: RestorationPlan) -> tuple[int, Three]:

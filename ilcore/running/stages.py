@@ -203,11 +203,6 @@ def _staged(run: Run) -> WriteTarget:
     return result_array(run.plan, str(place), run.plan.source.shape)
 
 
-def result_levels(workspace: Workspace) -> Place:
-    """Return the folder that holds the levels of a published result."""
-    return workspace.published
-
-
 def assemble_block(run: Run, number: int) -> BlockReport:
     """Blend, cast and write one write unit of the result; whoever called commits the report to the ledger.
 
@@ -244,8 +239,7 @@ def block_of(run: Run, region: Region) -> tuple[NDArray[Any], int]:
 
 def _blended(run: Run, region: Region) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the blended region, and where the source is to be kept: no tile restored it, or one says so."""
-    grid, scratch = run.grid, run.scratch
-    ledger = Ledger(run.workspace.ledger, grid)
+    grid, scratch, ledger = run.grid, run.scratch, run.ledger
     restored, keeps_source = np.zeros(size(region), bool), np.zeros(size(region), bool)
 
     def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
@@ -314,10 +308,9 @@ def _unasked(plan: RestorationPlan, found: dict[str, float]) -> Iterator[str]:
         yield "faint contrast: not asked, for noise that neighbours share makes faint points of its own"
 
 
-def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung | MaskRung, ...]:
+def coarser_levels(run: Run, root: Place) -> tuple[Rung | MaskRung, ...]:
     """Return the coarser levels of a result, then its masks, each to be written once the one before it is complete."""
-    volume = open_source(plan)
-    return (*rungs(str(root), volume), *mask_rungs(str(root), volume))
+    return (*rungs(str(root), run.source), *mask_rungs(str(root), run.source))
 
 
 def complete(run: Run, report: QAReport) -> None:

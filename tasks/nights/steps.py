@@ -22,7 +22,7 @@ from ilcore.archives.sightings import lost
 from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, left_out, scaled, spend
 from ilcore.grammar.errors import ClusterError, ILError, WorkerDied
 from ilcore.grammar.surroundings import is_outside
-from ilcore.planning.make import Wishes
+from ilcore.planning.options import RestoreOptions
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running.numbers import curves_of
 from ilcore.running.run import Run
@@ -145,9 +145,9 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
     if item.todo in (RESUME, RETRY) and (begun := _plan_begun(item)) is not None:
         return begun, Rung(0.0, 0.0, words=left_out(begun))
     left = night.seconds_left
-    wishes = replace(item.policy.wishes, roots=night.archive.roots)
-    wishes = _within(wishes, _share(night, item, later, workers))
-    plan = make_plan(item.scan.source, item.scan.target, wishes, night.archive.night.tracking_uri)
+    options = item.policy.options.but(roots=night.archive.roots)
+    options = _within(options, _share(night, item, later, workers))
+    plan = make_plan(item.scan.source, item.scan.target, options, night.archive.night.tracking_uri)
     if left is None or made_by(Workspace.of(plan.target).target) == plan.fingerprint:
         return plan, Rung(0.0, 0.0)
     growth = night.books.growth(f"{plan.method}-{plan.scope}", len(SHARES))
@@ -172,9 +172,9 @@ def _share(night: Night, item: Item, later: Sequence[Item], workers: int) -> flo
     return max(night.seconds_left, 1.0) * max(1, workers) / night.ratio * share / 3600
 
 
-def _within(wishes: Wishes, hours: float | None) -> Wishes:
+def _within(options: RestoreOptions, hours: float | None) -> RestoreOptions:
     """Let a method be chosen that fits into the hours; what the policy itself says of them stays."""
-    return wishes if hours is None or wishes.hours is not None else replace(wishes, hours=hours)
+    return options if hours is None or options.hours is not None else options.but(hours=hours)
 
 
 def _plan_begun(item: Item) -> RestorationPlan | None:

@@ -105,7 +105,7 @@ def test_a_triggered_run_restores_and_publishes(server: PrefectServer, tmp_path:
     target = tmp_path / "clean.ome.zarr"
     wishes = {
         "source": str(tmp_path / "scan.npy"), "target": str(target), "workers": 1, "device": "cpu",
-        "method": "adapted", "overrides": {"stop.steps": 0},
+        "options": {"method": "adapted", "overrides": {"stop.steps": 0}},
     }  # fmt: skip
     server.call("deployment", "run", "restore-volume/nightly", "--params", json.dumps(wishes))
 
@@ -131,8 +131,10 @@ def slow_wishes(folder: Path, target: Path) -> dict[str, Any]:
     clean = ndimage.gaussian_filter(rng.normal(size=(192, 192)), 6)
     np.save(folder / "slow.npy", (clean / clean.std() + rng.normal(0, 0.3, clean.shape)).astype(np.float32))
     return {
-        "source": str(folder / "slow.npy"), "target": str(target), "workers": 1, "device": "cpu", "tile": [1, 32, 32],
-        "method": "zs_n2n", "scope": "tile", "overrides": {"stop.steps": 40}, "noise_std": 0.3,
+        "source": str(folder / "slow.npy"), "target": str(target), "workers": 1, "device": "cpu",
+        "options": {
+            "tile": [1, 32, 32], "method": "zs_n2n", "scope": "tile", "overrides": {"stop.steps": 40}, "noise_std": 0.3,
+        },
     }  # fmt: skip
 
 

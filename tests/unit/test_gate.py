@@ -58,7 +58,7 @@ def archive(folder: Path, limits: str) -> Path:
 
 def test_an_archive_has_its_own(tmp_path: Path) -> None:
     [source] = read_archive(archive(tmp_path, "{seams: [null, 3]}")).sources
-    assert source.wishes.gate == {"seams": (-math.inf, 3.0)}
+    assert source.options.gate == {"seams": (-math.inf, 3.0)}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ilcore.planning.make import Wishes
+from ilcore.planning.options import RestoreOptions
 from tasks.nights.steps import _share, _within
 
 
@@ -27,7 +27,7 @@ def test_work_that_took_longer_than_expected_leaves_less():
 
 def test_a_night_without_an_end_sets_no_limit():
     assert _share(night(None), item(1), [], workers=1) is None
-    assert _within(Wishes(), None).hours is None
+    assert _within(RestoreOptions(), None).hours is None
 
 
 def test_a_night_that_is_over_leaves_next_to_nothing():
@@ -35,5 +35,5 @@ def test_a_night_that_is_over_leaves_next_to_nothing():
 
 
 def test_what_the_policy_says_of_hours_stays():
-    assert _within(Wishes(hours=3.0), 0.5).hours == 3.0
-    assert _within(Wishes(), 0.5).hours == 0.5
+    assert _within(RestoreOptions(hours=3.0), 0.5).hours == 3.0
+    assert _within(RestoreOptions(), 0.5).hours == 0.5
