@@ -8,9 +8,10 @@ from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan
 from ilcore.keeping.verify import is_over
 from ilcore.running.damage import read_damage
-from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.ledger import Ledger
 from ilcore.running.record import read_record
 from ilcore.running.run import Run
+from ilcore.running.tile_record import STATUS
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import Place
 
@@ -27,7 +28,7 @@ def standing(target: str) -> dict[str, Any]:
         "target": str(workspace.target),
         "method": plan.method,
         "scope": plan.scope,
-        "why": plan.why,
+        "why": plan.reasons,
     }
     if (workspace.ledger / "zarr.json").exists():
         found |= _counts(run.ledger)

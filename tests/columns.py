@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ilcore.running.ledger import STATUS
+from ilcore.running.tile_record import STATUS
 
 
 def columns_of(rows):

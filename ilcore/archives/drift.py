@@ -45,6 +45,8 @@ def _differs(name: str, earlier: Sequence[Mapping[str, float]], value: float) ->
     usual = float(np.median(logs))
     spread = float(np.median(np.abs(logs - usual))) / _MAD
     away = abs(math.log(value) - usual)
-    if away <= max(math.log(FACTORS[name.split()[0]]), DEVIATIONS * spread):
+    if away <= max(
+        math.log(next(factor for kind, factor in FACTORS.items() if name.startswith(kind))), DEVIATIONS * spread
+    ):
         return ""
     return f"{name} is {value:.4g}, {math.exp(usual):.4g} in {len(known)} earlier scans of the instrument"

@@ -21,8 +21,6 @@ SHARES = (0.25, 0.5, 1.0)
 _APPLIED = 0.6
 #: How fast steps lose their worth: the first third of them brings almost two thirds.
 _SATURATION = 3.0
-#: What a plan's `why` says before the words of its rung.
-_MARK = "for want of time "
 
 
 @dataclass(frozen=True)
@@ -139,13 +137,8 @@ def degraded(plan: RestorationPlan, rung: Rung) -> RestorationPlan:
     steps = _count(_steps(plan.entry), rung.share)
     content = plan.model_dump(mode="json")
     content["overrides"] = {**plan.overrides, "stop.steps": steps}
-    content["why"] = f"{plan.why}; {_MARK}{rung.words}"
+    content["left_out"] = rung.words
     return RestorationPlan.of(content)
-
-
-def left_out(plan: RestorationPlan) -> str:
-    """Return what a plan that was made earlier leaves out for want of time; empty where nothing is."""
-    return plan.why.rpartition(_MARK)[2] if _MARK in plan.why else ""
 
 
 def scaled(ladder: Sequence[Rung], ratio: float) -> list[Rung]:

@@ -138,6 +138,10 @@ class ExpectedPlan(_Frozen):
     core_hours: Annotated[Finite, Field(ge=0)]
 
 
+#: What stood before it there.
+_LEFT_OUT = "for want of time "
+
+
 class RestorationPlan(_Frozen):
     """What will be done to one volume. Nothing runs that is not in it."""
 
@@ -151,6 +155,8 @@ class RestorationPlan(_Frozen):
     overrides: dict[str, Scalar] = {}
     tile_steps: NotNegative = 0
     why: str = ""
+    #: What a night left out for want of time; empty where nothing is.
+    left_out: str = ""
     seed: NotNegative = 0
     depth: Depth = "z"
     grid: GridPlan
@@ -162,6 +168,14 @@ class RestorationPlan(_Frozen):
     samples: SamplesPlan = SamplesPlan()
     gate: dict[str, tuple[float, float]] = {}
     expected: tuple[ExpectedPlan, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_0_1(cls, content: Any) -> Any:
+        """Plans of version 0.1 said only in their reasons what they leave out."""
+        if not isinstance(content, dict) or "left_out" in content or not isinstance(content.get("why"), str):
+            return content
+        return {**content, "left_out": content["why"].partition(_LEFT_OUT)[2]}
 
     @model_validator(mode="after")
     def _agrees(self) -> "RestorationPlan":
@@ -175,7 +189,7 @@ class RestorationPlan(_Frozen):
         """Name everything that decides the pixels: not where source and result lie, why it was chosen, who may pass."""
         exclude: Any = {"source": {"uri", "image", "roots", "remarks"}, "weights": {"path", "uri"}}
         content = self.model_dump(
-            mode="json", exclude=exclude | dict.fromkeys(("target", "why", "gate", "expected"), True)
+            mode="json", exclude=exclude | dict.fromkeys(("target", "why", "left_out", "gate", "expected"), True)
         )
         # Version 0.1 did not know it: plans that do without keep the name they had.
         if not self.source.has_mask:
@@ -185,6 +199,12 @@ class RestorationPlan(_Frozen):
         if self.stripes is None:
             del content["stripes"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def reasons(self) -> str:
+        """Why it is as it is, and what it leaves out."""
+        is_told = not self.left_out or _LEFT_OUT in self.why
+        return self.why if is_told else f"{self.why}; {_LEFT_OUT}{self.left_out}"
 
     @property
     def entry(self) -> Entry:

@@ -22,10 +22,10 @@ from ilcore.grammar.trial import Restoration
 from ilcore.methods.classical import NonLocalMeans, nearest_data
 from ilcore.methods.entry import Entry
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running.ledger import REASONS
 from ilcore.running.patches import Frame, noise_of, problem_of, to_numpy
 from ilcore.running.run import Run
 from ilcore.running.scratch import Scratch
+from ilcore.running.tile_record import REASONS
 from ilcore.running.volume_model import LearntModel, learnt_before, learnt_weights, start_of
 from ilcore.tiling.grid import Tile
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ilcore.planning.plan import ChannelPlan, RestorationPlan
 from ilcore.qa.bounds import COLUMNS, Bound, Circumstances, bound_of, tile_bounds
-from ilcore.running.ledger import USED
 from ilcore.running.run import Run
+from ilcore.running.tile_record import USED
 from ilcore.running.volume_model import learnt_before
 
 #: Share of a scan on which a model may have learnt: its slope does not know that the weights lean on that noise.

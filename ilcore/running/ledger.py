@@ -24,33 +24,16 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from ilcore.qa.bounds import COLUMNS
 from ilcore.results.write import store_errors
+from ilcore.running.tile_record import CURVE, MEASURES, RECORD, USED, WORDS, TileRecord
 from ilcore.stores.places import Place, opened_by, remove
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
 
 _logger = logging.getLogger(__name__)
 
-#: Meaning of the numbers in `status`.
-STATUS = ("open", "restored", "fell back", "empty", "failed")
-#: Meaning of the numbers in `used`: what a tile's values come from.
-USED = ("none", "tile", "volume", "pretrained", "classical", "raw")
-#: Meaning of the numbers in `reason`: why its fit ended.
-REASONS = ("none", "applied", "budget", "held-out", "diverged", "empty", "memory", "error", "rule")
-WORDS: Mapping[str, tuple[str, ...]] = {"status": STATUS, "used": USED, "reason": REASONS}
-#: Points kept of a loss curve.
-CURVE = 32
 #: Write units of the result in one chunk of their records, and how many the driver gathers before it writes.
 BLOCKS, GATHERED = 4096, 256
 
-_WHOLE = {"status": "u1", "used": "u1", "reason": "u1", "steps": "<i4", "digest": "<u8"}
-_MEASURES = (
-    "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
-    "risk_before", "noise_std", "trusted_share", "seconds", "residual_tails", "spread", *COLUMNS,
-    "faint_points", "faint_lines", "object_flux", "radiometry", "band_ratio", "bleeding", "flicker", "ghosts",
-    "shown_points", "shown_taken", "shown_kept",
-)  # fmt: skip
-RECORD = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in _MEASURES)])
 _BLOCK = np.dtype([("assembled", "u1"), ("clipped_values", "<i8"), ("block_digest", "<u8")])
 
 
@@ -183,7 +166,7 @@ class Ledger:
             return self._read(name)
         if name in (_BLOCK.names or ()):
             return self._blocks()[name].copy()
-        return self.table()[name] if name in _MEASURES else self._records(self._read("tiles"))[name].copy()
+        return self.table()[name] if name in MEASURES else self._records(self._read("tiles"))[name].copy()
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Return all maps that have one number a tile, each [t, z, y, x]; measures of open tiles are NaN."""
@@ -223,15 +206,15 @@ class Ledger:
         """Go through the units of which some tile is still to be done."""
         return (self.grid.unit_of(place) for place in self.open_places())
 
-    def commit(self, unit: Unit, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Store the rows of a unit's tiles; the last write is the commit.
+    def commit(self, unit: Unit, tiles: Sequence[TileRecord]) -> None:
+        """Store the records of a unit's tiles; the last write is the commit.
 
         Args:
             unit: The unit.
-            rows: One mapping per tile, in the order of the unit's tiles; absent measures stay NaN.
+            tiles: One record a tile, in the order of the unit's tiles.
         """
-        records = np.array([_record(row) for row in rows], RECORD)[list(self._tile.names or ())].astype(self._tile)
-        curves = np.stack([_thinned(row.get("curve", ())) for row in rows])
+        records = np.array([tile.packed for tile in tiles], RECORD)[list(self._tile.names or ())].astype(self._tile)
+        curves = np.stack([tile.thinned_curve for tile in tiles])
         place, shape = _place(unit)
         with store_errors(str(self.path)):
             if np.isfinite(curves).any():
@@ -337,23 +320,9 @@ def _place(unit: Unit) -> tuple[tuple[slice, ...], tuple[int, ...]]:
 def _columns(records: NDArray[Any]) -> dict[str, NDArray[Any]]:
     is_open = records["status"] == 0
     found = {name: records[name].copy() for name in RECORD.names or ()}
-    for name in _MEASURES:
+    for name in MEASURES:
         found[name][is_open] = np.nan
     return found
-
-
-def _record(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    words = [WORDS[name].index(str(row.get(name))) for name in WORDS]
-    measures = [math.nan if row.get(name) is None else row[name] for name in _MEASURES]
-    return (*words, row.get("steps") or 0, row.get("digest") or 0, *measures)
-
-
-def _thinned(points: Sequence[tuple[int, float]]) -> NDArray[np.float32]:
-    curve = np.full((CURVE, 2), np.nan, np.float32)
-    if points:
-        chosen = np.unique(np.linspace(0, len(points) - 1, min(CURVE, len(points))).astype(int))
-        curve[: len(chosen)] = np.asarray(points, np.float32)[chosen]
-    return curve
 
 
 def _plain(value: Any) -> Any:

@@ -20,10 +20,11 @@ from ilcore.planning.plan import RestorationPlan
 from ilcore.results.ome_zarr import create_finest
 from ilcore.results.write import WriteTarget
 from ilcore.running.damage import LEDGER, SCRATCH, Damage
-from ilcore.running.ledger import RECORD, Ledger
+from ilcore.running.ledger import Ledger
 from ilcore.running.metadata import NAMES, difference
 from ilcore.running.run import Run
 from ilcore.running.scratch import Scratch
+from ilcore.running.tile_record import RECORD
 from ilcore.stores.places import Place, is_there, write_text
 from ilcore.tiling.grid import Index, TileGrid
 

@@ -29,9 +29,9 @@ from ilcore.planning.plan import RestorationPlan, Three
 from ilcore.qa.null import law_of, null_numbers, worst_channel
 from ilcore.qa.verdict import NULL_LIMITS, Limit
 from ilcore.running.attempts import Bench, first_attempts
-from ilcore.running.ledger import STATUS
 from ilcore.running.patches import Frame
 from ilcore.running.run import Run
+from ilcore.running.tile_record import STATUS
 from ilcore.running.volume_model import sampled_frames
 from ilcore.running.workspace import Workspace, write_text
 from ilcore.stores.places import write_bytes

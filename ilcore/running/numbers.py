@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.running.bounding import bound_of_run
-from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.ledger import Ledger
 from ilcore.running.run import Run
 from ilcore.running.stopwatch import Stopwatch, moving_share
 from ilcore.running.tally import Tally
+from ilcore.running.tile_record import STATUS
 from ilcore.running.volume_model import LearntModel
 
 #: Loss curves shown of a run, and tiles up to which looking at each is cheap.

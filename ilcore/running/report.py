@@ -24,10 +24,11 @@ from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import QAReport
 from ilcore.results.write import WriteTarget
 from ilcore.running.bounding import bound_of_run, error_map
-from ilcore.running.ledger import REASONS, STATUS, USED, Ledger
+from ilcore.running.ledger import Ledger
 from ilcore.running.null_test import null_fields
 from ilcore.running.record import versions
 from ilcore.running.run import Run
+from ilcore.running.tile_record import REASONS, STATUS, USED
 from ilcore.stores.places import make_folder, write_text
 from ilcore.tiling.grid import Index
 from ilcore.volumes.volume import Volume
@@ -89,7 +90,7 @@ def report_input(run: Run, report: QAReport, curves: Curves, numbers: Mapping[st
         title=run.workspace.target.name,
         verdict=report.verdict,
         findings=report.findings,
-        why=run.plan.why,
+        why=run.plan.reasons,
         bound=bound_of_run(run).sentence,
         remarks=run.plan.source.remarks,
         notes=report.notes,

@@ -28,13 +28,14 @@ from ilcore.results.ome_zarr import Level, check_metadata, write_root
 from ilcore.results.publish import finish_publishing, publish
 from ilcore.results.pyramid import Rung, mask_rungs, rungs
 from ilcore.results.write import WriteTarget, has_array, open_target
-from ilcore.running.ledger import STATUS, BlockReport, Ledger
+from ilcore.running.ledger import BlockReport, Ledger
 from ilcore.running.mending import result_array, take_up
 from ilcore.running.metadata import keep_metadata
 from ilcore.running.null_test import NullTest, null_test_before
 from ilcore.running.record import devices_told, has_record, read_findings, read_record, write_record
 from ilcore.running.run import Run, open_source
 from ilcore.running.scratch import Scratch, digest_of
+from ilcore.running.tile_record import STATUS
 from ilcore.running.volume_model import check_start_weights, keep_start_weights
 from ilcore.running.workspace import Workspace, write_text
 from ilcore.stores.concurrent import abreast

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,13 @@ from ilcore.running.own_error import error_columns, risk_of
 from ilcore.running.patches import Frame, as_it_was, frame_of, noise_of, stored_units
 from ilcore.running.run import Run
 from ilcore.running.scratch import DryScratch
+from ilcore.running.tile_record import TileRecord
 from ilcore.stores.concurrent import abreast
 from ilcore.tiling.assemble import clipped_count
 from ilcore.tiling.grid import Tile, Unit
+
+#: Measures of a tile by name.
+Findings: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ def restore_unit(run: Run, index: Sequence[int], device: str = "cpu") -> UnitRep
     return UnitReport(
         index=unit.index,
         tiles=len(rows),
-        fell_back=sum(row["status"] == "fell back" for row in rows),
-        failed=sum(row["status"] == "failed" for row in rows),
+        fell_back=sum(row.status == "fell back" for row in rows),
+        failed=sum(row.status == "failed" for row in rows),
         voxels=sum(voxels(tile.core) for tile in unit.tiles),
         seconds=time.perf_counter() - began,
         moving=moving,
@@ -101,11 +105,11 @@ def replay_unit(run: Run, index: Sequence[int], device: str = "cpu") -> list[int
     bench = Bench.of(run, device)
     dry = replace(bench, scratch=DryScratch(bench.scratch.path, bench.scratch.grid, bench.scratch.kind))
     rows, _ = _rows(dry, bench.run.ledger.grid.unit_of(index))
-    return [int(row["digest"]) for row in rows]
+    return [row.digest for row in rows]
 
 
-def _rows(bench: Bench, unit: Unit) -> tuple[list[dict[str, Any]], float]:
-    """Restore the tiles of a unit and write them to scratch; return rows, and the seconds of reading and writing."""
+def _rows(bench: Bench, unit: Unit) -> tuple[list[TileRecord], float]:
+    """Restore the tiles of a unit and write them to scratch; return records, and the seconds of both."""
     began = time.perf_counter()
     make_repeatable(threads=1)
     views = list(abreast(partial(_View.of, bench), unit.tiles, bench.run.source.uri))
@@ -120,31 +124,38 @@ def _rows(bench: Bench, unit: Unit) -> tuple[list[dict[str, Any]], float]:
     digests = list(abreast(partial(_write, bench), zip(views, contents, strict=True), bench.scratch.path))
     writing = time.perf_counter() - began
     more = (share + writing) / len(views)
-    return [
-        row | {"digest": digest, "seconds": row["seconds"] + more} for row, digest in zip(rows, digests, strict=True)
-    ], moving + writing
+    done = zip(rows, digests, strict=True)
+    return [_with_seconds(replace(row, digest=digest), more) for row, digest in done], moving + writing
 
 
-def _timed(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[str, Any], NDArray[np.float64]]:
+def _timed(bench: Bench, view: _View, first: Attempt | None) -> tuple[TileRecord, NDArray[np.float64]]:
     began = time.perf_counter()
     row, values = _finished(bench, view, first)
-    return row | {"seconds": time.perf_counter() - began}, values
+    return _with_seconds(row, time.perf_counter() - began), values
 
 
-def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[dict[str, Any], NDArray[np.float64]]:
-    """Judge a tile, fall back while it fails, and return its row and what is to be written."""
+def _with_seconds(row: TileRecord, more: float) -> TileRecord:
+    return replace(row, measures={**row.measures, "seconds": (row.measures.get("seconds") or 0.0) + more})
+
+
+def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[TileRecord, NDArray[np.float64]]:
+    """Judge a tile, fall back while it fails, and return its record and what is to be written."""
     kept, plan = view.kept, bench.run.plan
-    row: dict[str, Any] = {"trusted_share": kept.trusted.mean()}
+    trusted = {"trusted_share": float(kept.trusted.mean())}
     if first is None:
-        return row | {"status": "empty", "used": "raw", "reason": "empty"}, as_it_was(kept, plan)
+        return TileRecord(status="empty", used="raw", reason="empty", measures=trusted), as_it_was(kept, plan)
     attempt, findings, status = _accepted(bench, view, first)
     is_raw = attempt.used == "raw"
     values = as_it_was(kept, plan) if is_raw else stored_units(attempt.image[view.inner], kept, plan)
+    measures = {
+        **{name: value for name, value in findings.items() if name != "finite"}, **trusted, "risk_before": first.risk_before, "clipped": _clipped(values, kept, plan),
+        "spread": _mean_spread(view, attempt),
+    }  # fmt: skip
     # Where something else had to be used, it is the first attempt's end that explains why.
-    row |= {"status": status, "used": attempt.used, "reason": first.reason, "steps": first.steps}
-    row |= {"curve": first.curve, "risk_before": first.risk_before, "clipped": _clipped(values, kept, plan)}
-    row |= {"spread": _mean_spread(view, attempt)}
-    return findings | row, values
+    record = TileRecord(
+        status=status, used=attempt.used, reason=first.reason, steps=first.steps, curve=first.curve, measures=measures
+    )
+    return record, values
 
 
 def _write(bench: Bench, done: tuple[_View, NDArray[np.float64]]) -> int:
@@ -153,7 +164,7 @@ def _write(bench: Bench, done: tuple[_View, NDArray[np.float64]]) -> int:
     return bench.scratch.write(view.tile, unstacked(values, bench.run.plan.depth))
 
 
-def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, dict[str, Any], str]:
+def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, Findings, str]:
     """Return the first attempt that passes, what was found of it, and the status; the raw tile if none does."""
     findings = _judged(bench, view, first)
     if not first.is_spoilt and not tile_fails(findings):
@@ -185,7 +196,7 @@ def _clipped(values: NDArray[np.float64], kept: Frame, plan: RestorationPlan) ->
     return clipped_count(values[data], kept.raw[data], plan.source.dtype) / max(int(data.sum()), 1)
 
 
-def _judged(bench: Bench, view: _View, attempt: Attempt) -> dict[str, Any]:
+def _judged(bench: Bench, view: _View, attempt: Attempt) -> Findings:
     """Return the findings on one attempt, from the channels that hold something: a dark one has no noise to compare."""
     kept, image = view.kept, attempt.image[view.inner]
     live = [number for number, channel in enumerate(bench.run.plan.channels) if not channel.is_flat]

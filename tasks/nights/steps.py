@@ -19,7 +19,7 @@ from ilcore.archives.growth import growth_of
 from ilcore.archives.policy import Archive
 from ilcore.archives.room import with_room
 from ilcore.archives.sightings import lost
-from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, left_out, scaled, spend
+from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, scaled, spend
 from ilcore.grammar.errors import ClusterError, ILError, WorkerDied
 from ilcore.grammar.surroundings import is_outside
 from ilcore.planning.options import RestoreOptions
@@ -143,7 +143,7 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
         NotTonight: There is a result, and the night is too short to make it with all its steps.
     """
     if item.todo in (RESUME, RETRY) and (begun := _plan_begun(item)) is not None:
-        return begun, Rung(0.0, 0.0, words=left_out(begun))
+        return begun, Rung(0.0, 0.0, words=begun.left_out)
     left = night.seconds_left
     options = item.policy.options.but(roots=night.archive.roots)
     options = _within(options, _share(night, item, later, workers))

@@ -12,10 +12,11 @@ import numpy as np
 from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
 from ilcore.running.bounding import bound_of_run
-from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.ledger import Ledger
 from ilcore.running.numbers import FEW_TILES, Curve
 from ilcore.running.record import git_commit
 from ilcore.running.run import Run
+from ilcore.running.tile_record import STATUS
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import Place, entries
 from tasks.tracking.client import Sheet, VolumeRun
@@ -92,7 +93,7 @@ def _tiles_told(ledger: Ledger) -> list[dict[str, Any]]:
 def _params(plan: RestorationPlan) -> dict[str, object]:
     return {
         "method": plan.method, "scope": plan.scope, "task": plan.task, "seed": plan.seed, "tile_steps": plan.tile_steps,
-        "why": plan.why, "shape": "x".join(map(str, plan.source.shape)), "dtype": plan.source.dtype,
+        "why": plan.reasons, "shape": "x".join(map(str, plan.source.shape)), "dtype": plan.source.dtype,
         "axes": plan.source.axes, "core": plan.grid.core, "overlap": plan.grid.overlap, "halo": plan.grid.halo,
         "fingerprint": plan.fingerprint, **{f"knob.{name}": value for name, value in plan.overrides.items()},
     }  # fmt: skip

@@ -15,7 +15,8 @@ from ilcore.methods.catalogue import find
 from ilcore.planning.cutting import Cut, grid_for
 from ilcore.results.layout import layout_for
 from ilcore.results.pyramid import level_factors, shrunk
-from ilcore.running.ledger import _BLOCK, CURVE, RECORD
+from ilcore.running.ledger import _BLOCK
+from ilcore.running.tile_record import CURVE, RECORD
 from ilcore.tiling.grid import TileGrid
 
 #: Prices of a common object store, dollars: a thousand PUTs, a thousand GETs, a GB a month. Of one GPU hour: a guess.

@@ -21,13 +21,14 @@ from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.results.write import create_array
 from ilcore.running import stages
 from ilcore.running.run import Run
+from ilcore.running.tile_record import TileRecord
 from ilcore.running.workspace import Workspace
 
 CORE = 8
-ROW = {
-    "status": "restored", "used": "tile", "reason": "applied", "digest": 1, "residual_level": 1.0, "residual_lag": 0.0,
-    "residual_structure": 1.0, "contrast_loss": 0.0, "shift": 0.0, "flux_change": 0.0, "noise_std": 0.1, "seconds": 0.1,
-}  # fmt: skip
+ROW = TileRecord.of(
+    status="restored", used="tile", reason="applied", digest=1, residual_level=1.0, residual_lag=0.0,
+    residual_structure=1.0, contrast_loss=0.0, shift=0.0, flux_change=0.0, noise_std=0.1, seconds=0.1,
+)  # fmt: skip
 
 
 def plan(folder: Path, tiles: int) -> None:

@@ -30,8 +30,8 @@ from ilcore.methods.entry import Entry
 from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.readouts.last import Last
 from ilcore.running import carry_out as alone
-from ilcore.running.ledger import STATUS
 from ilcore.running.run import Run
+from ilcore.running.tile_record import STATUS
 from ilcore.running.workspace import Workspace
 from ilcore.stops.budget import After
 from ilcore.views.hidden_grid import HiddenGrid

@@ -82,7 +82,8 @@ def test_a_short_night_leaves_steps_out_and_says_so(night, monkeypatch):
     # Enough for the least of all three scans, not for half of the steps of each.
     plan, rung = plan_first(night, 1.2 * whole.seconds)
     assert plan.overrides["stop.steps"] in (100, 200)
-    assert "for want of time" in plan.why
+    assert plan.left_out
+    assert "for want of time" in plan.reasons
     assert (
         planned(night, night.work[0], rung, plan).degraded
         == rung.words

@@ -27,9 +27,9 @@ from ilcore.keeping.audit import audit, is_sound
 from ilcore.keeping.verify import verify
 from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.running.carry_out import carry_out
-from ilcore.running.ledger import STATUS
 from ilcore.running.run import Run
 from ilcore.running.stages import check_source, check_start_weights, made_by
+from ilcore.running.tile_record import STATUS
 from ilcore.running.workspace import Workspace
 from ilcore.stores import store_lock
 from tests.fixtures.v0_1.packing import HERE, STORE, digest_of, files_of, unpack
@@ -266,7 +266,7 @@ def test_a_plan_is_the_same_plan(name: str, plans: Path) -> None:
 def test_a_short_nights_plans_say_so(plans: Path) -> None:
     rungs = [read_plan(path) for path in sorted(plans.glob("zs_n2n_rung_*.yaml"))]
     assert [plan.overrides["stop.steps"] for plan in rungs] == [3, 6]
-    assert all("for want of time" in plan.why for plan in rungs)
+    assert all(plan.left_out and plan.left_out in plan.reasons for plan in rungs)
 
 
 @pytest.mark.parametrize("are_replaced", [False, True])

@@ -13,8 +13,8 @@ from scipy.ndimage import distance_transform_edt
 
 from ilcore.grammar.errors import BadVolume
 from ilcore.running.carry_out import carry_out
-from ilcore.running.ledger import STATUS
 from ilcore.running.run import Run
+from ilcore.running.tile_record import STATUS
 from tests.standins import add_standins, assembled, planned, saved
 
 TYPES = ["u1", ">u2", "i2", "<i4", ">u4", "i8", "u8", ">f4", "f4", "f8"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ilcore.running import ledger as ledgers
-from ilcore.running.ledger import REASONS, STATUS, USED, BlockReport, Ledger
+from ilcore.running.ledger import BlockReport, Ledger
+from ilcore.running.tile_record import REASONS, STATUS, USED, TileRecord
 from ilcore.tiling.grid import TileGrid
 
 #: 3 x 5 tiles in units of 2 x 2: the last units of each row and column are short.
@@ -23,7 +24,7 @@ def ledger(tmp_path):
 
 
 def rows_of(unit, **more):
-    return [ROW | more for _ in unit.tiles]
+    return [TileRecord.of(**(ROW | more)) for _ in unit.tiles]
 
 
 def test_everything_is_open_at_first(ledger):
@@ -57,7 +58,7 @@ def test_one_unit_leaves_all_others_alone(ledger):
 
 def test_rows_come_in_the_order_of_the_tiles(ledger):
     unit = GRID.unit_of((0, 0, 0, 0))
-    ledger.commit(unit, [ROW | {"steps": n} for n in range(4)])
+    ledger.commit(unit, [TileRecord.of(**(ROW | {"steps": n})) for n in range(4)])
     assert [int(ledger.read("steps")[tile.index]) for tile in unit.tiles] == [0, 1, 2, 3]
 
 
@@ -119,8 +120,20 @@ def test_the_fill_value_is_never_a_result(ledger):
     assert STATUS.index("open") == 0
     assert USED.index("none") == 0
     assert REASONS.index("none") == 0
-    with pytest.raises(ValueError, match="not in tuple"):
-        ledger.commit(GRID.unit_of((0, 0, 0, 0)), [{"status": "nonsense"}] * 4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        ({"status": "nonsense"}, "nonsense"),
+        ({"used": "magic"}, "magic"),
+        ({"reason": "moon"}, "moon"),
+        ({"risc": 1.0}, "risc"),
+    ],
+)
+def test_a_word_or_measure_that_nobody_knows_is_an_error(wrong, got):
+    with pytest.raises(ValueError, match=f"must be (one of|among) .*, got .*{got}"):
+        TileRecord.of(**(ROW | wrong))
 
 
 def test_pickled_it_opens_where_it_arrives(ledger):
