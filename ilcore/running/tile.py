@@ -147,10 +147,14 @@ def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[TileRec
     attempt, findings, status = _accepted(bench, view, first)
     is_raw = attempt.used == "raw"
     values = as_it_was(kept, plan) if is_raw else stored_units(attempt.image[view.inner], kept, plan)
+    del findings["finite"]
     measures = {
-        **{name: value for name, value in findings.items() if name != "finite"}, **trusted, "risk_before": first.risk_before, "clipped": _clipped(values, kept, plan),
+        **findings,
+        **trusted,
+        "risk_before": first.risk_before,
+        "clipped": _clipped(values, kept, plan),
         "spread": _mean_spread(view, attempt),
-    }  # fmt: skip
+    }
     # Where something else had to be used, it is the first attempt's end that explains why.
     record = TileRecord(
         status=status, used=attempt.used, reason=first.reason, steps=first.steps, curve=first.curve, measures=measures
