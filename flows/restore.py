@@ -78,7 +78,7 @@ def restore_volume(
         queue: Folder where records wait that MLflow does not take; beside the result if left out.
     """
     resources = Resources(workers=workers, scheduler=scheduler, device=device)
-    run = Run.of(load(source, target, options, PlanSource(plan=plan, tracking_uri=tracking_uri)))
+    run = Run.of(load(source, target, options, PlanSource(plan=plan, tracking_uri=tracking_uri, device=device)))
     with run.workspace.locked(), gracefully(), pausable():
         if is_damaged(run.workspace) and not overwrite:
             with open_cluster(resources) as cluster:

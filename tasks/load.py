@@ -19,6 +19,7 @@ from ilcore.running.run import Run
 from ilcore.running.stages import Standing, prepare
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import check_answers
+from tasks.executors.cluster import has_gpu
 
 if TYPE_CHECKING:
     from tasks.tracking.champions import Registered
@@ -28,10 +29,11 @@ MODELS = "models:/"
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSource:
-    """Where a plan may come from besides a source: a plan file, and a registry that holds weights."""
+    """Where a plan may come from besides a source: a plan file, a registry that holds weights, a kind of device."""
 
     plan: str | None = None
     tracking_uri: str | None = None
+    device: str = "auto"
 
 
 @task(name="load", cache_policy=NO_CACHE)
@@ -49,7 +51,7 @@ def load(source: str | None, target: str | None, options: RestoreOptions, asked:
         )
     if source is None:
         return plan_of(target)
-    return make_plan(source, target, options, asked.tracking_uri)
+    return make_plan(source, target, options, asked.tracking_uri, asked.device)
 
 
 @task(name="prepare", cache_policy=NO_CACHE)
@@ -85,7 +87,9 @@ def check_free(target: str) -> None:
             return
 
 
-def make_plan(source: str, target: str, options: RestoreOptions, tracking_uri: str | None = None) -> RestorationPlan:
+def make_plan(
+    source: str, target: str, options: RestoreOptions, tracking_uri: str | None = None, device: str = "auto"
+) -> RestorationPlan:
     """Return the plan for a volume, starting from the registry's champion where there is a registry.
 
     Args:
@@ -93,7 +97,10 @@ def make_plan(source: str, target: str, options: RestoreOptions, tracking_uri: s
         target: Where the result shall be.
         options: What the user asked for; weights may be a file or models:/NAME@ALIAS.
         tracking_uri: MLflow's address, as `tasks.tracking.client.tracking_uri` understands it.
+        device: auto, cpu or cuda: what tiles are put together for, where the options leave it open.
     """
+    if "cut_for" not in options.model_fields_set and has_gpu(device):
+        options = options.but(cut_for="gpu")
     with_weights, words = _with_weights(target, options, tracking_uri)
     plan = plan_volume(source, target, with_weights)
     return plan.model_copy(update={"why": "; ".join(filter(None, (plan.why, words)))}) if words else plan

@@ -15,7 +15,7 @@ from typing import Any
 from ilcore.grammar.region import voxels
 from ilcore.methods.entry import Entry
 from ilcore.planning.depth import length_of
-from ilcore.planning.options import Depth
+from ilcore.planning.options import Depth, DeviceKind
 from ilcore.planning.plan import Five, GridPlan, SamplesPlan, Three
 from ilcore.tiling.grid import Along, TileGrid, balanced_core
 
@@ -25,6 +25,11 @@ LEARNING_READS, APPLIED_READS = 2.7, 1.6
 TILE_BYTES = 12 * 2**30
 #: Tiles up to which each is a unit of work of its own, and units of work that a run has at most.
 _MANY, _UNITS = 64, 16_384
+#: Tiles of a unit of work on a GPU, (depth, y, x), by how many voxels a tile reads at most: one tile takes there nearly
+#: what dozens take together. A table, so that the same plan comes out whatever the machine that makes it can hold.
+_TOGETHER: tuple[tuple[int, Three], ...] = (
+    (2**15, (1, 16, 16)), (2**16, (1, 8, 16)), (2**18, (1, 8, 8)), (2**20, (1, 4, 4)), (2**22, (1, 2, 2)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Cut:
         return 3 if self.lengths[0] > 1 else 2
 
 
-def grid_for(entry: Entry, cut: Cut, scope: str, core: Three | None = None) -> GridPlan:
+def grid_for(entry: Entry, cut: Cut, scope: str, core: Three | None = None, kind: DeviceKind = "cpu") -> GridPlan:
     """Return the grid for a method on a volume.
 
     Args:
@@ -53,12 +58,13 @@ def grid_for(entry: Entry, cut: Cut, scope: str, core: Three | None = None) -> G
         cut: The volume.
         scope: tile (learn on each) or volume (one model, applied to each).
         core: Core of a tile, (depth, y, x), where the user wants it so; chosen if left out.
+        kind: Of the devices that tiles are put together for, to units of work.
     """
     need = _Need.of(entry, cut, scope)
     cores = need.balanced(core) if core else need.best()
     overlap = need.overlap(cores)
     tiles = math.prod(-(-n // side) for n, side in zip(cut.lengths, cores, strict=True))
-    unit = _unit(tiles * cut.shape[0] * cut.shape[2] // cut.lengths[0])
+    unit = _unit(tiles * cut.shape[0] * cut.shape[2] // cut.lengths[0], need.read(cores), kind)
     if cut.depth == "z":
         return GridPlan(core=cores, overlap=overlap, halo=need.halo, align=need.align, unit=unit)
     # What the method sees as depth is time, or nothing: along z every plane is a tile.
@@ -147,10 +153,17 @@ class _Need:
         for depth, plane in product(depths, planes):
             yield self._found((depth, *plane))
 
+    def read(self, cores: Three) -> int:
+        """Return how many voxels the largest tile reads, of one channel."""
+        grid = self._grid(cores)
+        return max(voxels(grid.tile([n // 2 for n in grid.grid_shape]).read), voxels(grid.tile((0, 0, 0, 0)).read))
+
+    def _grid(self, cores: Three) -> TileGrid:
+        return TileGrid((1, 1, *self.cut.lengths), cores, self.overlap(cores), self.halo, self.align)
+
     def _found(self, cores: Three) -> "_Found":
-        grid = TileGrid((1, 1, *self.cut.lengths), cores, self.overlap(cores), self.halo, self.align)
-        largest = max(voxels(grid.tile([n // 2 for n in grid.grid_shape]).read), voxels(grid.tile((0, 0, 0, 0)).read))
-        held = tile_bytes(self.entry, self.scope, largest, self.cut.shape[1])
+        grid = self._grid(cores)
+        held = tile_bytes(self.entry, self.scope, self.read(cores), self.cut.shape[1])
         return _Found(cores, voxels_read(grid) / math.prod(self.cut.lengths), held)
 
 
@@ -193,14 +206,17 @@ def samples_for(entry: Entry, cut: Cut) -> SamplesPlan:
     return SamplesPlan(count=24 if flat else 12, extent=extent, batch=4)
 
 
-def _unit(tiles: int) -> Three:
-    """Return the tiles of one unit of work: one by one, until there are so many that keeping books costs."""
-    if tiles <= _MANY:
-        return (1, 1, 1)
-    side = 2
-    while tiles / side**2 > _UNITS:
-        side *= 2
-    return (1, side, side)
+def _unit(tiles: int, voxels_of_one: int, kind: DeviceKind) -> Three:
+    """Return the tiles of one unit of work.
+
+    On a CPU one by one, until there are so many that keeping books costs; on a GPU many small ones together.
+    """
+    least = 1 if tiles <= _MANY else 2
+    _, rows, columns = next((unit for most, unit in _TOGETHER if kind == "gpu" and voxels_of_one <= most), (1, 1, 1))
+    rows, columns = max(rows, least), max(columns, least)
+    while tiles / (rows * columns) > _UNITS:
+        rows, columns = 2 * rows, 2 * columns
+    return (1, rows, columns)
 
 
 def _three(values: Sequence[int], filler: int) -> Three:

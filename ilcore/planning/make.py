@@ -132,7 +132,7 @@ def plan_volume(source: str, target: str, options: RestoreOptions) -> Restoratio
             "why": "; ".join(why),
             "seed": options.seed,
             "depth": depth,
-            "grid": grid_for(entry, cut, choice.scope, options.tile),
+            "grid": grid_for(entry, cut, choice.scope, options.tile, options.cut_for),
             "channels": channels,
             "planes": planes,
             "stripes": stripes,

@@ -15,6 +15,7 @@ from ilcore.results.layout import ResultFormat
 
 Task = Literal["denoise", "inpaint", "copy"]
 Depth = Literal["z", "t", "none"]
+DeviceKind = Literal["cpu", "gpu"]
 Prefer = Literal["speed", "balance", "quality"]
 
 DOING, VOLUME, RUNNING = "What to do", "The volume", "How to run"
@@ -67,6 +68,11 @@ class RestoreOptions(BaseModel):
     seed: Annotated[int, Asked(DOING)] = Field(default=0, ge=0, description="same plan, same seed: same voxels")
     tile: Annotated[tuple[int, int, int] | None, Asked(VOLUME, form="[Z,]Y,X")] = Field(
         default=None, description="core of a tile in voxels, such as 8,128,128; Z is 8 if left out"
+    )
+    cut_for: Annotated[DeviceKind, Asked(RUNNING)] = Field(
+        default="cpu",
+        description="kind of device that tiles are put together for: a GPU restores many small ones at once; as the "
+        "machine is if left out",
     )
     axes: Annotated[str | None, Asked(VOLUME)] = Field(
         default=None, description="what the axes mean if the file does not say, such as zyx"

@@ -181,6 +181,11 @@ def default_workers(device: str) -> int:
     return (_gpus() if device != "cpu" else 0) or len(os.sched_getaffinity(0))
 
 
+def has_gpu(device: str) -> bool:
+    """Tell whether a device that is asked for means a GPU: cuda does, auto where one is there."""
+    return device.startswith("cuda") or (device == "auto" and _gpus() > 0)
+
+
 def worker_device(device: str) -> str:
     """Return the torch device of the worker this runs on; several local workers take turns on the GPUs."""
     import torch

@@ -147,7 +147,9 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
     left = night.seconds_left
     options = item.policy.options.but(roots=night.archive.roots)
     options = _within(options, _share(night, item, later, workers))
-    plan = make_plan(item.scan.source, item.scan.target, options, night.archive.night.tracking_uri)
+    plan = make_plan(
+        item.scan.source, item.scan.target, options, night.archive.night.tracking_uri, night.archive.night.device
+    )
     if left is None or made_by(Workspace.of(plan.target).target) == plan.fingerprint:
         return plan, Rung(0.0, 0.0)
     growth = night.books.growth(f"{plan.method}-{plan.scope}", len(SHARES))

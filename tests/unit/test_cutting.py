@@ -1,12 +1,13 @@
 """How much a cut reads twice, and whether a tile fits into a worker's memory."""
 
+import math
 from itertools import product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilcore.methods.catalogue import METHODS
+from ilcore.methods.catalogue import METHODS, find
 from ilcore.planning.cutting import (
     APPLIED_READS,
     LEARNING_READS,
@@ -81,3 +82,25 @@ def test_an_odd_length_that_fits_a_tile_is_not_cut_in_two_for_alignment(side):
 def test_the_core_that_the_user_wants_is_kept():
     plan = grid_for(METHODS["n2v"], VOLUMES["stack"], "volume", (8, 64, 64))
     assert plan.core == (8, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("shape", "tile", "together"),
+    [
+        ((1, 1, 1, 4096, 4096), (1, 128, 128), 256),
+        ((1, 1, 64, 2048, 2048), (8, 64, 64), 128),
+        ((1, 1, 64, 2048, 2048), (8, 128, 128), 64),
+    ],
+)
+def test_a_gpu_gets_many_small_tiles_together_and_a_cpu_few(shape, tile, together):
+    entry, cut = find("n2v" if shape[2] == 1 else "zs_n2n"), Cut(shape, "z")
+    of_gpu, of_cpu = (grid_for(entry, cut, "tile", tile, kind).unit for kind in ("gpu", "cpu"))
+    assert math.prod(of_gpu) == together, (of_gpu, of_cpu)
+    assert math.prod(of_cpu) <= 4
+
+
+def test_units_of_work_are_cut_by_tile_size_and_kind_of_device_alone():
+    small, large = ((1, 1, 1, side, side) for side in (512, 4096))
+    entry = find("zs_n2n")
+    units = {grid_for(entry, Cut(shape, "z"), "tile", (1, 64, 64), "gpu").unit for shape in (small, large)}
+    assert units == {(1, 16, 16)}
