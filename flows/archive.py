@@ -75,9 +75,9 @@ def _tell_people(name: str, lines: list[str]) -> None:
 
 
 def _release(books: str, *, dry_run: bool) -> None:
-    from ilcore.archives.books import Books
+    from ilcore.archives.scan_registry import ScanRegistry
 
-    opened = Books.of(books)
+    opened = ScanRegistry.of(books)
     found = opened.standing("quarantined") if dry_run else opened.release()
     word = "would be    released:" if dry_run else "released   "
     for entry in found:
@@ -133,13 +133,13 @@ def _audit_one(target: str, resources: "Resources", tiles: int, seed: int, track
 
 
 def _audit_all(archive: str, resources: "Resources", tiles: int, seed: int) -> bool:
-    from ilcore.archives.books import Books
     from ilcore.archives.policy import read_archive
+    from ilcore.archives.scan_registry import ScanRegistry
     from ilcore.grammar.errors import ILError
     from tasks.audit import audit_result
 
     told, unsound = read_archive(archive), 0
-    done = Books.of(told.books).standing("done")
+    done = ScanRegistry.of(told.books).standing("done")
     for entry in done:
         try:
             found = audit_result(entry.target, resources, tiles=tiles, seed=seed, given_uri=told.night.tracking_uri)
@@ -154,17 +154,17 @@ def _audit_all(archive: str, resources: "Resources", tiles: int, seed: int) -> b
 
 
 def _tell_agenda(archive: str) -> None:
-    from ilcore.archives.agenda import agenda
-    from ilcore.archives.books import Books
     from ilcore.archives.discover import discover
+    from ilcore.archives.job_queue import job_queue
     from ilcore.archives.policy import read_archive
     from ilcore.archives.room import with_room
+    from ilcore.archives.scan_registry import ScanRegistry
     from ilcore.archives.sightings import lost
 
     told = read_archive(archive)
     scans, trouble = discover(told)
-    books = Books.of(told.books)
-    items, short = with_room(told, agenda(told, scans, books))
+    books = ScanRegistry.of(told.books)
+    items, short = with_room(told, job_queue(told, scans, books))
     for item in items:
         out.print(f"{item.todo:<10}  {item.scan.source} -> {item.scan.target}  ({item.why})", markup=False)
     for each in (*trouble, *lost(books, scans, trouble)):

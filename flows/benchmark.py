@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from prefect import flow
 
 from ilcore.benchmark.score import Score
-from tasks.benchmark import Event, measure_all, record, write_table
+from tasks.benchmark import BenchmarkConfig, measure_all, record, write_table
 from tasks.tracking.client import tracking_uri
 
 
@@ -50,7 +50,7 @@ def benchmark(
         scores: The file of scores; beside the page if left out.
         tracking: MLflow's URI; a SQLite file beside the scores by default.
     """
-    event = Event(
+    event = BenchmarkConfig(
         out=out, data=data, images=images, noise=noise, sets=tuple(sets), methods=tuple(methods),
         programs=tuple(programs), scope=scope, is_quick=is_quick, steps=steps, crop=crop, limit=limit, only=tuple(only),
         seed=seed, is_told=is_told, scores=scores,

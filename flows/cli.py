@@ -255,9 +255,9 @@ def bench(
     with answering(KEPT, again=this_command):
         asked.check_folders(data=data, images=images)
         from flows.running import run_bench
-        from tasks.benchmark import Event
+        from tasks.benchmark import BenchmarkConfig
 
-        event = Event(
+        event = BenchmarkConfig(
             data=data, images=images, noise=noise, sets=tuple(sets or ()), methods=tuple(methods or ()),
             programs=tuple(external or ()), scope=scope, is_quick=quick, steps=steps, crop=crop, limit=limit,
             only=tuple(image or ()), seed=seed, is_told=not estimate_noise, out=out_file, scores=scores,

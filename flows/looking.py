@@ -35,7 +35,7 @@ def status(
             return
         asked.check_run(target)
         from flows.pages import show_status
-        from tasks.standing import standing
+        from tasks.status import standing
 
         show_status(standing(target), as_json=json)
 
@@ -48,7 +48,7 @@ def qa(target: say.Target, json: Annotated[bool, typer.Option("--json", help="fo
     with answering():
         asked.check_run(target)
         from flows.pages import show_verdict
-        from tasks.standing import judgement
+        from tasks.status import judgement
 
         found = judgement(target)
         show_verdict(found, as_json=json)
@@ -89,7 +89,7 @@ def report(
     with answering():
         asked.check_run(target)
         asked.check_written(copy)
-        from tasks.standing import report_page
+        from tasks.status import report_page
 
         page = report_page(target, copy)
         out.print(str(page), markup=False)

@@ -14,17 +14,17 @@ from prefect.states import Completed, Failed
 
 from flows.restore import restore_volume
 from flows.summary import night_markdown
-from ilcore.archives.agenda import Item
-from ilcore.archives.books import Books
+from ilcore.archives.job_queue import Job
 from ilcore.archives.lease import leased
 from ilcore.archives.policy import read_archive
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.grammar.errors import ClusterError
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running.workspace import Workspace
 from tasks.executors.budget import Budget
 from tasks.executors.cluster import Cluster, Resources, open_cluster
 from tasks.executors.pausing import pausable
-from tasks.executors.shutdown import ask, gracefully, is_asked, until, waited_for, while_left
+from tasks.executors.shutdown import ask, gracefully, stop_requested, until, waited_for, within_budget
 from tasks.nights.accounts import close_night, look_back, page_of_run, track_night
 from tasks.nights.report import write_morning_page
 from tasks.nights.steps import (
@@ -65,7 +65,7 @@ def nightly(archive: str, hours: float | None = None) -> Any:
     told = read_archive(archive)
     # Two nights at once would be in each other's way: the second refuses.
     with Workspace.of(f"{told.books}/night").locked(), gracefully(), pausable():
-        books = Books.of(told.books)
+        books = ScanRegistry.of(told.books)
         name = fresh_name(books, datetime.now(tz=UTC))
         with leased(books.running, {"night": name, "run": page_of_run()}, ask) as left:
             free_stale()
@@ -96,7 +96,7 @@ def _work(night: Night) -> None:
 def _waited(night: Night, seconds: float) -> bool:
     """Wait; tell whether there is still time then, and nobody wants the night to stop."""
     end = time.monotonic() + seconds
-    while not is_asked() and not night.is_over:
+    while not stop_requested() and not night.is_over:
         if time.monotonic() >= end:
             return True
         time.sleep(min(1.0, max(0.0, end - time.monotonic())))
@@ -112,17 +112,17 @@ def _round(night: Night) -> None:
             left = 3600 * policy.gpu_hours if night.budget is None else night.budget.left
             night.budget = Budget(left, lambda: cluster.workers)
             limits.callback(night.budget.settle)
-            limits.enter_context(while_left(night.budget.look))
+            limits.enter_context(within_budget(night.budget.look))
         night.spoilt, work = 0, night.left
         for number, item in enumerate(work):
-            if is_asked() or night.is_over:
+            if stop_requested() or night.is_over:
                 return
             _one(night, item, work[number + 1 :], cluster, Path(folder))
             if night.is_spoilt:
                 return
 
 
-def _one(night: Night, item: Item, later: list[Item], cluster: Cluster, folder: Path) -> None:
+def _one(night: Night, item: Job, later: list[Job], cluster: Cluster, folder: Path) -> None:
     """Plan and restore one scan; whatever becomes of it, the night goes on."""
     entry = begun(night, item)
     try:

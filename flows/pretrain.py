@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prefect import flow
 
-from tasks.pretrain import Lesson, examine, register, school
+from tasks.pretrain import PretrainConfig, evaluate, register, train
 from tasks.tracking.champions import Registered
 from tasks.tracking.client import tracking_uri
 
@@ -36,10 +36,10 @@ def pretrain_denoiser(
         tracking: MLflow's URI; a SQLite file beside `out` by default.
         device: auto, cpu, cuda or cuda:NUMBER.
     """
-    lesson = Lesson(
+    lesson = PretrainConfig(
         out=out, archives=tuple(archives), steps=steps, scenes=scenes, seed=seed, width=width, depth=depth,
         device=device,
     )  # fmt: skip
-    weights = school(lesson)
-    metrics = examine(weights)
+    weights = train(lesson)
+    metrics = evaluate(weights)
     return register(weights, metrics, tracking_uri(out, tracking), alias), metrics

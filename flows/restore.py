@@ -28,7 +28,7 @@ from tasks.executors.shutdown import gracefully
 from tasks.load import PlanSource, bytes_of_tile, load, make_ready
 from tasks.outcome import Outcome, earlier_outcome, outcome_of
 from tasks.stages import OnPrefect
-from tasks.tracking.tracked_run import Recording
+from tasks.tracking.tracked_run import TrackedRun
 from tasks.verify import is_damaged, mend
 
 
@@ -92,7 +92,7 @@ def restore_volume(
 
 def _carried_out(run: Run, resources: Resources, notes: Notes) -> Outcome:
     resources = replace(resources, tile_bytes=bytes_of_tile(run.plan))
-    with Recording.of(run, notes.tracking_uri, {**notes.tags, **_prefect_tags()}, notes.queue) as recording:
+    with TrackedRun.of(run, notes.tracking_uri, {**notes.tags, **_prefect_tags()}, notes.queue) as recording:
         with open_cluster(resources) as cluster:
             ended = carry_on(run, cluster, OnPrefect())
         recording.close(ended)

@@ -9,7 +9,7 @@ from flows.pages import MARKS
 
 if TYPE_CHECKING:
     from ilcore.planning.options import RestoreOptions
-    from tasks.benchmark import Event
+    from tasks.benchmark import BenchmarkConfig
     from tasks.labelled import LabelledEvent
     from tasks.outcome import Outcome
 
@@ -97,7 +97,7 @@ def run_pretrain(**wishes: Any) -> None:
     out.print(f"weights     {wishes['out']}\nregistered  {registered.uri}", markup=False)
 
 
-def run_bench(event: "Event", tracking: str | None) -> None:
+def run_bench(event: "BenchmarkConfig", tracking: str | None) -> None:
     """Measure, show the table, and say where it is."""
     from dataclasses import fields
 

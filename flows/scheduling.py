@@ -13,9 +13,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 
 from flows.alarms import tell_people
-from ilcore.archives.books import Books
 from ilcore.archives.due import Schedule, forget_schedule, write_schedule
 from ilcore.archives.policy import Archive
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.grammar.errors import BadInput
 from tasks.services.stale import TAG, lift_limits
 from tasks.services.telling import addresses
@@ -60,7 +60,7 @@ def put_on_schedule(archive: Archive, path: str, begin: str, pool: str) -> str:
     lift_limits()
     now = datetime.datetime.now(tz=datetime.UTC)
     schedule = Schedule(f"{at:%H:%M}", archive.night.time_zone, now.isoformat(timespec="seconds"), name)
-    write_schedule(Books.of(archive.books).schedule, schedule)
+    write_schedule(ScanRegistry.of(archive.books).schedule, schedule)
     if told:
         tell_people(told)
     return name
@@ -70,7 +70,7 @@ def take_off_schedule(archive: Archive) -> str:
     """Delete an archive's deployment, and return its name."""
     _check_server()
     name = f"nightly/{archive.name}"
-    forget_schedule(Books.of(archive.books).schedule)
+    forget_schedule(ScanRegistry.of(archive.books).schedule)
     with get_client(sync_client=True) as client:
         try:
             client.delete_deployment(client.read_deployment_by_name(name).id)

@@ -10,7 +10,7 @@ from flows.archive import LOOK
 from flows.cleaning import clean
 
 if TYPE_CHECKING:
-    from ilcore.archives.standing import ArchiveStanding
+    from ilcore.archives.status import ArchiveStatus
 
 
 def show_standing(archive: str, *, tell: bool) -> None:
@@ -19,12 +19,12 @@ def show_standing(archive: str, *, tell: bool) -> None:
     Raises:
         Exit: With 3, when somebody should look.
     """
-    from ilcore.archives.books import Books
     from ilcore.archives.policy import read_archive
-    from ilcore.archives.standing import standing_of
+    from ilcore.archives.scan_registry import ScanRegistry
+    from ilcore.archives.status import status_of
 
     told = read_archive(archive)
-    standing = standing_of(Books.of(told.books))
+    standing = status_of(ScanRegistry.of(told.books))
     for line in _lines(standing):
         out.print(line, markup=False)
     trouble = standing.trouble
@@ -38,7 +38,7 @@ def show_standing(archive: str, *, tell: bool) -> None:
         raise typer.Exit(LOOK)
 
 
-def _lines(standing: "ArchiveStanding") -> list[str]:
+def _lines(standing: "ArchiveStatus") -> list[str]:
     from datetime import UTC, datetime
     from zoneinfo import ZoneInfo
 
@@ -74,12 +74,12 @@ def track(
     with answering():
         is_archive = place.endswith((".yaml", ".yml"))
         asked.check_archive(place) if is_archive else asked.check_run(place)
-        from ilcore.archives.books import Books
         from ilcore.archives.policy import read_archive
+        from ilcore.archives.scan_registry import ScanRegistry
         from ilcore.running.workspace import Workspace
         from tasks.tracking.journal import send
 
-        queue = Books.of(read_archive(place).books).untracked if is_archive else Workspace.of(place).untracked
+        queue = ScanRegistry.of(read_archive(place).books).untracked if is_archive else Workspace.of(place).untracked
         sent, left = send(queue)
         out.print(f"sent        {sent} runs\nwaiting     {left}", markup=False)
         if left:

@@ -15,7 +15,7 @@ from ilcore.running.record import versions
 from ilcore.running.run import Run
 from ilcore.stores.places import Place, make_folder, write_text
 from tasks.executors.cluster import Resources, open_cluster, worker_device
-from tasks.tracking.client import Sheet, Tracker, is_there, tracking_uri
+from tasks.tracking.client import RunPayload, Tracker, is_there, tracking_uri
 from tasks.tracking.run_payload import volume_run
 
 
@@ -87,7 +87,7 @@ def _noted(plan: RestorationPlan, points: Sequence[Point], now: datetime.datetim
         word = "sound" if is_sound(points) else "differs"
         tracker.note(
             run_id,
-            Sheet(
+            RunPayload(
                 tags={"il.audit": word, "il.audit_time": now.isoformat(timespec="seconds")},
                 tables={f"audits/{now:%Y-%m-%dT%H%M%S}.json": [asdict(point) for point in points]},
             ),

@@ -9,22 +9,22 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ilcore.benchmark.contenders import Contender, line_up
-from ilcore.benchmark.pictures import Picture
-from ilcore.benchmark.race import asked, open_work, race
+from ilcore.benchmark.measuring import asked, measure_each, open_work
 from ilcore.benchmark.runs import Settings
 from ilcore.benchmark.score import Score, ScoreFile, key_of
 from ilcore.benchmark.sets import gather
 from ilcore.benchmark.table import cells, markdown, write_between
+from ilcore.benchmark.test_images import TestImage
 from ilcore.grammar.commands import command
 from tasks.progress import Progress
-from tasks.tracking.client import Sheet, Tracker, VolumeRun
+from tasks.tracking.client import RunPayload, Tracker, VolumeRun
 
 #: What `--quick` measures unless told otherwise: enough to see that everything runs, too little to mean anything.
 QUICK_SETS, QUICK_CROP, QUICK_STEPS, QUICK_LIMIT = ("scenes", "scenes_correlated"), 32, 2, 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class BenchmarkConfig:
     """What is measured, on what, and where it is written.
 
     Args:
@@ -77,7 +77,7 @@ class Event:
         """
         return line_up(self.methods, self.programs, self.scope)
 
-    def pictures(self) -> list[Picture]:
+    def pictures(self) -> list[TestImage]:
         """Return the images, not yet read.
 
         Raises:
@@ -110,20 +110,20 @@ class Event:
 
 
 @task(name="measure", cache_policy=NO_CACHE)
-def measure_all(event: Event) -> list[Score]:
+def measure_all(event: BenchmarkConfig) -> list[Score]:
     """Measure what is not in the file of scores yet, and return all that was asked for."""
     contenders, pictures, settings, file = event.contenders(), event.pictures(), event.settings(), event.file()
     left = sum(len(waiting) for _, waiting in open_work(contenders, pictures, settings, file))
     total = len(contenders) * len(pictures)
     with Progress.of("bench", total, "images", already=total - left) as progress:
-        for score in race(contenders, pictures, settings, file, is_apart=not event.is_quick):
+        for score in measure_each(contenders, pictures, settings, file, is_apart=not event.is_quick):
             told = "refused" if score.psnr is None else f"{score.psnr:.2f} dB"
             progress.step(f"{score.method} {score.set}/{score.image}: {told}")
     return asked(contenders, pictures, settings, file)
 
 
 @task(name="write table", cache_policy=NO_CACHE)
-def write_table(event: Event, scores: Sequence[Score]) -> str:
+def write_table(event: BenchmarkConfig, scores: Sequence[Score]) -> str:
     """Put the table between the markers of the page, and return it."""
     text = markdown(scores, event.settings(), event.command())
     write_between(Path(event.out), text)
@@ -131,7 +131,7 @@ def write_table(event: Event, scores: Sequence[Score]) -> str:
 
 
 @task(name="record", cache_policy=NO_CACHE)
-def record(event: Event, scores: Sequence[Score], text: str, tracking_uri: str) -> str:
+def record(event: BenchmarkConfig, scores: Sequence[Score], text: str, tracking_uri: str) -> str:
     """Keep one MLflow run for the whole benchmark, and return how to look at it."""
     told = asdict(event)
     digest = key_of(told)
@@ -140,10 +140,10 @@ def record(event: Event, scores: Sequence[Score], text: str, tracking_uri: str) 
         name=f"benchmark-{digest[:8]}", source=event.data or event.images or "generated scenes", target=event.out,
         fingerprint=digest, digest=digest,
     )  # fmt: skip
-    run_id = tracker.begin(run, Sheet(params=told, tags={"il.kind": "benchmark"}))
+    run_id = tracker.begin(run, RunPayload(params=told, tags={"il.kind": "benchmark"}))
     scores_file = event.file().path
     files = {scores_file: "benchmark"} if scores_file.exists() else {}
-    tracker.note(run_id, Sheet(metrics=metrics(scores), texts={"benchmark/table.md": text}, files=files))
+    tracker.note(run_id, RunPayload(metrics=metrics(scores), texts={"benchmark/table.md": text}, files=files))
     tracker.end(run_id, "FINISHED")
     return tracker.page(run_id)
 

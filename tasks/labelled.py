@@ -10,14 +10,14 @@ from ilcore.benchmark.lines import Lines
 from ilcore.benchmark.table import write_between
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput
-from tasks.benchmark import Event
+from tasks.benchmark import BenchmarkConfig
 from tasks.progress import Progress
 
 #: The set, the page it has where none is named, and how many draws of each class there are to be.
 LABELLED, PAGE, DRAWS = "labelled", "docs/labelled.md", 40
 
 
-def is_labelled(event: Event) -> bool:
+def is_labelled(event: BenchmarkConfig) -> bool:
     """Tell whether runs on labelled images are asked for.
 
     Raises:
@@ -40,12 +40,12 @@ def is_labelled(event: Event) -> bool:
 class LabelledEvent:
     """What is measured, and where it is written."""
 
-    event: Event
+    event: BenchmarkConfig
 
     @property
     def page(self) -> Path:
         """Return the page with the table."""
-        return Path(PAGE if self.event.out == Event.out else self.event.out)
+        return Path(PAGE if self.event.out == BenchmarkConfig.out else self.event.out)
 
     @property
     def file(self) -> Lines:

@@ -16,7 +16,7 @@ from ilcore.planning.options import RestoreOptions
 from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.results.destination import check_destination
 from ilcore.running.run import Run
-from ilcore.running.stages import Standing, prepare
+from ilcore.running.stages import Readiness, prepare
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import check_answers
 from tasks.executors.cluster import has_gpu
@@ -55,7 +55,7 @@ def load(source: str | None, target: str | None, options: RestoreOptions, asked:
 
 
 @task(name="prepare", cache_policy=NO_CACHE)
-def make_ready(run: Run, *, overwrite: bool, is_planned_now: bool) -> Standing:
+def make_ready(run: Run, *, overwrite: bool, is_planned_now: bool) -> Readiness:
     """Make the workspace of the run, or take up the one that is there, and tell what is left to do."""
     return prepare(run, overwrite=overwrite, is_planned_now=is_planned_now)
 

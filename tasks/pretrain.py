@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ilcore.adapting.corpus import Image, archive_corpus, synthetic_corpus
-from ilcore.adapting.pretrain import Schooling, pretrain
+from ilcore.adapting.pretrain import TrainingSet, pretrain
 from ilcore.adapting.scenes import scene
 from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
@@ -26,7 +26,7 @@ UNSEEN = range(900_000_000, 900_000_006)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class PretrainConfig:
     """What to train on, and how long.
 
     Args:
@@ -46,10 +46,10 @@ class Lesson:
     seed: int = 0
     device: str = "auto"
 
-    def schooling(self) -> Schooling:
+    def schooling(self) -> TrainingSet:
         """Return the same as the library wants it."""
         often = max(1, min(200, self.steps // 20))
-        return Schooling(
+        return TrainingSet(
             steps=self.steps, scenes=self.scenes, batch=self.batch, seed=self.seed, checkpoint_every=often
         )  # fmt: skip
 
@@ -62,7 +62,7 @@ class Lesson:
 
 
 @task(name="school", cache_policy=NO_CACHE)
-def school(lesson: Lesson) -> Path:
+def train(lesson: PretrainConfig) -> Path:
     """Train, and return the weight file; a killed run goes on at its last checkpoint."""
     schooling, out, device = lesson.schooling(), Path(lesson.out), device_of(lesson.device)
     if out.suffix != ".safetensors":
@@ -74,7 +74,7 @@ def school(lesson: Lesson) -> Path:
 
 
 @task(name="examine", cache_policy=NO_CACHE)
-def examine(weights: Path) -> dict[str, float]:
+def evaluate(weights: Path) -> dict[str, float]:
     """Return the PSNR in dB on unseen scenes at each noise level."""
     return {f"psnr_scenes_{level}": _mean_psnr(weights, level / 255) for level in LEVELS}
 
@@ -85,7 +85,7 @@ def register(weights: Path, metrics: dict[str, float], tracking_uri: str, alias:
     return Tracker(tracking_uri).register_weights(weights, alias=alias, metrics=metrics)
 
 
-def gather(lesson: Lesson) -> list[Image]:
+def gather(lesson: PretrainConfig) -> list[Image]:
     """Return the corpus of a lesson, its archives in equal shares."""
     if not lesson.archives:
         return synthetic_corpus(lesson.scenes, lesson.seed)

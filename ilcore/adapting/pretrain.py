@@ -31,7 +31,7 @@ Progress = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schooling:
+class TrainingSet:
     """How a denoiser is pretrained; everything that decides the weights besides the corpus.
 
     Args:
@@ -56,7 +56,7 @@ class Schooling:
 
 def pretrain(
     network: Plain,
-    schooling: Schooling,
+    schooling: TrainingSet,
     corpus: Sequence[Image],
     out: Path,
     progress: Progress | None = None,
@@ -93,7 +93,7 @@ def pretrain(
     return out
 
 
-def add_blind_noise(clean: Tensor, schooling: Schooling, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def add_blind_noise(clean: Tensor, schooling: TrainingSet, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return noisy patches and the noise level of each.
 
     Shape:
@@ -119,7 +119,7 @@ def _blurred(noise: Tensor, width: float) -> Tensor:
     return torch.nn.functional.conv2d(padded, kernel[None, None])
 
 
-def _batch(corpus: Sequence[Image], schooling: Schooling, step: int) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(corpus: Sequence[Image], schooling: TrainingSet, step: int) -> tuple[Tensor, Tensor, Tensor]:
     rng = np.random.default_rng((schooling.seed, step))
     clean = torch.from_numpy(np.stack([_patch(corpus, schooling.side, rng) for _ in range(schooling.batch)]))[:, None]
     noisy, level = add_blind_noise(clean, schooling, rng)
@@ -136,7 +136,7 @@ def _patch(corpus: Sequence[Image], side: int, rng: np.random.Generator) -> Imag
 class _Run:
     """A training run that can be put down and taken up again."""
 
-    def __init__(self, network: Plain, schooling: Schooling, checkpoint: Path, device: torch.device) -> None:
+    def __init__(self, network: Plain, schooling: TrainingSet, checkpoint: Path, device: torch.device) -> None:
         self.schooling, self.checkpoint, self.step = schooling, checkpoint, 0
         probe = Problem(observed=torch.zeros(1, 1, schooling.side, schooling.side))
         streams = Streams.of(schooling.seed, "pretrain", [(0,)])
@@ -147,7 +147,7 @@ class _Run:
         self.average = {name: value.detach().clone() for name, value in self.model.named_parameters()}
 
     @classmethod
-    def resumed(cls, network: Plain, schooling: Schooling, checkpoint: Path, device: torch.device) -> "_Run":
+    def resumed(cls, network: Plain, schooling: TrainingSet, checkpoint: Path, device: torch.device) -> "_Run":
         run = cls(network, schooling, checkpoint, device)
         if checkpoint.exists():
             # By way of the CPU: it may have been written on a device that is not here.

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from upath import UPath
 
-from ilcore.archives.books import Books
 from ilcore.archives.policy import Archive
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.grammar.errors import BadInput, BadPlan, Busy, ILError
 from ilcore.keeping.verify import is_over
 from ilcore.results.generations import orphans
@@ -64,7 +64,7 @@ def workspaces_in(folder: str) -> list[Workspace]:
     return sorted(found, key=lambda each: str(each.root))
 
 
-def workspaces_of(books: Books) -> list[Workspace]:
+def workspaces_of(books: ScanRegistry) -> list[Workspace]:
     """Return the workspaces of all runs that the books of an archive know."""
     targets = sorted({entry.target for entry in books.all()})
     return [workspace for workspace in map(Workspace.of, targets) if workspace.root.exists()]
@@ -91,7 +91,7 @@ def clean(workspace: Workspace, refused_days: float | None, *, dry_run: bool = F
 
 def clean_archive(archive: Archive, *, dry_run: bool = False) -> list[Piece]:
     """Remove what the runs of an archive left and nobody needs, and note it in the books."""
-    books, found = Books.of(archive.books), list[Piece]()
+    books, found = ScanRegistry.of(archive.books), list[Piece]()
     for workspace in workspaces_of(books):
         try:
             found += clean(workspace, archive.keep.refused_days, dry_run=dry_run)
@@ -103,7 +103,7 @@ def clean_archive(archive: Archive, *, dry_run: bool = False) -> list[Piece]:
     return found
 
 
-def _note(books: Books, gone: list[Piece]) -> None:
+def _note(books: ScanRegistry, gone: list[Piece]) -> None:
     place, when = books.root / "cleaned.json", datetime.now(UTC).isoformat(timespec="seconds")
     try:
         before = list(json.loads(place.read_text()))

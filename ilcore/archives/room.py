@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ilcore.archives.agenda import RESUME, RETRY, Item
+from ilcore.archives.job_queue import RESUME, RETRY, Job
 from ilcore.archives.policy import Archive
 from ilcore.grammar.errors import ILError
 from ilcore.planning.make import opened
@@ -22,13 +22,13 @@ _PLENTY = 200
 _GIB = 2**30
 
 
-def with_room(archive: Archive, items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+def with_room(archive: Archive, items: Sequence[Job]) -> tuple[list[Job], list[str]]:
     """Return the agenda, with scans that cannot fit on the disk of their result put aside, and what is to be told.
 
     A scan needs room for its tiles in scratch and for its result while it is worked on, and for its result from then
     on; both uncompressed, as nobody knows how well results pack. So what is told of the whole night is the worst case.
     """
-    found, told = list[Item](), list[str]()
+    found, told = list[Job](), list[str]()
     free, need, short = dict[int, float](), dict[int, float](), dict[int, int]()
     disks = _disks(items, free)
     for item in items:
@@ -53,7 +53,7 @@ def with_room(archive: Archive, items: Sequence[Item]) -> tuple[list[Item], list
     return found, told
 
 
-def _disks(items: Sequence[Item], free: dict[int, float]) -> dict[str, int]:
+def _disks(items: Sequence[Job], free: dict[int, float]) -> dict[str, int]:
     """Return the disks of the targets on this machine that are short of room, and note what is free on them."""
     disks, sizes = dict[str, int](), dict[int, int]()
     for item in items:
@@ -66,7 +66,7 @@ def _disks(items: Sequence[Item], free: dict[int, float]) -> dict[str, int]:
     return {target: disk for target, disk in disks.items() if _PLENTY * sizes[disk] > free[disk]}
 
 
-def _bytes(archive: Archive, item: Item) -> tuple[float, float]:
+def _bytes(archive: Archive, item: Job) -> tuple[float, float]:
     """Return how much a scan needs at most while it is worked on, and from then on; nothing where nobody can tell."""
     try:
         volume = opened(item.scan.source, item.policy.options.but(roots=archive.roots))

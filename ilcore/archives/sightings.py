@@ -5,13 +5,13 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ilcore.archives.books import Books, key_of
 from ilcore.archives.discover import Scan
+from ilcore.archives.scan_registry import ScanRegistry, key_of
 from ilcore.stores.addresses import is_remote
 from ilcore.stores.places import Place, entries, make_folder, write_text
 
 
-def first_seen(books: Books, scan: Scan, now: float) -> float:
+def first_seen(books: ScanRegistry, scan: Scan, now: float) -> float:
     """Return when a scan was seen first as it is; noted for scans whose dates tell nothing."""
     folder = books.root / "sightings"
     place = folder / f"{key_of(scan.source)}.json"
@@ -24,7 +24,7 @@ def first_seen(books: Books, scan: Scan, now: float) -> float:
     return now
 
 
-def lost(books: Books, scans: Sequence[Scan], trouble: Sequence[str]) -> list[str]:
+def lost(books: ScanRegistry, scans: Sequence[Scan], trouble: Sequence[str]) -> list[str]:
     """Return what is to be told of scans that the books know and that are found no more.
 
     A scan that was taken away is nobody's trouble. Folders that are there and empty now are: unmounting leaves them so.

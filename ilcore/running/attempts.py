@@ -22,7 +22,7 @@ from ilcore.grammar.trial import Restoration
 from ilcore.methods.classical import NonLocalMeans, nearest_data
 from ilcore.methods.entry import Entry
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running.patches import Frame, noise_of, problem_of, to_numpy
+from ilcore.running.patches import Patch, noise_of, problem_of, to_numpy
 from ilcore.running.run import Run
 from ilcore.running.scratch import Scratch
 from ilcore.running.tile_record import REASONS
@@ -57,7 +57,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Bench:
+class WorkerContext:
     """What a worker keeps open between units."""
 
     run: Run
@@ -69,7 +69,7 @@ class Bench:
     device: str
 
     @classmethod
-    def of(cls, run: Run, device: str) -> "Bench":
+    def of(cls, run: Run, device: str) -> "WorkerContext":
         """Return the bench of a plan; weights are read once in a process.
 
         Raises:
@@ -83,14 +83,14 @@ class Bench:
 
 
 #: Weights are large, and a process works on one run at a time.
-_OPENED: LRUCache[Any, Bench] = LRUCache(2)
+_OPENED: LRUCache[Any, WorkerContext] = LRUCache(2)
 
 
-def _opened(run: Run, device: str, model: LearntModel | None) -> Bench:
+def _opened(run: Run, device: str, model: LearntModel | None) -> WorkerContext:
     entry, start = start_of(run)
     if model is None and run.plan.scope == "volume" and not (start and entry.method.budget == 0):
         raise MissingKnowledge(f"a model of the volume was wanted in {run.workspace.weights}, got none; learn it first")
-    return Bench(
+    return WorkerContext(
         run=run,
         scratch=run.scratch,
         entry=entry,
@@ -101,7 +101,7 @@ def _opened(run: Run, device: str, model: LearntModel | None) -> Bench:
     )
 
 
-def first_attempts(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
+def first_attempts(bench: WorkerContext, tiles: Sequence[Tile], frames: Sequence[Patch]) -> list[Attempt]:
     """Return the method's own attempt on every tile of a unit; tiles of one size are restored together."""
     if bench.has_diverged:
         return [Attempt("volume", frame.seen, "diverged") for frame in frames]
@@ -116,7 +116,7 @@ def first_attempts(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame])
     return [attempts[number] for number in range(len(frames))]
 
 
-def fallbacks(bench: Bench, tile: Tile, frame: Frame, first: Attempt) -> Iterator[Callable[[], Attempt]]:
+def fallbacks(bench: WorkerContext, tile: Tile, frame: Patch, first: Attempt) -> Iterator[Callable[[], Attempt]]:
     """Yield the ways that are left after the method's own attempt, best first."""
     if bench.entry.can_apply:
         for used, weights in (("volume", bench.learnt), ("pretrained", bench.start)):
@@ -125,7 +125,7 @@ def fallbacks(bench: Bench, tile: Tile, frame: Frame, first: Attempt) -> Iterato
     yield lambda: Attempt("classical", non_local_means(frame, bench.run.plan), "applied")
 
 
-def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
+def _together(bench: WorkerContext, tiles: Sequence[Tile], frames: Sequence[Patch]) -> list[Attempt]:
     """Restore tiles of one size, in halves where the device cannot hold them all."""
     kind = (bench.device, bench.entry, frames[0].raw.shape)
     most = _HOLDS.get(kind, len(tiles))
@@ -146,7 +146,7 @@ def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> l
     return _together(bench, tiles, frames)
 
 
-def _by_method(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
+def _by_method(bench: WorkerContext, tiles: Sequence[Tile], frames: Sequence[Patch]) -> list[Attempt]:
     plan = bench.run.plan
     if plan.scope == "volume" and plan.tile_steps == 0:
         used, weights = ("volume", bench.learnt) if bench.learnt else ("pretrained", bench.start)
@@ -161,7 +161,7 @@ def _by_method(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> 
     return [_as_attempt(done, row, image) for row, image in enumerate(to_numpy(done.image))]
 
 
-def _applied(bench: Bench, tile: Tile, frame: Frame, used: str, weights: Weights) -> Attempt:
+def _applied(bench: WorkerContext, tile: Tile, frame: Patch, used: str, weights: Weights) -> Attempt:
     streams = Streams.of(bench.run.plan.seed, bench.run.plan.method, [tile.index])
     with computing_on(bench.device, bench.run.plan.method):
         problem = problem_of([frame], bench.run.plan, bench.device)
@@ -183,7 +183,7 @@ def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Atte
     )
 
 
-def non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]:
+def non_local_means(frame: Patch, plan: RestorationPlan) -> NDArray[np.float32]:
     """Return every plane through non-local means at the noise level of its channel, holes filled from beside them."""
     out = np.empty_like(frame.seen)
     for number, noise in enumerate(noise_of([frame], plan)):

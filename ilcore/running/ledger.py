@@ -241,9 +241,9 @@ class Ledger:
         return np.ascontiguousarray(self._read("blocks")).view(_BLOCK)[:, 0]
 
     @contextmanager
-    def book(self) -> "Iterator[Book]":
+    def book(self) -> "Iterator[CommitBuffer]":
         """Gather reports of write units and store them now and then, and in the end. One process at a time."""
-        book = Book(self)
+        book = CommitBuffer(self)
         try:
             yield book
         finally:
@@ -284,7 +284,7 @@ class Ledger:
 
 
 @dataclass
-class Book:
+class CommitBuffer:
     """Write units reported since the last write."""
 
     ledger: Ledger

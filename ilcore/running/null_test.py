@@ -28,11 +28,11 @@ from ilcore.planning.cutting import voxels_read
 from ilcore.planning.plan import RestorationPlan, Three
 from ilcore.qa.null import law_of, null_numbers, worst_channel
 from ilcore.qa.verdict import NULL_LIMITS, Limit
-from ilcore.running.attempts import Bench, first_attempts
-from ilcore.running.patches import Frame
+from ilcore.running.attempts import WorkerContext, first_attempts
+from ilcore.running.patches import Patch
 from ilcore.running.run import Run
 from ilcore.running.tile_record import STATUS
-from ilcore.running.volume_model import sampled_frames
+from ilcore.running.volume_model import sampled_patches
 from ilcore.running.workspace import Workspace, write_text
 from ilcore.stores.places import write_bytes
 from ilcore.tiling.grid import Tile
@@ -135,7 +135,7 @@ def _made(run: Run, device: str) -> NullTest:
     work = _Work.of(run, device)
     count, extent = work.fields(run.plan)
     make_repeatable(threads=1)
-    bench = Bench.of(run, device)
+    bench = WorkerContext.of(run, device)
     fields = _Fields.of(run.plan, _levels(bench, count), extent)
     after = _through(bench, fields.seen)
     found = [
@@ -219,10 +219,10 @@ class _Work:
         raise _NotMade(f"the smallest field would be {share:.0%} of the work of the run, {_SHARE:.0%} are allowed")
 
 
-def _levels(bench: Bench, count: int) -> NDArray[np.float64]:
+def _levels(bench: WorkerContext, count: int) -> NDArray[np.float64]:
     """Return levels of the scan as seen, [field, channel]."""
     try:
-        frames = sampled_frames(bench.run.plan, bench.run.source)
+        frames = sampled_patches(bench.run.plan, bench.run.source)
     except BadVolume as error:
         raise _NotMade("the scan holds nothing that a level could be taken from") from error
     found = np.empty((count, len(bench.run.plan.channels)))
@@ -235,11 +235,11 @@ def _levels(bench: Bench, count: int) -> NDArray[np.float64]:
     return found
 
 
-def _through(bench: Bench, fields: NDArray[np.float32]) -> NDArray[np.float64]:
+def _through(bench: WorkerContext, fields: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return what the method of the plan makes of fields, as if they were tiles of the scan."""
     nowhere = region_of([(0, 0)] * 5)
     frames = [
-        Frame(seen, np.ones(seen.shape, bool), seen, np.ones((*seen.shape[:2], 1, 1)), np.zeros_like(seen))
+        Patch(seen, np.ones(seen.shape, bool), seen, np.ones((*seen.shape[:2], 1, 1)), np.zeros_like(seen))
         for seen in fields
     ]
     # Numbers that no tile has, so that none shares a draw with them.

@@ -18,8 +18,8 @@ from ilcore.grammar.recipe import ByHand, Method, Then, Within
 from ilcore.planning.depth import within
 from ilcore.qa.erring import Law, Slope, error_sums, flat_sums, moved, slope_of
 from ilcore.qa.likeness import inside_limits
-from ilcore.running.attempts import Attempt, Bench, non_local_means
-from ilcore.running.patches import Frame, noise_of, problem_of, to_numpy
+from ilcore.running.attempts import Attempt, WorkerContext, non_local_means
+from ilcore.running.patches import Patch, noise_of, problem_of, to_numpy
 from ilcore.tiling.grid import Tile
 
 #: A scan of so many tiles is probed everywhere.
@@ -27,11 +27,11 @@ _FEW_TILES = 16
 #: Windows of each tile otherwise, their largest sides (z, y, x), and how much around them the restorer sees at most.
 _WINDOWS, _SIDES, _AROUND = 2, (2, 64, 64), 16
 
-Restorer = Callable[[Frame], NDArray[np.float32]]
+Restorer = Callable[[Patch], NDArray[np.float32]]
 Place = tuple[slice, ...]
 
 
-def error_columns(bench: Bench, tile: Tile, frame: Frame, attempt: Attempt) -> dict[str, float]:
+def error_columns(bench: WorkerContext, tile: Tile, frame: Patch, attempt: Attempt) -> dict[str, float]:
     """Return the columns of a tile, normalised; nothing where the noise is not white, or stripes were subtracted.
 
     Those of the probe are missing where the restorer learns on the tile itself.
@@ -63,7 +63,7 @@ def risk_of(columns: dict[str, float]) -> float | None:
 class _Probe:
     """One tile and what restores it, asked twice with the same draws: a change of draws would be taken for a slope."""
 
-    def __init__(self, bench: Bench, tile: Tile, frame: Frame, restorer: Restorer, live: Sequence[int]) -> None:
+    def __init__(self, bench: WorkerContext, tile: Tile, frame: Patch, restorer: Restorer, live: Sequence[int]) -> None:
         self.frame, self.restorer, self.live = frame, restorer, list(live)
         self.is_whole = len(bench.run.ledger.grid) <= _FEW_TILES
         self.noise = noise_of([frame], bench.run.plan)
@@ -107,7 +107,7 @@ class _Probe:
         return slope_of(image[live], other[live], law.of_channels(live), signs[live], counted[place][live])
 
 
-def _restorer_of(bench: Bench, tile: Tile, attempt: Attempt) -> Restorer | None:
+def _restorer_of(bench: WorkerContext, tile: Tile, attempt: Attempt) -> Restorer | None:
     """Return what made an attempt, as a function of what was seen; None where it learnt from it."""
     if attempt.used == "classical":
         return lambda frame: non_local_means(frame, bench.run.plan)
@@ -115,7 +115,7 @@ def _restorer_of(bench: Bench, tile: Tile, attempt: Attempt) -> Restorer | None:
     if weights is None and not (attempt.used == "tile" and _is_by_hand(bench.entry.method)):
         return None
 
-    def restorer(frame: Frame) -> NDArray[np.float32]:
+    def restorer(frame: Patch) -> NDArray[np.float32]:
         problem = problem_of([frame], bench.run.plan, bench.device)
         streams = Streams.of(bench.run.plan.seed, bench.run.plan.method, [tile.index])
         with computing_on(bench.device, "estimating the risk"):

@@ -24,7 +24,7 @@ _NEAR, _FAINT = (8.0, 2.0), 1e-3
 
 
 @dataclass(frozen=True)
-class Frame:
+class Patch:
     """One region of the volume, as stored and as seen.
 
     `brightness` is what each of its planes was divided by; `stripes` are the offsets that were subtracted then.
@@ -49,14 +49,14 @@ class Frame:
         values = self.raw[channel][self.trusted[channel]]
         return values.size == 0 or bool(values.min() == values.max())
 
-    def part(self, place: tuple[slice, ...]) -> "Frame":
+    def part(self, place: tuple[slice, ...]) -> "Patch":
         """Return a part, [channel, depth, y, x]."""
-        return Frame(
+        return Patch(
             self.raw[place], self.trusted[place], self.seen[place], self.brightness[place[:2]], self.stripes[place]
         )
 
 
-def frame_of(volume: Volume, region: Region, plan: RestorationPlan) -> Frame:
+def patch_of(volume: Volume, region: Region, plan: RestorationPlan) -> Patch:
     """Read and normalise a region; values that are not data are filled with the mean of the data near them."""
     block = volume.read(region)
     raw, trusted = stacked(block, plan.depth), stacked(volume.valid(region, block), plan.depth)
@@ -69,7 +69,7 @@ def frame_of(volume: Volume, region: Region, plan: RestorationPlan) -> Frame:
     if plan.stripes is not None:
         stripes = _stripes(seen, trusted, plan.stripes)
         seen -= stripes
-    return Frame(raw, trusted, seen, brightness, stripes)
+    return Patch(raw, trusted, seen, brightness, stripes)
 
 
 def _stripes(seen: NDArray[np.float32], trusted: NDArray[np.bool_], direction: Direction) -> NDArray[np.float32]:
@@ -88,7 +88,7 @@ def _brightness(region: Region, plan: RestorationPlan, depth: int) -> NDArray[np
     return np.broadcast_to(held, (len(held), depth))[:, :, None, None]
 
 
-def noise_of(frames: Sequence[Frame], plan: RestorationPlan) -> tuple[Noise, ...]:
+def noise_of(frames: Sequence[Patch], plan: RestorationPlan) -> tuple[Noise, ...]:
     """Return the noise of regions as seen, by channel; planes of several brightnesses count as their mean."""
     means = np.mean([frame.brightness.mean(axis=(1, 2, 3)) for frame in frames], axis=0)
     return tuple(channel.noise.scaled(0.0, float(mean)) for channel, mean in zip(plan.channels, means, strict=True))
@@ -110,7 +110,7 @@ def _filled(values: NDArray[np.float64], trusted: NDArray[np.bool_]) -> NDArray[
     return filled
 
 
-def problem_of(frames: Sequence[Frame], plan: RestorationPlan, device: str) -> Problem:
+def problem_of(frames: Sequence[Patch], plan: RestorationPlan, device: str) -> Problem:
     """Return the problem of several regions of one size."""
     observed = _tensor(np.stack([frame.seen for frame in frames]), plan.space, device)
     trusted = np.stack([frame.trusted for frame in frames])
@@ -122,7 +122,7 @@ def problem_of(frames: Sequence[Frame], plan: RestorationPlan, device: str) -> P
     )
 
 
-def stored_units(image: NDArray[np.float32], frame: Frame, plan: RestorationPlan) -> NDArray[np.float64]:
+def stored_units(image: NDArray[np.float32], frame: Patch, plan: RestorationPlan) -> NDArray[np.float64]:
     """Return a normalised image of a frame in the units of the source, [channel, depth, y, x].
 
     Where the source is data, what the method took away is taken away from the stored value, and stripes with it: a
@@ -142,7 +142,7 @@ def stored_units(image: NDArray[np.float32], frame: Frame, plan: RestorationPlan
     return out
 
 
-def as_it_was(frame: Frame, plan: RestorationPlan) -> NDArray[np.float64]:
+def as_it_was(frame: Patch, plan: RestorationPlan) -> NDArray[np.float64]:
     """Return the stored values of a frame; what is not data is NaN, or to be filled the one value of its channel."""
     out = np.where(frame.trusted, frame.raw.astype(np.float64), np.nan)
     for number, trusted in enumerate(frame.trusted):

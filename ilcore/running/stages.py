@@ -47,7 +47,7 @@ from ilcore.volumes.volume import Volume
 
 
 @dataclass(frozen=True)
-class Standing:
+class Readiness:
     """Where a run stands when it is taken up.
 
     Args:
@@ -61,7 +61,7 @@ class Standing:
     open_units: int = 0
 
 
-def prepare(run: Run, *, overwrite: bool = False, is_planned_now: bool = False) -> Standing:
+def prepare(run: Run, *, overwrite: bool = False, is_planned_now: bool = False) -> Readiness:
     """Make the workspace of a run, or take up the one that is there. The caller holds the lock.
 
     Args:
@@ -81,7 +81,7 @@ def prepare(run: Run, *, overwrite: bool = False, is_planned_now: bool = False) 
         run.workspace.forget_staging()
     if not overwrite and _is_published(run):
         _tidy(run)
-        return Standing(is_published=True)
+        return Readiness(is_published=True)
     there = _fingerprint_there(run.workspace)
     goes_on = _goes_on(run, there, overwrite=overwrite)
     # A wish to overwrite survives a crash: it is remembered beside the plan.
@@ -108,7 +108,7 @@ def prepare(run: Run, *, overwrite: bool = False, is_planned_now: bool = False) 
     run.scratch.create()
     ledger = run.ledger
     ledger.create(target.count)
-    return Standing(False, math.prod(run.grid.unit_shape), len(ledger.open_places()))
+    return Readiness(False, math.prod(run.grid.unit_shape), len(ledger.open_places()))
 
 
 def _is_published(run: Run) -> bool:

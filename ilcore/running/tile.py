@@ -23,9 +23,9 @@ from ilcore.qa.blind import judge_tile
 from ilcore.qa.chances import chance_of
 from ilcore.qa.faithful import faithful
 from ilcore.qa.verdict import tile_fails
-from ilcore.running.attempts import Attempt, Bench, fallbacks, first_attempts
+from ilcore.running.attempts import Attempt, WorkerContext, fallbacks, first_attempts
 from ilcore.running.own_error import error_columns, risk_of
-from ilcore.running.patches import Frame, as_it_was, frame_of, noise_of, stored_units
+from ilcore.running.patches import Patch, as_it_was, noise_of, patch_of, stored_units
 from ilcore.running.run import Run
 from ilcore.running.scratch import DryScratch
 from ilcore.running.tile_record import TileRecord
@@ -54,17 +54,17 @@ class UnitReport:
 
 
 @dataclass(frozen=True)
-class _View:
+class LoadedTile:
     """One tile as it is read, and the part of it that is kept."""
 
     tile: Tile
-    frame: Frame
-    kept: Frame
+    frame: Patch
+    kept: Patch
     inner: tuple[slice, ...]
 
     @classmethod
-    def of(cls, bench: Bench, tile: Tile) -> "_View":
-        frame = frame_of(bench.run.source, tile.read, bench.run.plan)
+    def of(cls, bench: WorkerContext, tile: Tile) -> "LoadedTile":
+        frame = patch_of(bench.run.source, tile.read, bench.run.plan)
         inner = within(tile.keep, tile.read, bench.run.plan.depth)
         return cls(tile, frame, frame.part(inner), inner)
 
@@ -82,7 +82,7 @@ def restore_unit(run: Run, index: Sequence[int], device: str = "cpu") -> UnitRep
         ILError: When source, weights or scratch fail; a method that fails on a tile is a verdict, not an error.
     """
     began = time.perf_counter()
-    bench = Bench.of(run, device)
+    bench = WorkerContext.of(run, device)
     unit = bench.run.ledger.grid.unit_of(index)
     rows, moving = _rows(bench, unit)
     written = time.perf_counter()
@@ -102,17 +102,17 @@ def restore_unit(run: Run, index: Sequence[int], device: str = "cpu") -> UnitRep
 
 def replay_unit(run: Run, index: Sequence[int], device: str = "cpu") -> list[int]:
     """Restore all tiles of a unit once more, keep nothing, and return the digest of each."""
-    bench = Bench.of(run, device)
+    bench = WorkerContext.of(run, device)
     dry = replace(bench, scratch=DryScratch(bench.scratch.path, bench.scratch.grid, bench.scratch.kind))
     rows, _ = _rows(dry, bench.run.ledger.grid.unit_of(index))
     return [row.digest for row in rows]
 
 
-def _rows(bench: Bench, unit: Unit) -> tuple[list[TileRecord], float]:
+def _rows(bench: WorkerContext, unit: Unit) -> tuple[list[TileRecord], float]:
     """Restore the tiles of a unit and write them to scratch; return records, and the seconds of both."""
     began = time.perf_counter()
     make_repeatable(threads=1)
-    views = list(abreast(partial(_View.of, bench), unit.tiles, bench.run.source.uri))
+    views = list(abreast(partial(LoadedTile.of, bench), unit.tiles, bench.run.source.uri))
     moving = time.perf_counter() - began
     # What is copied is left as it is.
     busy = [view for view in views if not view.kept.is_empty and bench.run.plan.task != "copy"]
@@ -128,7 +128,7 @@ def _rows(bench: Bench, unit: Unit) -> tuple[list[TileRecord], float]:
     return [_with_seconds(replace(row, digest=digest), more) for row, digest in done], moving + writing
 
 
-def _timed(bench: Bench, view: _View, first: Attempt | None) -> tuple[TileRecord, NDArray[np.float64]]:
+def _timed(bench: WorkerContext, view: LoadedTile, first: Attempt | None) -> tuple[TileRecord, NDArray[np.float64]]:
     began = time.perf_counter()
     row, values = _finished(bench, view, first)
     return _with_seconds(row, time.perf_counter() - began), values
@@ -138,7 +138,7 @@ def _with_seconds(row: TileRecord, more: float) -> TileRecord:
     return replace(row, measures={**row.measures, "seconds": (row.measures.get("seconds") or 0.0) + more})
 
 
-def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[TileRecord, NDArray[np.float64]]:
+def _finished(bench: WorkerContext, view: LoadedTile, first: Attempt | None) -> tuple[TileRecord, NDArray[np.float64]]:
     """Judge a tile, fall back while it fails, and return its record and what is to be written."""
     kept, plan = view.kept, bench.run.plan
     trusted = {"trusted_share": float(kept.trusted.mean())}
@@ -162,13 +162,13 @@ def _finished(bench: Bench, view: _View, first: Attempt | None) -> tuple[TileRec
     return record, values
 
 
-def _write(bench: Bench, done: tuple[_View, NDArray[np.float64]]) -> int:
+def _write(bench: WorkerContext, done: tuple[LoadedTile, NDArray[np.float64]]) -> int:
     """Write a tile to scratch and return its digest."""
     view, values = done
     return bench.scratch.write(view.tile, unstacked(values, bench.run.plan.depth))
 
 
-def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, Findings, str]:
+def _accepted(bench: WorkerContext, view: LoadedTile, first: Attempt) -> tuple[Attempt, Findings, str]:
     """Return the first attempt that passes, what was found of it, and the status; the raw tile if none does."""
     findings = _judged(bench, view, first)
     if not first.is_spoilt and not tile_fails(findings):
@@ -186,7 +186,7 @@ def _accepted(bench: Bench, view: _View, first: Attempt) -> tuple[Attempt, Findi
     return Attempt("raw", view.frame.seen, first.reason, first.steps), findings, "failed"
 
 
-def _mean_spread(view: _View, attempt: Attempt) -> float | None:
+def _mean_spread(view: LoadedTile, attempt: Attempt) -> float | None:
     """Return the mean spread of what was averaged, normalised, where the tile is data."""
     if attempt.spread is None:
         return None
@@ -194,13 +194,13 @@ def _mean_spread(view: _View, attempt: Attempt) -> float | None:
     return float(spread.mean()) if spread.size else None
 
 
-def _clipped(values: NDArray[np.float64], kept: Frame, plan: RestorationPlan) -> float:
+def _clipped(values: NDArray[np.float64], kept: Patch, plan: RestorationPlan) -> float:
     """Return the share of values that the type of the source cannot hold."""
     data = np.isfinite(values)
     return clipped_count(values[data], kept.raw[data], plan.source.dtype) / max(int(data.sum()), 1)
 
 
-def _judged(bench: Bench, view: _View, attempt: Attempt) -> Findings:
+def _judged(bench: WorkerContext, view: LoadedTile, attempt: Attempt) -> Findings:
     """Return the findings on one attempt, from the channels that hold something: a dark one has no noise to compare."""
     kept, image = view.kept, attempt.image[view.inner]
     live = [number for number, channel in enumerate(bench.run.plan.channels) if not channel.is_flat]

@@ -21,7 +21,7 @@ from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, configure
 from ilcore.networks.plain import Plain
 from ilcore.planning.plan import Five, RestorationPlan
-from ilcore.running.patches import Frame, frame_of, problem_of
+from ilcore.running.patches import Patch, patch_of, problem_of
 from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import Place, at_hand, make_folder, put_by, write_bytes, write_text
@@ -185,7 +185,7 @@ def _stamp(place: Place) -> object:
 
 def _learn(run: Run, entry: Entry, start: Weights | None, place: Place, device: str) -> LearntModel:
     plan = run.plan
-    frames = sampled_frames(plan, run.source)
+    frames = sampled_patches(plan, run.source)
     streams = Streams.of(plan.seed, f"{plan.method}/volume", [(n,) for n in range(len(frames))])
     make_repeatable(THREADS)
     with computing_on(device, plan.method):
@@ -199,7 +199,7 @@ def _learn(run: Run, entry: Entry, start: Weights | None, place: Place, device: 
     return LearntModel(str(place), digest, done.steps[0], done.stopped[0], risks[0], risks[1], done.curves[0])
 
 
-def sampled_frames(plan: RestorationPlan, volume: Volume) -> list[Frame]:
+def sampled_patches(plan: RestorationPlan, volume: Volume) -> list[Patch]:
     """Return samples spread over the volume, those with something in them first choice.
 
     Raises:
@@ -208,14 +208,14 @@ def sampled_frames(plan: RestorationPlan, volume: Volume) -> list[Frame]:
     frames = []
     for number in range(plan.samples.count):
         rng = np.random.default_rng((plan.seed, 13, number))
-        drawn = (frame_of(volume, _place(plan, volume, rng), plan) for _ in range(_DRAWS))
+        drawn = (patch_of(volume, _place(plan, volume, rng), plan) for _ in range(_DRAWS))
         found = next((frame for frame in drawn if not frame.is_empty), None)
         if found is not None:
             frames.append(found)
     if frames:
         return frames
     # A scan that is nearly empty is searched until something is found.
-    everywhere = (frame_of(volume, region, plan) for region in _lattice(plan, volume))
+    everywhere = (patch_of(volume, region, plan) for region in _lattice(plan, volume))
     frames = list(islice((frame for frame in everywhere if not frame.is_empty), 1))
     if not frames:
         raise BadVolume(f"a volume must hold something to learn from, got only empty samples of {plan.source.uri}")

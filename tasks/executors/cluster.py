@@ -29,7 +29,7 @@ from ilcore.grammar.surroundings import is_outside
 from ilcore.running.executor import Executor, Item, Report
 from tasks.doors.keys import new_certificate
 from tasks.executors.clusters import await_worker, read_cluster, started
-from tasks.executors.shutdown import is_asked, stopped
+from tasks.executors.shutdown import stop_requested, stopped
 
 # It has a level of its own, and logs a lost scheduler with a traceback; we say it in a sentence.
 logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
@@ -127,11 +127,11 @@ class Cluster(Executor):
                 report = _result(future)
                 flying.discard(future)
                 future.release()
-                if not is_asked():
+                if not stop_requested():
                     more = islice(waiting, max(0, window - len(flying)))
                     self._launch(function, more, flying, landed, resources)
                 yield report
-            if is_asked():
+            if stop_requested():
                 raise stopped()
         finally:
             # Whoever stops early must not leave work behind on a shared scheduler.

@@ -15,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
 from prefect.runtime import flow_run
 
-from tasks.executors.shutdown import Stopped, heeding, is_ending
+from tasks.executors.shutdown import Stopped, is_ending, stop_when
 
 #: Seconds between two looks at the state of the run.
 EVERY = 2.0
@@ -56,7 +56,7 @@ def pausable() -> Iterator[None]:
         yield
         return
     watch = _Watch(UUID(str(flow_run.id)))
-    with heeding(watch):
+    with stop_when(watch):
         try:
             yield
         except Stopped:

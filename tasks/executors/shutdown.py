@@ -51,7 +51,7 @@ class OutOfTime(Stopped):
     """The run was to end by now, and did."""
 
 
-def is_asked() -> bool:
+def stop_requested() -> bool:
     """Tell whether the run was asked to stop, or its time is over; wait while it is paused."""
     return is_ending() or any(question() for question in _questions)
 
@@ -94,7 +94,7 @@ def until(seconds: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def while_left(left: Callable[[], float]) -> Iterator[None]:
+def within_budget(left: Callable[[], float]) -> Iterator[None]:
     """Let no new work begin within the block once a meter tells that nothing is left."""
     _meters.append(left)
     try:
@@ -104,7 +104,7 @@ def while_left(left: Callable[[], float]) -> Iterator[None]:
 
 
 @contextmanager
-def heeding(question: Callable[[], bool]) -> Iterator[None]:
+def stop_when(question: Callable[[], bool]) -> Iterator[None]:
     """Ask, before new work within the block, whether to stop."""
     _questions.append(question)
     try:

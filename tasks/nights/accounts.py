@@ -12,13 +12,13 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.urls import url_for
 
-from ilcore.archives.books import Books
 from ilcore.archives.due import read_schedule
 from ilcore.archives.policy import Archive
-from ilcore.archives.standing import died_words, missed_words
+from ilcore.archives.scan_registry import ScanRegistry
+from ilcore.archives.status import died_words, missed_words
 from ilcore.stores.places import Place
 from tasks.nights.steps import BAD, Night
-from tasks.tracking.client import EXPERIMENT, NIGHT, Sheet, tracking_uri
+from tasks.tracking.client import EXPERIMENT, NIGHT, RunPayload, tracking_uri
 from tasks.tracking.journal import Journal
 
 
@@ -63,13 +63,13 @@ def track_night(archive: Archive, summary: Mapping[str, Any], page: Place) -> No
         for entry in summary["done"]
     ]
     rest = [{**dict.fromkeys(rows[0] if rows else ("standing",), ""), **each} for each in summary["not_done"]]
-    sheet = Sheet(
+    sheet = RunPayload(
         metrics={"scans": summary["scans"], "seconds": summary["seconds"], **summary["counts"]},
         tags={NIGHT: f"{archive.name} {summary['night']}", "il.archive": archive.name},
         tables={"scans.json": rows, "not_done.json": rest}, files={page: "page"},
     )  # fmt: skip
     bad = BAD & set(summary["counts"])
-    journal = Journal(uri, Books.of(archive.books).untracked)
+    journal = Journal(uri, ScanRegistry.of(archive.books).untracked)
     name = f"{archive.name}-{summary['night']}"
     journal.keep(f"{EXPERIMENT}-nights", name, sheet, "FAILED" if bad else "FINISHED")
 

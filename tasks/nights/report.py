@@ -6,8 +6,8 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.archives.books import Books
-from ilcore.archives.morning import morning_page
+from ilcore.archives.night_report import night_report_page
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.stores.places import Place, make_folder, write_text
 
 #: The newest page also has a name that never changes.
@@ -15,10 +15,10 @@ LAST = "last-night.html"
 
 
 @task(name="morning page", cache_policy=NO_CACHE)
-def write_morning_page(books: Books, night: Mapping[str, Any]) -> Place:
+def write_morning_page(books: ScanRegistry, night: Mapping[str, Any]) -> Place:
     """Write the page of a night, and return where it is."""
     earlier = [name for name in books.nights() if name < night["night"]]
-    text = morning_page(night, earlier[-1] if earlier else None)
+    text = night_report_page(night, earlier[-1] if earlier else None)
     folder = books.root / "mornings"
     make_folder(folder)
     for name in (f"{night['night']}.html", LAST):

@@ -11,15 +11,15 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.archives.agenda import AWAY, IMPROVE, RESUME, RETRY, Item, agenda
-from ilcore.archives.books import Books, Entry
+from ilcore.archives.allocating import SHARES, BudgetOption, allocate, budget_options, degraded, scaled
 from ilcore.archives.discover import discover
 from ilcore.archives.drift import REMEMBERED, drift, seen_in
-from ilcore.archives.growth import growth_of
+from ilcore.archives.gain_curve import gain_curve_of
+from ilcore.archives.job_queue import AWAY, IMPROVE, RESUME, RETRY, Job, job_queue
 from ilcore.archives.policy import Archive
 from ilcore.archives.room import with_room
+from ilcore.archives.scan_registry import ScanRegistry, ScanState
 from ilcore.archives.sightings import lost
-from ilcore.archives.spending import SHARES, Rung, degraded, ladder_of, scaled, spend
 from ilcore.grammar.errors import ClusterError, ILError, WorkerDied
 from ilcore.grammar.surroundings import is_outside
 from ilcore.planning.options import RestoreOptions
@@ -55,8 +55,8 @@ class Night:
 
     name: str
     archive: Archive
-    books: Books
-    items: Sequence[Item]
+    books: ScanRegistry
+    items: Sequence[Job]
     trouble: list[str]
     ends: float | None
     began: float = field(default_factory=time.monotonic)
@@ -64,20 +64,20 @@ class Night:
     #: Of the workers' hours, once there are workers; None without a limit.
     budget: Budget | None = None
     #: Ladders of scans that were planned, by policy, each with the size of its scan.
-    ladders: dict[int, tuple[list[Rung], int]] = field(default_factory=dict)
-    done: list[Entry] = field(default_factory=list)
+    ladders: dict[int, tuple[list[BudgetOption], int]] = field(default_factory=dict)
+    done: list[ScanState] = field(default_factory=list)
     #: Scans for which there is no time tonight.
     set_aside: set[str] = field(default_factory=set)
     #: Scans in a row that the surroundings spoiled; as many as `_SPOILT` where all others would fare alike.
     spoilt: int = 0
 
     @property
-    def work(self) -> list[Item]:
+    def work(self) -> list[Job]:
         """Return what there is to do, in order."""
         return [item for item in self.items if item.is_work]
 
     @property
-    def left(self) -> list[Item]:
+    def left(self) -> list[Job]:
         """Return what there is to do yet, in order; what was tried tonight and spoilt comes last."""
         ended = {entry.source: entry for entry in self.done}
         over = {source for source, entry in ended.items() if not entry.is_spoilt} | self.set_aside
@@ -117,24 +117,24 @@ def open_night(archive: Archive, hours: float | None, name: str | None = None) -
     """Find the scans, open the books, and return the night that begins now."""
     now = datetime.datetime.now(tz=datetime.UTC)
     scans, trouble = discover(archive)
-    books = Books.of(archive.books)
+    books = ScanRegistry.of(archive.books)
     trouble += lost(books, scans, trouble)
     policy = archive.night if hours is None else archive.night.model_copy(update={"hours": hours})
     seconds = policy.seconds_left(now)
     ends = None if seconds is None else time.monotonic() + seconds
-    items, told = with_room(archive, agenda(archive, scans, books))
+    items, told = with_room(archive, job_queue(archive, scans, books))
     told += sorted({item.why for item in items if item.todo == AWAY})
     return Night(name or fresh_name(books, now), archive, books, items, [*trouble, *told], ends)
 
 
-def fresh_name(books: Books, now: datetime.datetime) -> str:
+def fresh_name(books: ScanRegistry, now: datetime.datetime) -> str:
     """Return a name for a night that begins now."""
     name, there = now.strftime("%Y-%m-%dT%H%M%S"), set(books.nights())
     return name if name not in there else f"{name}-{len(there)}"
 
 
 @task(name="plan-scan", cache_policy=NO_CACHE)
-def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> tuple[RestorationPlan, Rung]:
+def plan_scan(night: Night, item: Job, later: Sequence[Job], workers: int) -> tuple[RestorationPlan, BudgetOption]:
     """Return the plan for a scan, with as many steps as the night affords.
 
     A run that was stopped goes on with the plan it had, unless its method gives other voxels now: it is planned anew.
@@ -143,7 +143,7 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
         NotTonight: There is a result, and the night is too short to make it with all its steps.
     """
     if item.todo in (RESUME, RETRY) and (begun := _plan_begun(item)) is not None:
-        return begun, Rung(0.0, 0.0, words=begun.left_out)
+        return begun, BudgetOption(0.0, 0.0, words=begun.left_out)
     left = night.seconds_left
     options = item.policy.options.but(roots=night.archive.roots)
     options = _within(options, _share(night, item, later, workers))
@@ -151,21 +151,21 @@ def plan_scan(night: Night, item: Item, later: Sequence[Item], workers: int) -> 
         item.scan.source, item.scan.target, options, night.archive.night.tracking_uri, night.archive.night.device
     )
     if left is None or made_by(Workspace.of(plan.target).target) == plan.fingerprint:
-        return plan, Rung(0.0, 0.0)
+        return plan, BudgetOption(0.0, 0.0)
     growth = night.books.growth(f"{plan.method}-{plan.scope}", len(SHARES))
-    ladder = ladder_of(plan, workers, slower=night.ratio, growth=growth)
+    ladder = budget_options(plan, workers, slower=night.ratio, growth=growth)
     night.ladders[item.scan.policy] = (ladder, item.scan.size)
     if item.todo == IMPROVE and ladder[-1].seconds > left:
         raise NotTonight(f"all its steps take {ladder[-1].seconds:.0f} s, the night has {left:.0f} s left")
     # What is done already takes no time from what is not.
     others = [_guessed(night, each) for each in later if each.todo != IMPROVE]
-    given = spend([ladder, *others], left)[0]
+    given = allocate([ladder, *others], left)[0]
     # With no time for the least of it, it is begun all the same: what is done by the end is kept.
     rung = ladder[given or 0]
     return degraded(plan, rung), rung
 
 
-def _share(night: Night, item: Item, later: Sequence[Item], workers: int) -> float | None:
+def _share(night: Night, item: Job, later: Sequence[Job], workers: int) -> float | None:
     """Return a scan's share of the core-hours that are left, by its size; None without a limit."""
     if night.seconds_left is None:
         return None
@@ -179,7 +179,7 @@ def _within(options: RestoreOptions, hours: float | None) -> RestoreOptions:
     return options if hours is None or options.hours is not None else options.but(hours=hours)
 
 
-def _plan_begun(item: Item) -> RestorationPlan | None:
+def _plan_begun(item: Job) -> RestorationPlan | None:
     try:
         plan = plan_of(item.scan.target)
         if is_outdated(Run.of(plan)):
@@ -189,7 +189,7 @@ def _plan_begun(item: Item) -> RestorationPlan | None:
     return plan if plan.source.uri in (item.scan.source, str(Path(item.scan.source).resolve())) else None
 
 
-def _guessed(night: Night, item: Item) -> list[Rung]:
+def _guessed(night: Night, item: Job) -> list[BudgetOption]:
     ladder, size = night.ladders.get(item.scan.policy) or next(iter(night.ladders.values()))
     return scaled(ladder, item.scan.size / max(1, size))
 
@@ -201,14 +201,14 @@ def save_plan(plan: RestorationPlan, folder: Path) -> str:
     return str(path)
 
 
-def may_replace(item: Item, plan: RestorationPlan) -> bool:
+def may_replace(item: Job, plan: RestorationPlan) -> bool:
     """Tell whether what is there is to be replaced: it is ours, and of another plan."""
     if item.replaces:
         return made_by(Workspace.of(plan.target).target) != plan.fingerprint
     return item.todo in (RESUME, RETRY) and _is_outdated(item)
 
 
-def _is_outdated(item: Item) -> bool:
+def _is_outdated(item: Job) -> bool:
     """Tell whether a run is in the way that cannot be finished: its method gives other voxels now."""
     try:
         plan = plan_of(item.scan.target)
@@ -217,14 +217,14 @@ def _is_outdated(item: Item) -> bool:
         return False
 
 
-def learn_pace(night: Night, rung: Rung, seconds: float) -> None:
+def learn_pace(night: Night, rung: BudgetOption, seconds: float) -> None:
     """Remember how long a scan took over what was expected of it."""
     if rung.seconds > 0:
         ratio = night.ratio * seconds / rung.seconds
         night.ratio = 0.5 * night.ratio + 0.5 * min(max(ratio, _RATIOS[0]), _RATIOS[1])
 
 
-def ended(night: Night, entry: Entry, outcome: Outcome | BaseException) -> Entry:
+def ended(night: Night, entry: ScanState, outcome: Outcome | BaseException) -> ScanState:
     """Write down how a scan ended.
 
     Args:
@@ -241,7 +241,7 @@ def ended(night: Night, entry: Entry, outcome: Outcome | BaseException) -> Entry
     return entry
 
 
-def _ending(night: Night, entry: Entry, outcome: Outcome | BaseException) -> tuple[str, str, dict[str, Any]]:
+def _ending(night: Night, entry: ScanState, outcome: Outcome | BaseException) -> tuple[str, str, dict[str, Any]]:
     """Return how a scan stands now, why, and what is told of its result."""
     match outcome:
         case Outcome():
@@ -272,25 +272,25 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def begun(night: Night, item: Item) -> Entry:
+def begun(night: Night, item: Job) -> ScanState:
     """Write down that a scan is worked on now."""
     return night.books.note(item.entry(night.name))
 
 
-def planned(night: Night, item: Item, rung: Rung, plan: RestorationPlan) -> Entry:
+def planned(night: Night, item: Job, rung: BudgetOption, plan: RestorationPlan) -> ScanState:
     """Write down what a scan is given, and in what it differs from earlier ones of its instrument."""
     seen = drift(night.books.history(item.scan.instrument), seen_in(plan))
     return night.books.note(replace(item.entry(night.name), degraded=rung.words, drift=seen))
 
 
-def put_off(night: Night, item: Item) -> None:
+def put_off(night: Night, item: Job) -> None:
     """Write down that all is as it was before: there was no time to make a result anew."""
     night.set_aside.add(item.scan.source)
     if item.before is not None:
         night.books.note(item.before)
 
 
-def learn_growth(night: Night, rung: Rung, plan: RestorationPlan) -> None:
+def learn_growth(night: Night, rung: BudgetOption, plan: RestorationPlan) -> None:
     """Remember what a quarter and a half of the steps brought to a scan that had all of them."""
     run = Run.of(plan)
     if rung.words or plan.entry.method.budget == 0 or not run.workspace.record.exists():
@@ -300,17 +300,17 @@ def learn_growth(night: Night, rung: Rung, plan: RestorationPlan) -> None:
     except (ILError, OSError, KeyError, ValueError):
         # Nothing was lost but a hint.
         return
-    grown = growth_of(list(curves.values()), SHARES)
+    grown = gain_curve_of(list(curves.values()), SHARES)
     if grown is not None:
         night.books.learn_growth(f"{plan.method}-{plan.scope}", grown, REMEMBERED)
 
 
-def learn_instrument(night: Night, entry: Entry, plan: RestorationPlan) -> None:
+def learn_instrument(night: Night, entry: ScanState, plan: RestorationPlan) -> None:
     """Remember what was seen in a scan: what drifts for long becomes the usual."""
     night.books.remember(entry, seen_in(plan), REMEMBERED)
 
 
-def tags_of(night: Night, item: Item, entry: Entry) -> dict[str, str]:
+def tags_of(night: Night, item: Job, entry: ScanState) -> dict[str, str]:
     """Return what the MLflow run of a scan says of the night."""
     return {
         "il.drift": entry.drift or "no",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.services.supervising import Standing
+    from tasks.services.supervising import ServiceStatus
 
 #: Seconds between two words on who is still starting.
 SAY_EVERY = 20.0
@@ -30,7 +30,7 @@ class Waiting:
     _began: float = field(default_factory=lambda: time.monotonic())
     _said: float = field(default_factory=lambda: time.monotonic())
 
-    def look(self, now: Sequence["Standing"]) -> list[str]:
+    def look(self, now: Sequence["ServiceStatus"]) -> list[str]:
         """Tell who came up and who is still starting, and return those that will not."""
         for each in now:
             if each.is_well and each.service.name not in self._well:
@@ -45,7 +45,7 @@ class Waiting:
             self.tell(f"starting  {', '.join(starting)}: still starting after {seconds:.0f} s, logs in {self.logs}")
         return [each.service.name for each in now if self._is_lost(each)]
 
-    def _is_lost(self, each: "Standing") -> bool:
+    def _is_lost(self, each: "ServiceStatus") -> bool:
         # A server that ends after a while is begun anew for ever: the supervisor only gives those up that end at once.
         often = len(self._begun.get(each.service.name, ())) > STARTS
         return each.state == "FATAL" or (often and each.service.name not in self._well)

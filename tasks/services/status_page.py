@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from jinja2 import Environment, StrictUndefined
 
-from ilcore.archives.books import Books
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.grammar.errors import ILError
 from ilcore.stores.places import place_of
 from tasks.doors.rule import HEADERS, Door, hosts_here
@@ -130,7 +130,7 @@ def _report(archives: dict[str, str], path: str) -> str | None:
 
 
 def _reports(books: str) -> set[str]:
-    opened = Books.of(books)
+    opened = ScanRegistry.of(books)
     return {
         str(entry["outcome"].get("report", "")) for night in opened.nights() for entry in opened.night(night)["done"]
     }
@@ -138,7 +138,7 @@ def _reports(books: str) -> set[str]:
 
 def _last_night(books: str) -> dict[str, Any] | None:
     try:
-        opened = Books.of(books)
+        opened = ScanRegistry.of(books)
         nights = opened.nights()
         return opened.night(nights[-1]) if nights else None
     except (OSError, ValueError, ILError):

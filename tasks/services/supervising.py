@@ -50,7 +50,7 @@ ALIVE = 60.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class ServiceStatus:
     """How one server is.
 
     Args:
@@ -65,7 +65,7 @@ class Standing:
     pid: int = 0
 
 
-def start(platform: Platform, tell: Callable[[str], None]) -> list[Standing]:
+def start(platform: Platform, tell: Callable[[str], None]) -> list[ServiceStatus]:
     """Start what is not running yet, and return once all is well, which on a slow machine takes as long as it takes.
 
     Raises:
@@ -157,7 +157,7 @@ def platform_in(folder: Path) -> Platform:
         ) from error
 
 
-def standings(platform: Platform) -> list[Standing]:
+def standings(platform: Platform) -> list[ServiceStatus]:
     """Return how each server is now."""
     try:
         states = {each["name"]: each for each in _asked(platform.folder, "getAllProcessInfo")}
@@ -167,12 +167,12 @@ def standings(platform: Platform) -> list[Standing]:
     return [_standing(service, states.get(service.name), password) for service in platform.services]
 
 
-def _standing(service: Service, process: dict[str, Any] | None, password: str | None) -> Standing:
+def _standing(service: Service, process: dict[str, Any] | None, password: str | None) -> ServiceStatus:
     if process is None:
-        return Standing(service, "STOPPED", False, "not started")
+        return ServiceStatus(service, "STOPPED", False, "not started")
     state = str(process["statename"])
     is_well = state == "RUNNING" and _answers(service, password)
-    return Standing(service, state, is_well, str(process["description"] or process["spawnerr"]), process["pid"])
+    return ServiceStatus(service, state, is_well, str(process["description"] or process["spawnerr"]), process["pid"])
 
 
 def _answers(service: Service, password: str | None) -> bool:
@@ -187,7 +187,7 @@ def _answers(service: Service, password: str | None) -> bool:
         return False
 
 
-def _waited(platform: Platform, tell: Callable[[str], None]) -> list[Standing]:
+def _waited(platform: Platform, tell: Callable[[str], None]) -> list[ServiceStatus]:
     waiting, alive = Waiting(tell, str(platform.folder / "logs")), time.monotonic()
     while True:
         now = standings(platform)

@@ -10,8 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-from ilcore.archives.books import Books
-from ilcore.archives.standing import died_words, standing_of
+from ilcore.archives.scan_registry import ScanRegistry
+from ilcore.archives.status import died_words, status_of
 from tasks.services.telling import addresses, tell
 
 #: Seconds between two looks.
@@ -53,7 +53,7 @@ def _watch(folder: Path) -> None:
 
 def look(folder: Path, name: str, books: str) -> list[str]:
     """Tell people what is new of an archive, once, and return it."""
-    standing = standing_of(Books.of(books))
+    standing = status_of(ScanRegistry.of(books))
     words = [*standing.missed, *([died_words(standing.died)] if standing.died else ())]
     known = _told(folder)
     new = [each for each in words if each not in known.get(name, [])]

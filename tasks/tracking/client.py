@@ -69,7 +69,7 @@ class VolumeRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class RunPayload:
     """What goes into a run.
 
     Args:
@@ -122,7 +122,7 @@ class Tracker:
         found: Any = self.client.get_experiment_by_name(name)
         return str(found.experiment_id)
 
-    def begin(self, volume: VolumeRun, sheet: Sheet, at: int | None = None) -> str:
+    def begin(self, volume: VolumeRun, sheet: RunPayload, at: int | None = None) -> str:
         """Start the run of a volume, or take up the unfinished one, and return its id.
 
         Args:
@@ -136,7 +136,7 @@ class Tracker:
                 self.client.update_run(unfinished, status="RUNNING")
                 # One that stopped half-way through its beginning has no parameters yet; written, they never change.
                 is_whole = bool(self.client.get_run(unfinished).data.params)
-                self.note(unfinished, Sheet(tags=sheet.tags) if is_whole else sheet, at=at)
+                self.note(unfinished, RunPayload(tags=sheet.tags) if is_whole else sheet, at=at)
                 return unfinished
             tags = {FINGERPRINT: volume.fingerprint, TARGET: volume.target, "il.source": volume.source}
             run = self.client.create_run(
@@ -159,7 +159,7 @@ class Tracker:
         with _understood(self.uri):
             return self._newest(volume, "")
 
-    def note(self, run_id: str, sheet: Sheet, at: int | None = None) -> None:
+    def note(self, run_id: str, sheet: RunPayload, at: int | None = None) -> None:
         """Add a sheet to a run, as of a time in ms since 1970."""
         now = at or time.time_ns() // 1_000_000
         metrics = [Metric(name, float(value), now, 0) for name, value in sheet.metrics.items() if _finite(value)]
@@ -182,7 +182,9 @@ class Tracker:
         with _understood(self.uri):
             self.client.set_terminated(run_id, status, end_time=at)
 
-    def keep(self, experiment: str, name: str, sheet: Sheet, status: str = "FINISHED", at: int | None = None) -> str:
+    def keep(
+        self, experiment: str, name: str, sheet: RunPayload, status: str = "FINISHED", at: int | None = None
+    ) -> str:
         """Record something that is over as a run of its own, and return the run's id."""
         with _understood(self.uri):
             made = self.client.create_run(self.experiment(experiment), run_name=name, start_time=at)
@@ -238,7 +240,7 @@ class Tracker:
         """
         digest = sha256_of(path)
         with _understood(self.uri):
-            sheet = Sheet(metrics=metrics or {}, tags={"sha256": digest}, files={path: "weights"})
+            sheet = RunPayload(metrics=metrics or {}, tags={"sha256": digest}, files={path: "weights"})
             run_id = self.keep(f"{EXPERIMENT}-pretrain", f"{name}-{digest[:8]}", sheet)
             if not any(model.name == name for model in self.client.search_registered_models()):
                 _unless_another(lambda: self.client.create_registered_model(name))
@@ -300,7 +302,7 @@ class Tracker:
             fetched.replace(kept)
         return kept
 
-    def _attach(self, run_id: str, sheet: Sheet) -> None:
+    def _attach(self, run_id: str, sheet: RunPayload) -> None:
         for path, rows in sheet.tables.items():
             names = list(rows[0]) if rows else []
             columns = {name: [row.get(name) for row in rows] for name in names}

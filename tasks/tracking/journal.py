@@ -19,7 +19,7 @@ from typing import Any
 
 from ilcore.grammar.errors import TrackingError
 from ilcore.stores.places import Place, entries, make_folder, remove, write_bytes, write_text
-from tasks.tracking.client import ENVIRONMENT, Sheet, Tracker, VolumeRun, environment_lock
+from tasks.tracking.client import ENVIRONMENT, RunPayload, Tracker, VolumeRun, environment_lock
 
 BEGIN, NOTE, END, KEEP = "begin", "note", "end", "keep"
 #: Which run of MLflow a queued run is.
@@ -42,21 +42,21 @@ class Journal:
     _folder: Place | None = None
     _entries: int = 0
 
-    def begin(self, volume: VolumeRun, sheet: Sheet) -> None:
+    def begin(self, volume: VolumeRun, sheet: RunPayload) -> None:
         """Begin the run of a volume, or take up the unfinished one."""
         # As it is now: whenever this is sent, other things may be installed.
         texts = {**sheet.texts, ENVIRONMENT: environment_lock()}
         self._tell({"what": BEGIN, "volume": asdict(volume)}, replace(sheet, texts=texts))
 
-    def note(self, sheet: Sheet) -> None:
+    def note(self, sheet: RunPayload) -> None:
         """Add a sheet to the run."""
         self._tell({"what": NOTE}, sheet)
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
-        self._tell({"what": END, "status": status}, Sheet())
+        self._tell({"what": END, "status": status}, RunPayload())
 
-    def keep(self, experiment: str, name: str, sheet: Sheet, status: str) -> None:
+    def keep(self, experiment: str, name: str, sheet: RunPayload, status: str) -> None:
         """Tell of something that is over, as a run of its own."""
         self._tell({"what": KEEP, "experiment": experiment, "name": name, "status": status}, sheet)
 
@@ -75,7 +75,7 @@ class Journal:
             f"{self.uri} does not answer: the records wait in {self.queue}, and are sent by the next run or `il track`"
         )
 
-    def _tell(self, entry: Mapping[str, Any], sheet: Sheet) -> None:
+    def _tell(self, entry: Mapping[str, Any], sheet: RunPayload) -> None:
         told = {**entry, "uri": self.uri, "at": _now_ms()}
         if self._folder is None:
             try:
@@ -86,7 +86,7 @@ class Journal:
         # What came before must come first: from now on everything waits.
         self._wait(told, sheet)
 
-    def _wait(self, entry: Mapping[str, Any], sheet: Sheet) -> None:
+    def _wait(self, entry: Mapping[str, Any], sheet: RunPayload) -> None:
         if self._folder is None:
             self._folder = self.queue / f"{_now_ms()}-{uuid.uuid4().hex[:8]}"
             make_folder(self._folder)
@@ -159,12 +159,12 @@ def _run_id_in(folder: Place) -> str | None:
         return None
 
 
-def _sheet_of(stored: Mapping[str, Any], files: Mapping[Any, str]) -> Sheet:
+def _sheet_of(stored: Mapping[str, Any], files: Mapping[Any, str]) -> RunPayload:
     curves = {name: [(int(step), float(value)) for step, value in curve] for name, curve in stored["curves"].items()}
-    return Sheet(**{**stored, "curves": curves}, files=files)
+    return RunPayload(**{**stored, "curves": curves}, files=files)
 
 
-def _carried_out(tracker: Tracker, run_id: str | None, entry: Mapping[str, Any], sheet: Sheet) -> str:
+def _carried_out(tracker: Tracker, run_id: str | None, entry: Mapping[str, Any], sheet: RunPayload) -> str:
     """Tell MLflow one entry, as of the time when it was made; return the run's id."""
     at = int(entry["at"])
     match entry["what"]:

@@ -19,7 +19,7 @@ from ilcore.running.run import Run
 from ilcore.running.tile_record import STATUS
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import Place, entries
-from tasks.tracking.client import Sheet, VolumeRun
+from tasks.tracking.client import RunPayload, VolumeRun
 
 
 def volume_run(plan: RestorationPlan, today: datetime.date) -> VolumeRun:
@@ -34,7 +34,7 @@ def volume_run(plan: RestorationPlan, today: datetime.date) -> VolumeRun:
     )
 
 
-def opening_sheet(plan: RestorationPlan, tags: Mapping[str, str]) -> Sheet:
+def start_payload(plan: RestorationPlan, tags: Mapping[str, str]) -> RunPayload:
     """Return what is known before the first tile: the plan, the noise, the code."""
     levels = {f"noise_before_channel_{n}": channel.level for n, channel in enumerate(plan.channels)}
     known = {
@@ -45,7 +45,7 @@ def opening_sheet(plan: RestorationPlan, tags: Mapping[str, str]) -> Sheet:
         "mlflow.source.name": "ilcore",
     }
     commit = git_commit()
-    return Sheet(
+    return RunPayload(
         params=_params(plan),
         metrics={**levels, "noise_confidence": min(channel.confidence for channel in plan.channels)},
         tags={**known, **({"mlflow.source.git.commit": commit} if commit else {}), **tags},
@@ -53,17 +53,17 @@ def opening_sheet(plan: RestorationPlan, tags: Mapping[str, str]) -> Sheet:
     )
 
 
-def closing_sheet(
+def end_payload(
     run: Run,
     report: QAReport,
     curves: Mapping[str, Curve],
     numbers: Mapping[str, float | None],
-) -> Sheet:
+) -> RunPayload:
     """Return what is known at the end: numbers, every tile, findings, pictures, report."""
     ledger = run.ledger
     findings = [asdict(finding) for finding in report.findings]
     measured = {f"qa_{metric_name(finding.check)}": finding.measured for finding in report.findings}
-    return Sheet(
+    return RunPayload(
         metrics={**numbers, **measured},
         tags={
             "il.verdict": report.verdict,

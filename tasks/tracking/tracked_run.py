@@ -14,14 +14,14 @@ from ilcore.stores.places import Place
 from tasks.executors.shutdown import at_last
 from tasks.tracking.client import tracking_uri
 from tasks.tracking.journal import Journal, catch_up
-from tasks.tracking.run_payload import closing_sheet, opening_sheet, volume_run
+from tasks.tracking.run_payload import end_payload, start_payload, volume_run
 
 #: Runs of this process that have not ended, for the moment when it is told to stop.
-_OPEN: list["Recording"] = []
+_OPEN: list["TrackedRun"] = []
 
 
 @dataclass(frozen=True)
-class Recording:
+class TrackedRun:
     """One run, open for writing by the driver alone; MLflow being away costs it nothing."""
 
     journal: Journal
@@ -31,7 +31,7 @@ class Recording:
     @contextmanager
     def of(
         cls, run: Run, given_uri: str | None, tags: Mapping[str, str], queue: Place | None = None
-    ) -> Iterator["Recording"]:
+    ) -> Iterator["TrackedRun"]:
         """Begin the run of a plan, or take up the one that a killed process left, and end it with the block.
 
         Args:
@@ -46,7 +46,7 @@ class Recording:
             catch_up(queue)
         journal = Journal(tracking_uri(run.plan.target, given_uri), queue)
         today = datetime.datetime.now(tz=datetime.UTC).date()
-        journal.begin(volume_run(run.plan, today), opening_sheet(run.plan, tags))
+        journal.begin(volume_run(run.plan, today), start_payload(run.plan, tags))
         recording = cls(journal, run)
         _OPEN.append(recording)
         at_last(_note_killed)
@@ -66,7 +66,7 @@ class Recording:
 
     def close(self, ended: Ended) -> None:
         """Write down how it ended."""
-        self.journal.note(closing_sheet(self.run, ended.report, curves_of(self.run, ended.learnt), ended.numbers))
+        self.journal.note(end_payload(self.run, ended.report, curves_of(self.run, ended.learnt), ended.numbers))
 
 
 def _note_killed() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ilcore.archives.books import Books
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.running.carry_out import carry_out
 from ilcore.running.workspace import Workspace
 from tests.il import Il, end
@@ -147,7 +147,7 @@ def test_a_week(il: Il, tmp_path: Path) -> None:
         assert night["workers"] == 0
     assert nights[2]["megabytes"] < nights[0]["megabytes"] + 200
     assert nights[2]["files"] < nights[0]["files"] + 20
-    assert len(Books.of(str(tmp_path / "books")).nights()) >= 6
+    assert len(ScanRegistry.of(str(tmp_path / "books")).nights()) >= 6
     code, told, trouble = il("audit", week.archive, "--tiles", 1, "--seed", 0)
     assert code == 0, told + trouble
     assert f"{len(whole)} of {len(whole)} results are sound" in told

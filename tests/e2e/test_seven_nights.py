@@ -13,9 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from supervisor.xmlrpc import SupervisorTransport
 
-from ilcore.archives.books import Books
 from ilcore.archives.due import Schedule, read_schedule, write_schedule
 from ilcore.archives.lease import read_lease
+from ilcore.archives.scan_registry import ScanRegistry
 from tasks.services.launch import left_over
 from tasks.services.supervising import _socket
 from tests.e2e.test_nightly import scan
@@ -57,7 +57,7 @@ class Archive:
         night = {"device": "cpu", "tries": 1, "again_minutes": [0.5, 0.5]}
         self.file = self.folder / "archive.yaml"
         self.file.write_text(json.dumps({"name": "week", "books": "books", "sources": sources, "night": night}))
-        self.books = Books.of(str(self.folder / "books"))
+        self.books = ScanRegistry.of(str(self.folder / "books"))
         il = platform.il
         il.environment["IL_NOTIFY_URL"] = address
         self.il = il

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from ilcore.archives.books import Books
+from ilcore.archives.scan_registry import ScanRegistry
 from tests.hook import hook
 from tests.il import Il
 from tests.scenes import noisy, scene
@@ -40,7 +40,9 @@ def archive_in(folder: Path, **night: object) -> Path:
 
 
 def standings(folder: Path) -> dict[str, tuple[str, int]]:
-    return {Path(each.source).stem: (each.standing, each.tries) for each in Books.of(str(folder / "books")).all()}
+    return {
+        Path(each.source).stem: (each.standing, each.tries) for each in ScanRegistry.of(str(folder / "books")).all()
+    }
 
 
 def test_without_mlflow_a_night_does_its_work_and_its_records_are_sent_later(il: Il, tmp_path: Path) -> None:

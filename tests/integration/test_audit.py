@@ -19,7 +19,7 @@ from ilcore.running.workspace import Workspace
 from ilcore.stores.places import write_text
 from tasks.audit import audit_result
 from tasks.executors.cluster import Resources
-from tasks.tracking.client import Sheet, Tracker
+from tasks.tracking.client import RunPayload, Tracker
 from tasks.tracking.run_payload import volume_run
 from tests.pretrained import small_weights
 from tests.scenes import noisy, scene
@@ -119,7 +119,7 @@ def test_the_record_is_kept_beside_the_result_and_in_its_run(run, tmp_path):
     plan, _ = run
     uri = f"sqlite:///{tmp_path / 'mlruns.db'}"
     tracker = Tracker(uri)
-    run_id = tracker.begin(volume_run(plan, date(2026, 11, 23)), Sheet())
+    run_id = tracker.begin(volume_run(plan, date(2026, 11, 23)), RunPayload())
     tracker.end(run_id, "FINISHED")
     found = audit_result(plan.target, Resources(device="cpu"), tiles=2, seed=5, given_uri=uri)
     assert found.is_sound

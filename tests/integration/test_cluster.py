@@ -16,7 +16,7 @@ from distributed import Client, Nanny, Scheduler, Security, SpecCluster
 from ilcore.grammar.errors import BadInput, BadVolume, BadWeights, ClusterError
 from ilcore.grammar.surroundings import is_outside
 from tasks.executors.cluster import Cluster, Resources, default_workers, open_cluster
-from tasks.executors.shutdown import OutOfTime, is_asked, is_late, until
+from tasks.executors.shutdown import OutOfTime, is_late, stop_requested, until
 from tests.integration.cluster_work import computing, flaky, note, refuse, threads, unreadable, where
 
 
@@ -91,7 +91,7 @@ def test_when_time_is_over_what_is_at_work_is_finished_and_nothing_begun(cluster
     begun = {int(path.name.partition("-")[0]) for path in tmp_path.iterdir()}
     assert 0 < len(done) < 200
     assert begun == set(done)
-    assert not is_asked()
+    assert not stop_requested()
     assert len(list(cluster.move(note, [(str(tmp_path), n) for n in range(3)]))) == 3
 
 
@@ -99,7 +99,7 @@ def test_the_shortest_time_counts() -> None:
     with until(0.0):
         with until(60.0), until(None):
             assert is_late()
-        assert is_asked()
+        assert stop_requested()
     assert not is_late()
 
 

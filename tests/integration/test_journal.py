@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from ilcore.archives.books import Books
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.grammar.errors import TrackingError
 from tasks.tracking import journal as journal_module
-from tasks.tracking.client import EXPERIMENT, Sheet, Tracker, VolumeRun
+from tasks.tracking.client import EXPERIMENT, RunPayload, Tracker, VolumeRun
 from tasks.tracking.journal import Journal, send, waiting
 
 VOLUME = VolumeRun(name="a", source="/s.tif", target="/t.ome.zarr", fingerprint="f" * 64, digest="d" * 64)
@@ -33,8 +33,12 @@ class Away:
 def restored(uri: str, queue: Path, report: Path) -> Journal:
     """Tell of a restoration from start to end."""
     run = Journal(uri, queue)
-    run.begin(VOLUME, Sheet(params={"method": "nlm"}, tags={"il.night": "n"}, texts={"config/plan.yaml": "p: 1\n"}))
-    run.note(Sheet(metrics={"gain": 3.5}, curves=CURVE, tables={"tiles.json": [{"t": 1}]}, files={report: "report"}))
+    run.begin(
+        VOLUME, RunPayload(params={"method": "nlm"}, tags={"il.night": "n"}, texts={"config/plan.yaml": "p: 1\n"})
+    )
+    run.note(
+        RunPayload(metrics={"gain": 3.5}, curves=CURVE, tables={"tiles.json": [{"t": 1}]}, files={report: "report"})
+    )
     run.end("FINISHED")
     return run
 
@@ -99,11 +103,11 @@ def test_sending_that_is_cut_off_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_what_a_night_did_waits_as_well(tmp_path, monkeypatch):
-    books = Books.of(str(tmp_path / "books"))
+    books = ScanRegistry.of(str(tmp_path / "books"))
     away = Away(monkeypatch)
     away.answers = 0
     uri = f"sqlite:///{tmp_path}/runs.db"
-    Journal(uri, books.untracked).keep(f"{EXPERIMENT}-nights", "cryo-n", Sheet(metrics={"scans": 3}), "FAILED")
+    Journal(uri, books.untracked).keep(f"{EXPERIMENT}-nights", "cryo-n", RunPayload(metrics={"scans": 3}), "FAILED")
     away.answers = 10**9
     assert send(books.untracked) == (1, 0)
     tracker = Tracker(uri)

@@ -9,7 +9,7 @@ from ilcore.planning.make import plan_restoration
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running import tile as tile_module
 from ilcore.running.carry_out import carry_out
-from ilcore.running.patches import frame_of, noise_of
+from ilcore.running.patches import noise_of, patch_of
 from ilcore.running.run import open_source
 from tests.scenes import scene
 from tests.standins import add_standins, assembled, planned, saved
@@ -119,7 +119,7 @@ def test_frames_of_any_brightness_look_alike_to_a_method_and_their_noise_is_know
     clean, noisy = movie(frames=10, side=96, fading=0.15, counts=200.0)
     plan = planned(saved(tmp_path, noisy), tmp_path / "out", "nlm", axes="tyx", per_plane="t", tile=(1, 96, 96))
     tiles = [plan.tile_grid.tile((t, 0, 0, 0)) for t in (0, 9)]
-    first, last = (frame_of(open_source(plan), tile.read, plan) for tile in tiles)
+    first, last = (patch_of(open_source(plan), tile.read, plan) for tile in tiles)
     assert first.seen.mean() == pytest.approx(last.seen.mean(), rel=0.02)
     (channel,) = plan.channels
     for number, frame in ((0, first), (9, last)):

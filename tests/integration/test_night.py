@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ilcore.archives import spending
-from ilcore.archives.agenda import agenda
-from ilcore.archives.books import Books
+from ilcore.archives import allocating
+from ilcore.archives.allocating import BudgetOption
 from ilcore.archives.discover import discover
+from ilcore.archives.job_queue import job_queue
 from ilcore.archives.policy import read_archive
-from ilcore.archives.spending import Rung
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.grammar.errors import BadVolume, ClusterError, DivergedError, StoreError, WorkerDied
 from ilcore.methods.catalogue import METHODS
 from ilcore.planning.cost import work_of
@@ -57,8 +57,8 @@ def night(tmp_path: Path) -> Night:
     }  # fmt: skip
     (tmp_path / "a.yaml").write_text(json.dumps(content))
     archive = read_archive(tmp_path / "a.yaml")
-    books = Books.of(archive.books)
-    return Night("tonight", archive, books, agenda(archive, discover(archive)[0], books), (), None)
+    books = ScanRegistry.of(archive.books)
+    return Night("tonight", archive, books, job_queue(archive, discover(archive)[0], books), (), None)
 
 
 def plan_first(night: Night, seconds: float | None):
@@ -76,7 +76,7 @@ def test_without_a_limit_nothing_is_left_out(night):
 
 def test_a_short_night_leaves_steps_out_and_says_so(night, monkeypatch):
     # What a step costs is measured; on a busy machine it is another number each time.
-    monkeypatch.setattr(spending, "work_of", lambda plan, *, timed: replace(work_of(plan, timed=False), seconds=30.0))
+    monkeypatch.setattr(allocating, "work_of", lambda plan, *, timed: replace(work_of(plan, timed=False), seconds=30.0))
     whole = plan_first(night, 1e6)[1]
     assert whole.words == ""
     # Enough for the least of all three scans, not for half of the steps of each.
@@ -124,11 +124,11 @@ def test_what_was_left_out_is_still_known_when_a_scan_goes_on(night):
 
 
 def test_a_result_with_fewer_steps_is_made_anew_when_there_is_time_for_all(night, monkeypatch):
-    monkeypatch.setattr(spending, "work_of", lambda plan, *, timed: replace(work_of(plan, timed=False), seconds=30.0))
+    monkeypatch.setattr(allocating, "work_of", lambda plan, *, timed: replace(work_of(plan, timed=False), seconds=30.0))
     less, rung = plan_first(night, 0.001)
     carry_out(less)
     ended(night, planned(night, night.work[0], rung, less), Outcome(target=less.target, verdict="pass", report="r"))
-    night.items = agenda(night.archive, discover(night.archive)[0], night.books)
+    night.items = job_queue(night.archive, discover(night.archive)[0], night.books)
     *others, item = night.work
     assert [each.todo for each in (*others, item)] == ["new", "new", "improve"]
     # What is new is given its steps as if there were nothing to improve.
@@ -156,9 +156,9 @@ def test_only_a_result_of_ours_from_another_plan_is_replaced(night, monkeypatch)
 def test_what_work_took_corrects_what_is_expected(night):
     before = night.ratio
     for _ in range(8):
-        learn_pace(night, Rung(10.0, 1.0), 40.0 * night.ratio / before)
+        learn_pace(night, BudgetOption(10.0, 1.0), 40.0 * night.ratio / before)
     assert night.ratio > 2 * before
-    learn_pace(night, Rung(0.0, 0.0), 1e9)
+    learn_pace(night, BudgetOption(0.0, 0.0), 1e9)
 
 
 ENDS = [
@@ -211,8 +211,8 @@ def test_a_scan_that_had_all_steps_teaches_what_they_bring(night):
     plan, rung = plan_first(night, None)
     carry_out(plan)
     learn_growth(night, replace(rung, words="100 of 400 steps"), plan)
-    assert night.books.growth("zs_n2n-tile", len(spending.SHARES)) is None
+    assert night.books.growth("zs_n2n-tile", len(allocating.SHARES)) is None
     learn_growth(night, rung, plan)
-    grown = night.books.growth("zs_n2n-tile", len(spending.SHARES))
+    grown = night.books.growth("zs_n2n-tile", len(allocating.SHARES))
     assert grown is not None
     assert 0 < grown[0] <= grown[1] <= grown[2] <= 1

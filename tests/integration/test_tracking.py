@@ -10,12 +10,12 @@ import pytest
 from mlflow import MlflowClient
 
 from ilcore.grammar.errors import BadWeights, ILError
-from tasks.tracking.client import CHAMPION, DENOISER, Sheet, Tracker, VolumeRun, tracking_uri
+from tasks.tracking.client import CHAMPION, DENOISER, RunPayload, Tracker, VolumeRun, tracking_uri
 
 VOLUME = VolumeRun(
     name="scan-adapted", source="/data/scan.tif", target="/data/o'ut.ome.zarr", fingerprint="f" * 64, digest="d" * 64
 )
-SHEET = Sheet(
+SHEET = RunPayload(
     params={"method": "adapted", "steps": 100},
     metrics={"tiles_failed": 0, "nothing": None, "endless": float("inf")},
     curves={"loss/0-0-0-0": [(0, 1.0), (50, 0.25)]},
@@ -36,7 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_holds_what_was_noted(store: Tracker) -> None:
-    run_id = store.begin(VOLUME, Sheet())
+    run_id = store.begin(VOLUME, RunPayload())
     store.note(run_id, SHEET)
     store.end(run_id, "FINISHED")
     run = store.client.get_run(run_id)
@@ -51,10 +51,10 @@ def test_a_run_holds_what_was_noted(store: Tracker) -> None:
 
 
 def test_an_unfinished_run_is_taken_up_and_a_finished_one_is_not(store: Tracker) -> None:
-    first = store.begin(VOLUME, Sheet())
-    assert store.begin(VOLUME, Sheet()) == first
+    first = store.begin(VOLUME, RunPayload())
+    assert store.begin(VOLUME, RunPayload()) == first
     store.end(first, "FINISHED")
-    assert store.begin(VOLUME, Sheet()) != first
+    assert store.begin(VOLUME, RunPayload()) != first
 
 
 def test_weights_come_back_from_the_registry_by_alias(store: Tracker, cache: Path) -> None:

@@ -16,10 +16,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ilcore.adapting.weights import SHIPPED, sha256_of
-from ilcore.archives.agenda import agenda
-from ilcore.archives.books import Books
 from ilcore.archives.discover import discover
+from ilcore.archives.job_queue import job_queue
 from ilcore.archives.policy import read_archive
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadWeights, ILError
 from ilcore.grammar.region import whole
@@ -291,8 +291,8 @@ def test_the_books_are_read_and_the_agenda_knows(tmp_path: Path) -> None:
     archive = read_archive(folder / "ARCHIVE.yaml")
     scans, trouble = discover(archive)
     assert trouble == []
-    books = Books.of(archive.books)
-    items = {Path(item.scan.source).stem: item for item in agenda(archive, scans, books)}
+    books = ScanRegistry.of(archive.books)
+    items = {Path(item.scan.source).stem: item for item in job_queue(archive, scans, books)}
     assert {name: item.todo for name, item in items.items()} == wanted["agenda"]
     assert {"done", "improve", "quarantine", "resume", "new"} <= set(wanted["agenda"].values())
     entries = {name: entry for name, item in items.items() if (entry := books.entry(item.scan))}
@@ -404,7 +404,7 @@ def test_an_archive_of_0_1_goes_on(tmp_path: Path) -> None:
         except of.NotTonight:
             of.put_off(night, item)
     close_night.fn(night)
-    again = agenda(archive, discover(archive)[0], night.books)
+    again = job_queue(archive, discover(archive)[0], night.books)
     assert {item.todo for item in again} <= {"done", "quarantine"}, [(item.todo, item.why) for item in again]
     assert "resume" in before.values()
     assert files == {target: files_of(Path(target), folder) for target in done}
@@ -436,8 +436,8 @@ def test_books_of_a_later_version_are_read_but_for_what_is_new_in_them(
     """After a rollback: entries with more fields, a standing that nobody here knows, a night that says more."""
     folder = unpacked("archive", tmp_path)
     archive = read_archive(folder / "ARCHIVE.yaml")
-    books = Books.of(archive.books)
-    before = {item.scan.source: item.todo for item in agenda(archive, discover(archive)[0], books)}
+    books = ScanRegistry.of(archive.books)
+    before = {item.scan.source: item.todo for item in job_queue(archive, discover(archive)[0], books)}
     for place in (folder / "books" / "scans").iterdir():
         told = json.loads(place.read_text()) | {"mood": "fine", "weather": 3}
         if told["standing"] == "begun":
@@ -445,7 +445,7 @@ def test_books_of_a_later_version_are_read_but_for_what_is_new_in_them(
         place.write_text(json.dumps(told))
     name = books.nights()[-1]
     (folder / "books" / "nights" / f"{name}.json").write_text(json.dumps(books.night(name) | {"mood": "fine"}))
-    after = {item.scan.source: item.todo for item in agenda(archive, discover(archive)[0], books)}
+    after = {item.scan.source: item.todo for item in job_queue(archive, discover(archive)[0], books)}
     assert {"resume": "retry"}.get(before[next(s for s in before if "dying" in s)]) == "retry"
     assert after == {source: "retry" if "dying" in source else todo for source, todo in before.items()}
     assert "later version" in caplog.text

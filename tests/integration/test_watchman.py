@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ilcore.archives.books import Books
 from ilcore.archives.due import Schedule, write_schedule
+from ilcore.archives.scan_registry import ScanRegistry
 from tasks.services.status_page import add_archive
 from tasks.services.telling import ADDRESSES
 from tasks.services.watchman import NOTIFY, archives_in, look
@@ -13,7 +13,7 @@ from tests.hook import hook
 
 def test_a_night_that_never_began_is_told_once_and_without_a_server(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv(ADDRESSES, raising=False)
-    books = Books.of(str(tmp_path / "books"))
+    books = ScanRegistry.of(str(tmp_path / "books"))
     add_archive(tmp_path, "cryo", str(tmp_path / "books"))
     assert archives_in(tmp_path) == {"cryo": str(tmp_path / "books")}
     assert look(tmp_path, "cryo", str(tmp_path / "books")) == []
@@ -35,7 +35,7 @@ def test_a_night_that_never_began_is_told_once_and_without_a_server(tmp_path: Pa
 
 def test_a_night_that_was_killed_is_told(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv(ADDRESSES, raising=False)
-    books = Books.of(str(tmp_path / "books"))
+    books = ScanRegistry.of(str(tmp_path / "books"))
     books.running.write_text('{"night": "2026-07-02T220100", "machine": "elsewhere", "process": 7, "beat": 1}')
     monkeypatch.setattr("ilcore.archives.lease.BEAT_SECONDS", 0.01)
     [told] = look(tmp_path, "cryo", str(tmp_path / "books"))

@@ -16,15 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilcore.archives import agenda as agenda_module
+from ilcore.archives import job_queue as agenda_module
 from ilcore.archives import results as results_module
-from ilcore.archives.agenda import agenda
-from ilcore.archives.books import Books
+from ilcore.archives.allocating import BudgetOption, allocate, budget_options, degraded
 from ilcore.archives.discover import discover
-from ilcore.archives.morning import morning_page
+from ilcore.archives.job_queue import job_queue
+from ilcore.archives.night_report import night_report_page
 from ilcore.archives.policy import NightPolicy, read_archive
 from ilcore.archives.roots import check_roots
-from ilcore.archives.spending import Rung, degraded, ladder_of, spend
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.grammar.errors import BadInput, StoreError
 from tests.standins import planned
 
@@ -160,17 +160,17 @@ def three(tmp_path, monkeypatch):
         touch(tmp_path / f"{name}.npy", number)
     monkeypatch.setattr(results_module, "made_by", lambda place: "fingerprint")
     archive = archive_in(tmp_path, source("*.npy"))
-    return archive, Books.of(archive.books)
+    return archive, ScanRegistry.of(archive.books)
 
 
 def todo(archive, books):
     scans, _ = discover(archive)
-    return {item.scan.source[-5]: item.todo for item in agenda(archive, scans, books)}
+    return {item.scan.source[-5]: item.todo for item in job_queue(archive, scans, books)}
 
 
 def note(archive, books, name, standing, tries=1):
     scans, _ = discover(archive)
-    (item,) = [item for item in agenda(archive, scans, books) if item.scan.source.endswith(f"{name}.npy")]
+    (item,) = [item for item in job_queue(archive, scans, books) if item.scan.source.endswith(f"{name}.npy")]
     entry = books.note(item.entry("tonight"))
     books.end(entry, standing, "because")
     if standing in ("failed", "begun"):
@@ -208,7 +208,7 @@ def test_a_result_with_fewer_steps_is_made_anew_after_all_else(three, monkeypatc
     note(archive, books, "a", "done")
     scan = next(scan for scan in discover(archive)[0] if scan.source.endswith("a.npy"))
     books.note(replace(books.entry(scan), degraded="5 of 20 steps"))
-    items = agenda(archive, discover(archive)[0], books)
+    items = job_queue(archive, discover(archive)[0], books)
     assert [(item.scan.source[-5], item.todo, item.replaces) for item in items] == [
         ("b", "new", False), ("c", "new", False), ("a", "improve", True),
     ]  # fmt: skip
@@ -228,17 +228,17 @@ def test_the_order_is_priority_then_unfinished_then_as_wished(tmp_path, monkeypa
     archive = archive_in(
         tmp_path, source("*.npy", order="newest"), source("z/*.npy", order="smallest", priority=5),
     )  # fmt: skip
-    books = Books.of(archive.books)
+    books = ScanRegistry.of(archive.books)
     note(archive, books, "a", "paused")
     scans, _ = discover(archive)
-    assert [item.scan.source[-5] for item in agenda(archive, scans, books)] == ["d", "c", "a", "b"]
+    assert [item.scan.source[-5] for item in job_queue(archive, scans, books)] == ["d", "c", "a", "b"]
 
 
 def test_a_scan_that_may_still_be_written_waits(tmp_path):
     (tmp_path / "a.npy").write_text("x")
     archive = archive_in(tmp_path, source("*.npy") | {"settle_minutes": 10})
     scans, _ = discover(archive)
-    (item,) = agenda(archive, scans, Books.of(archive.books))
+    (item,) = job_queue(archive, scans, ScanRegistry.of(archive.books))
     assert (item.todo, item.is_work) == ("too young", False)
     assert scans[0].changed == pytest.approx(time.time(), abs=60)
 
@@ -257,10 +257,10 @@ def ladders(draw):
     made = []
     for _ in range(draw(st.integers(1, 4))):
         seconds, gain, worth = draw(st.integers(1, 5)), 10.0, 8.0
-        ladder = [Rung(float(seconds), gain)]
+        ladder = [BudgetOption(float(seconds), gain)]
         for _ in range(draw(st.integers(0, 2))):
             more, worth = draw(st.integers(1, 4)), worth / draw(st.sampled_from([1.5, 2, 3]))
-            ladder.append(Rung(ladder[-1].seconds + more, ladder[-1].gain + worth * more))
+            ladder.append(BudgetOption(ladder[-1].seconds + more, ladder[-1].gain + worth * more))
         made.append(ladder)
     return made
 
@@ -268,7 +268,7 @@ def ladders(draw):
 @settings(max_examples=200, deadline=None)
 @given(ladders(), st.integers(0, 40))
 def test_the_night_is_never_overspent_and_hardly_a_gain_is_missed(made, seconds):
-    given_rungs = spend(made, seconds)
+    given_rungs = allocate(made, seconds)
     spent = sum(ladder[rung].seconds for ladder, rung in zip(made, given_rungs, strict=True) if rung is not None)
     assert spent <= seconds
     if None in given_rungs:
@@ -283,16 +283,16 @@ def test_the_night_is_never_overspent_and_hardly_a_gain_is_missed(made, seconds)
 
 
 def test_what_comes_first_is_served_first():
-    ladder = [Rung(5.0, 1.0), Rung(8.0, 2.0)]
-    assert spend([ladder, ladder, ladder], 11.0) == [0, 0, None]
-    assert spend([ladder, ladder, ladder], 13.0) == [1, 0, None]
-    assert spend([ladder, ladder, ladder], 2.0) == [None, None, None]
+    ladder = [BudgetOption(5.0, 1.0), BudgetOption(8.0, 2.0)]
+    assert allocate([ladder, ladder, ladder], 11.0) == [0, 0, None]
+    assert allocate([ladder, ladder, ladder], 13.0) == [1, 0, None]
+    assert allocate([ladder, ladder, ladder], 2.0) == [None, None, None]
 
 
 def test_a_plan_is_degraded_visibly(tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(100, 9, (64, 64)).astype("f4"))
     plan = planned(tmp_path / "a.npy", tmp_path / "out", "zs_n2n", overrides={"stop.steps": 40})
-    ladder = ladder_of(plan, 2)
+    ladder = budget_options(plan, 2)
     assert [rung.share for rung in ladder] == [0.25, 0.5, 1.0]
     assert all(a.seconds < b.seconds and a.gain < b.gain for a, b in itertools.pairwise(ladder))
     less = degraded(plan, ladder[0])
@@ -314,7 +314,7 @@ def test_nothing_that_a_scan_is_called_becomes_part_of_the_page():
         "archive": "try", "night": "n", "scans": 1, "seconds": 1.0, "counts": {HOSTILE: 1}, "trouble": [HOSTILE],
         "done": [entry], "not_done": [{"source": HOSTILE, "todo": HOSTILE, "why": HOSTILE}],
     }  # fmt: skip
-    page = morning_page(night, None)
+    page = night_report_page(night, None)
     assert "<script" not in page
     assert 'href="javascript' not in page
     assert "onload=x" not in page.replace("&#34;&#39; onload=x", "").replace("%22%27%20onload%3Dx", "")
@@ -372,7 +372,7 @@ def test_roots_in_stores(place: str, is_in: bool):
 
 def test_a_store_that_is_away_is_asked_once_and_its_results_are_left_as_they_are(tmp_path, monkeypatch):
     archive = archive_in(tmp_path, source("*.npy", target="s3://bucket/{stem}.ome.zarr"))
-    books, asked = Books.of(archive.books), []
+    books, asked = ScanRegistry.of(archive.books), []
     for name in "abc":
         touch(tmp_path / f"{name}.npy")
 
@@ -382,7 +382,7 @@ def test_a_store_that_is_away_is_asked_once_and_its_results_are_left_as_they_are
 
     monkeypatch.setattr(agenda_module, "headway", lambda target: 0)
     for scan in discover(archive)[0]:
-        (item,) = [each for each in agenda(archive, discover(archive)[0], books) if each.scan == scan]
+        (item,) = [each for each in job_queue(archive, discover(archive)[0], books) if each.scan == scan]
         books.end(books.note(item.entry("tonight")), "done")
     monkeypatch.setattr(results_module, "made_by", away)
     assert todo(archive, books) == dict.fromkeys("abc", "cannot be told")
@@ -392,10 +392,10 @@ def test_a_store_that_is_away_is_asked_once_and_its_results_are_left_as_they_are
 def test_results_whose_disk_is_not_mounted_are_not_made_again(three, tmp_path):
     archive, books = three
     note(archive, books, "a", "done")
-    (item,) = [each for each in agenda(archive, discover(archive)[0], books) if each.todo == "done"]
+    (item,) = [each for each in job_queue(archive, discover(archive)[0], books) if each.todo == "done"]
     folder = Path(item.scan.target).parent
     folder.mkdir(parents=True)
-    (again,) = [each for each in agenda(archive, discover(archive)[0], books) if each.scan == item.scan]
+    (again,) = [each for each in job_queue(archive, discover(archive)[0], books) if each.scan == item.scan]
     assert again.todo == "cannot be told"
     assert "mount its disk" in again.why
     (folder / "b.ome.zarr").mkdir()

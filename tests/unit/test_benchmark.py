@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from ilcore.benchmark import race as racing
+from ilcore.benchmark import measure_each as racing
 from ilcore.benchmark.contenders import CHOOSE, NOISY, Contender, line_up
-from ilcore.benchmark.pictures import Law, Picture
-from ilcore.benchmark.race import asked, open_work, race
+from ilcore.benchmark.measuring import asked, measure_each, open_work
 from ilcore.benchmark.runs import Settings, measure
 from ilcore.benchmark.score import Score, ScoreFile
 from ilcore.benchmark.sets import CORRELATED, POISSON, WHITE, gather
 from ilcore.benchmark.table import BEGIN, END, cells, costs, markdown, quality, write_between
+from ilcore.benchmark.test_images import Law, TestImage
 from ilcore.grammar.errors import BadInput, UnknownMethod
 from ilcore.methods.catalogue import METHODS
 from tests.scenes import scene
@@ -29,7 +29,7 @@ def contender(text: str) -> Contender:
     return Contender.of(text)
 
 
-def picture(name: str = "scenes") -> Picture:
+def picture(name: str = "scenes") -> TestImage:
     return gather([name], limit=1)[0]
 
 
@@ -245,11 +245,11 @@ def test_a_program_without_its_files_is_refused():
 def test_nothing_is_measured_twice(tmp_path):
     file = ScoreFile(tmp_path / "scores.jsonl")
     two, pictures = [contender("noisy"), contender("tv")], gather(["scenes"], limit=2)
-    first = list(race(two[:1], pictures, QUICK, file, is_apart=False))
+    first = list(measure_each(two[:1], pictures, QUICK, file, is_apart=False))
     assert len(first) == 2
-    second = list(race(two, pictures, QUICK, file, is_apart=False))
+    second = list(measure_each(two, pictures, QUICK, file, is_apart=False))
     assert {score.method for score in second} == {"tv"}
-    assert list(race(two, pictures, QUICK, file, is_apart=False)) == []
+    assert list(measure_each(two, pictures, QUICK, file, is_apart=False)) == []
     assert len(open_work(two, pictures, replace(QUICK, seed=1), file)) == 2
     assert [score.method for score in asked(two, pictures, QUICK, file)] == ["noisy"] * 2 + ["tv"] * 2
 
@@ -274,7 +274,7 @@ def test_what_failed_by_accident_is_tried_again(tmp_path):
 
 def test_a_changed_recipe_is_measured_anew(monkeypatch, tmp_path):
     file, one = ScoreFile(tmp_path / "s.jsonl"), [contender("tv")]
-    list(race(one, [picture()], QUICK, file, is_apart=False))
+    list(measure_each(one, [picture()], QUICK, file, is_apart=False))
     assert not open_work(one, [picture()], QUICK, file)
     changed = replace(METHODS["tv"], method=replace(METHODS["tv"].method, strength=0.9))
     monkeypatch.setitem(METHODS, "tv", changed)
@@ -285,7 +285,7 @@ def test_the_death_of_a_process_is_a_row_and_the_next_image_is_measured(tmp_path
     file = ScoreFile(tmp_path / "s.jsonl")
     # A program that kills its parent: the process in which the contender is measured.
     deadly = Contender.program(f'deadly=sh -c "kill -9 $PPID" {{noisy}} {{restored}}')  # noqa: F541
-    scores = list(race([deadly, contender("noisy")], [picture()], QUICK, file))
+    scores = list(measure_each([deadly, contender("noisy")], [picture()], QUICK, file))
     assert [score.method for score in scores] == ["deadly", "noisy"]
     assert "exit code -9" in scores[0].refused
     assert scores[1].psnr > 10

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.executors import budget as budget_module
 from tasks.executors.budget import EVERY, Budget
-from tasks.executors.shutdown import OutOfTime, is_asked, stopped, while_left
+from tasks.executors.shutdown import OutOfTime, stop_requested, stopped, within_budget
 
 
 class Clock:
@@ -48,9 +48,9 @@ def test_workers_are_not_counted_at_every_tile(clock: Clock) -> None:
 
 def test_when_nothing_is_left_no_new_work_is_begun(clock: Clock) -> None:
     budget = Budget(10.0, lambda: 4, _looked=clock.now)
-    with while_left(budget.look):
-        assert not is_asked()
+    with within_budget(budget.look):
+        assert not stop_requested()
         clock.now += 3
-        assert is_asked()
+        assert stop_requested()
         assert isinstance(stopped(), OutOfTime)
-    assert not is_asked()
+    assert not stop_requested()

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from ilcore.archives.agenda import agenda
-from ilcore.archives.books import Books
 from ilcore.archives.cleaning import clean, clean_archive, workspaces_in
 from ilcore.archives.discover import discover
+from ilcore.archives.job_queue import job_queue
 from ilcore.archives.policy import KeepPolicy, read_archive
 from ilcore.archives.room import NO_ROOM, with_room
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running import carry_out as alone
 from ilcore.running.carry_out import carry_out
@@ -154,9 +154,9 @@ def test_il_clean_tells_what_and_how_much_and_does_it(refused: RestorationPlan, 
 
 def test_an_archive_is_cleaned_by_its_own_ages_and_notes_it(refused: RestorationPlan, tmp_path: Path) -> None:
     archive = archive_in(tmp_path, source("scan.npy", "out/a.ome.zarr"))
-    books = Books.of(archive.books)
+    books = ScanRegistry.of(archive.books)
     (tmp_path / "scan.npy").write_bytes(Path(refused.source.uri).read_bytes())
-    (item,) = agenda(archive, discover(archive)[0], books)
+    (item,) = job_queue(archive, discover(archive)[0], books)
     books.end(books.note(item.entry("night")), "refused")
     assert all(piece.is_needed or "scratch" in piece.place for piece in clean_archive(archive))
     clean_archive(archive.model_copy(update={"keep": KeepPolicy(refused_days=5)}))
@@ -170,7 +170,7 @@ def test_a_scan_without_room_is_told_and_the_rest_goes_on(tmp_path: Path, monkey
     for name in ("small", "other"):
         np.save(tmp_path / f"{name}.npy", np.zeros((64, 64), "f4"))
     archive = archive_in(tmp_path, source("*.npy", order="name"))
-    items = agenda(archive, discover(archive)[0], Books.of(archive.books))
+    items = job_queue(archive, discover(archive)[0], ScanRegistry.of(archive.books))
     assert with_room(archive, items) == (items, []) or shutil.disk_usage(tmp_path).free < 2**30
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2**30, 2**30, 2**20))
     found, (said,) = with_room(archive, items)

@@ -18,8 +18,9 @@ from tasks.doors.keys import new_certificate
 ROOT = Path(__file__).parents[2]
 #: The hour is what these are about: ages of files, times of nights, stamps in records.
 BY_THE_HOUR = {
-    "ilcore/archives/agenda.py", "ilcore/archives/cleaning.py", "ilcore/archives/discover.py", "ilcore/archives/due.py",
-    "ilcore/archives/standing.py", "ilcore/archives/stamping.py", "ilcore/running/record.py",
+    "ilcore/archives/job_queue.py", "ilcore/archives/cleaning.py", "ilcore/archives/discover.py",
+    "ilcore/archives/due.py",
+    "ilcore/archives/status.py", "ilcore/archives/stamping.py", "ilcore/running/record.py",
     "ilcore/keeping/repair.py", "flows/nightly.py", "flows/scheduling.py", "flows/watching.py", "tasks/audit.py",
     "tasks/services/doctor.py",
     "tasks/tracking/journal.py", "tasks/nights/steps.py", "tasks/nights/accounts.py",

@@ -5,11 +5,11 @@ import pytest
 from tasks.services import coming_up
 from tasks.services.coming_up import STARTS, Waiting
 from tasks.services.commands import Service
-from tasks.services.supervising import Standing
+from tasks.services.supervising import ServiceStatus
 
 
-def standing(name: str, state: str = "RUNNING", *, is_well: bool = False, pid: int = 7) -> Standing:
-    return Standing(Service(name=name, command=()), state, is_well, "", pid)
+def standing(name: str, state: str = "RUNNING", *, is_well: bool = False, pid: int = 7) -> ServiceStatus:
+    return ServiceStatus(Service(name=name, command=()), state, is_well, "", pid)
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_what_the_command_prints_can_be_given(tmp_path: Path) -> None:
     plan = plan_restoration(str(source), str(target), method="nlm")
     Workspace.of(target).root.mkdir()
     Workspace.of(target).plan.write_text(plan.to_yaml())
-    from tasks.standing import standing
+    from tasks.status import standing
 
     told = standing(str(target))["state"].removeprefix("not finished: ")
     program = shlex.split(told)[0]

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from ilcore.archives import stamping
-from ilcore.archives.agenda import agenda
-from ilcore.archives.books import Books
 from ilcore.archives.discover import discover
 from ilcore.archives.finding import find
+from ilcore.archives.job_queue import job_queue
 from ilcore.archives.policy import Archive, NightPolicy
+from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.archives.sightings import lost
 from tests.unit.test_archives import BERLIN, archive_in, source, touch
 
@@ -31,7 +31,9 @@ def names(archive: Archive) -> list[str]:
 def told(archive: Archive) -> list[tuple[str, str]]:
     """What a night would be told of each scan: its name, and what is to be done."""
     scans, _ = discover(archive)
-    return [(Path(item.scan.source).name, item.todo) for item in agenda(archive, scans, Books.of(archive.books))]
+    return [
+        (Path(item.scan.source).name, item.todo) for item in job_queue(archive, scans, ScanRegistry.of(archive.books))
+    ]
 
 
 def dated(path: Path, seconds: float) -> Path:
@@ -137,9 +139,9 @@ def test_a_disk_that_was_unmounted_below_the_root_is_told_until_its_folder_goes(
     for name in ("one/2026/a.npy", "one/2026/b.npy", "two/c.npy"):
         touch(tmp_path / "scans" / name)
     archive = archive_in(tmp_path, source("scans/**/*.npy"))
-    books = Books.of(archive.books)
+    books = ScanRegistry.of(archive.books)
     scans, _ = discover(archive)
-    for item in agenda(archive, scans, books):
+    for item in job_queue(archive, scans, books):
         books.note(item.entry("night"))
     assert lost(books, scans, []) == []
     for name in ("a", "b"):
@@ -259,7 +261,7 @@ def test_a_date_of_the_future_neither_waits_for_ever_nor_skips_the_wait(
     later = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: later)
     (scan,), trouble = discover(settling)
-    (item,) = agenda(settling, [scan], Books.of(settling.books))
+    (item,) = job_queue(settling, [scan], ScanRegistry.of(settling.books))
     assert trouble == []
     assert (item.todo, "which is in the future" in item.why) == ("new", True)
     assert ahead.exists()
@@ -284,8 +286,8 @@ def test_where_every_clock_is_ahead_a_scan_is_worked_on_once_it_was_seen_to_stay
 def test_what_is_done_does_not_wait_because_somebody_changed_its_rights(tmp_path: Path) -> None:
     part = touch(tmp_path / "in" / "a.zarr" / "c")
     archive = archive_in(tmp_path, source("in/*", settle_minutes=0))
-    books = Books.of(archive.books)
-    (item,) = agenda(archive, discover(archive)[0], books)
+    books = ScanRegistry.of(archive.books)
+    (item,) = job_queue(archive, discover(archive)[0], books)
     books.end(books.note(item.entry("night")), "refused")
     part.chmod(0o600)
     assert told(archive_in(tmp_path, source("in/*", settle_minutes=10))) == [("a.zarr", "done")]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ilcore.archives.books import Books, Entry
 from ilcore.archives.drift import ENOUGH, drift
+from ilcore.archives.scan_registry import ScanRegistry, ScanState
 
 NAME = "noise of channel 0"
 
@@ -50,23 +50,23 @@ def test_what_has_no_noise_is_not_compared(value: float) -> None:
 
 
 def test_books_remember_an_instrument(tmp_path: Path) -> None:
-    books = Books.of(str(tmp_path / "books"))
+    books = ScanRegistry.of(str(tmp_path / "books"))
     common = {"target": "t", "instrument": "a/b", "standing": "done", "stamp": "", "policy": "", "night": "n"}
     for number in range(5):
-        books.remember(Entry(source=f"s{number}", **common), {NAME: float(number)}, 3)
+        books.remember(ScanState(source=f"s{number}", **common), {NAME: float(number)}, 3)
     assert books.history("a/b") == [{NAME: 2.0}, {NAME: 3.0}, {NAME: 4.0}]
     assert books.history("other") == []
     # The same scan again, changed: in place of what it was.
-    books.remember(Entry(source="s3", **common), {NAME: 30.0}, 3)
+    books.remember(ScanState(source="s3", **common), {NAME: 30.0}, 3)
     assert books.history("a/b") == [{NAME: 2.0}, {NAME: 4.0}, {NAME: 30.0}]
 
 
 def test_books_that_somebody_spoilt_are_begun_anew(tmp_path: Path) -> None:
-    books = Books.of(str(tmp_path / "books"))
+    books = ScanRegistry.of(str(tmp_path / "books"))
     common = {"target": "t", "instrument": "a", "standing": "done", "stamp": "", "policy": "", "night": "n"}
-    books.remember(Entry(source="s", **common), {NAME: 1.0}, 3)
+    books.remember(ScanState(source="s", **common), {NAME: 1.0}, 3)
     [file] = (tmp_path / "books" / "instruments").iterdir()
     file.write_text("{")
     assert books.history("a") == []
-    books.remember(Entry(source="s", **common), {NAME: 1.0}, 3)
+    books.remember(ScanState(source="s", **common), {NAME: 1.0}, 3)
     assert books.history("a") == [{NAME: 1.0}]

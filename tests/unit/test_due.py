@@ -8,10 +8,10 @@ import psutil
 import pytest
 
 from ilcore.archives import lease as lease_module
-from ilcore.archives.books import Books
 from ilcore.archives.due import Schedule, missed, read_schedule, write_schedule
 from ilcore.archives.lease import leased, read_lease
-from ilcore.archives.standing import standing_of
+from ilcore.archives.scan_registry import ScanRegistry
+from ilcore.archives.status import status_of
 from ilcore.grammar.errors import Busy
 
 BERLIN = Schedule("02:30", "Europe/Berlin", "2026-01-01T00:00:00+00:00", "nightly/a")
@@ -54,11 +54,11 @@ def test_a_schedule_that_cannot_be_read_is_none(text, tmp_path):
 
 
 def test_an_archive_tells_what_it_missed_without_a_server(tmp_path):
-    books = Books.of(str(tmp_path / "books"))
-    assert standing_of(books).trouble == []
+    books = ScanRegistry.of(str(tmp_path / "books"))
+    assert status_of(books).trouble == []
     write_schedule(books.schedule, Schedule("22:00", "UTC", "2026-07-01T12:00:00+00:00", "nightly/a"))
     books.write_night("2026-07-02T220100", {"counts": {}, "trouble": []})
-    told = standing_of(books, at("2026-07-05T08:00")).trouble
+    told = status_of(books, at("2026-07-05T08:00")).trouble
     assert told == [
         f"no night began by 22:15 on 2026-07-0{day}, when one was due at 22:00 UTC" for day in (3, 4)
     ]  # fmt: skip
@@ -74,12 +74,12 @@ def no_loss() -> None:
 
 
 def test_a_night_is_at_work_and_leaves_nothing_when_it_ends(tmp_path, quick):
-    books = Books.of(str(tmp_path))
+    books = ScanRegistry.of(str(tmp_path))
     with leased(books.running, {"night": "n", "run": ""}, no_loss) as left:
         assert left is None
-        assert standing_of(books).at_work["night"] == "n"
+        assert status_of(books).at_work["night"] == "n"
     assert read_lease(books.running) is None
-    assert standing_of(books).trouble == []
+    assert status_of(books).trouble == []
 
 
 def dead_lease(place: Path, **more) -> dict:
@@ -89,10 +89,10 @@ def dead_lease(place: Path, **more) -> dict:
 
 
 def test_a_night_that_was_killed_is_told_and_does_not_hold_the_next(tmp_path, quick):
-    books = Books.of(str(tmp_path))
+    books = ScanRegistry.of(str(tmp_path))
     # The number of its process is given to another one by now.
     left = dead_lease(books.running, machine=lease_module.socket.gethostname(), process=psutil.Process().pid)
-    assert "ended without a word" in standing_of(books).trouble[0]
+    assert "ended without a word" in status_of(books).trouble[0]
     with leased(books.running, {"night": "next"}, no_loss) as before:
         assert before == left
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ilcore import fit, restore
-from ilcore.adapting.pretrain import Schooling, pretrain
+from ilcore.adapting.pretrain import TrainingSet, pretrain
 from ilcore.adapting.weights import load_weights
 from ilcore.degradations.noise import add_noise
 from ilcore.degradations.operators import Blur, Identity, Mask, Shrink, gaussian_kernel
@@ -135,7 +135,7 @@ def test_pretraining_is_the_same_on_a_device_and_goes_on_across_devices(tmp_path
     network = Plain(
         width=4, depth=3, residual=True, pointwise_end=False, slope=0.0, bias=False, shuffle=2, grey=True
     )  # fmt: skip
-    schooling = Schooling(steps=4, batch=2, side=16, learning_rate=0.1, checkpoint_every=2)
+    schooling = TrainingSet(steps=4, batch=2, side=16, learning_rate=0.1, checkpoint_every=2)
     corpus = [np.asarray(problem_of((1, 1, 24, 24)).observed[0, 0].clamp(0, 1))]
     wanted = load_weights(pretrain(network, schooling, corpus, tmp_path / "here.safetensors"))
     with claimed_device() as device, mock.patch("ilcore.adapting.pretrain.device_of", return_value=device):

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from ilcore.adapting.corpus import archive_corpus, synthetic_corpus
-from ilcore.adapting.pretrain import Schooling, add_blind_noise, pretrain
+from ilcore.adapting.pretrain import TrainingSet, add_blind_noise, pretrain
 from ilcore.adapting.scenes import KINDS, scene
 from ilcore.adapting.weights import load_denoiser
 from ilcore.grammar.errors import BadInput
 from ilcore.networks.plain import Plain
 
 SMALL = Plain(width=8, depth=3, pointwise_end=False, slope=0.0, bias=False, shuffle=2, grey=True)
-BRIEF = Schooling(steps=12, batch=4, side=32, scenes=4, checkpoint_every=4)
+BRIEF = TrainingSet(steps=12, batch=4, side=32, scenes=4, checkpoint_every=4)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_killed_run_goes_on_where_it_was(corpus, tmp_path):
 
 def test_noise_levels_are_those_reported():
     clean = torch.full((64, 1, 64, 64), 0.5)
-    plain = Schooling(correlated=0, signal_dependent=0)
+    plain = TrainingSet(correlated=0, signal_dependent=0)
     noisy, level = add_blind_noise(clean, plain, np.random.default_rng(0))
     measured = (noisy - clean).std((1, 2, 3))
     assert torch.allclose(measured, level, rtol=0.06)
@@ -90,4 +90,4 @@ def test_an_archive_without_usable_images_is_refused(tmp_path):
     with pytest.raises(BadInput, match="not constant"):
         archive_corpus(tmp_path, 5, 64, 0)
     with pytest.raises(BadInput, match="at least 64 pixels"):
-        pretrain(SMALL, Schooling(), [np.zeros((10, 10), np.float32)], tmp_path / "w.safetensors")
+        pretrain(SMALL, TrainingSet(), [np.zeros((10, 10), np.float32)], tmp_path / "w.safetensors")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.executors import shutdown as stopping
-from tasks.executors.shutdown import gracefully, is_asked, waited_for
+from tasks.executors.shutdown import gracefully, stop_requested, waited_for
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +21,9 @@ def _nobody_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def until_asked(seconds: float = 20.0) -> bool:
     end = time.monotonic() + seconds
-    while not is_asked() and time.monotonic() < end:
+    while not stop_requested() and time.monotonic() < end:
         time.sleep(0.01)
-    return is_asked()
+    return stop_requested()
 
 
 def test_a_signal_reaches_work_that_is_waited_for() -> None:

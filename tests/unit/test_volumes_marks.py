@@ -11,7 +11,7 @@ from ilcore.formats.open import open_volume
 from ilcore.planning.make import plan_restoration
 from ilcore.volumes.marks import marks_in
 from tasks.describe import describe
-from tasks.tracking.run_payload import opening_sheet
+from tasks.tracking.run_payload import start_payload
 from tests.restored import level, noisy_scene, restored
 
 LEAST = -3.4028234663852886e38
@@ -99,7 +99,7 @@ def test_what_is_not_carried_over_is_told_everywhere(tmp_path):
     plan = plan_restoration(str(path), str(tmp_path / "out.ome.zarr"), method="wavelet")
     (remark,) = plan.source.remarks
     assert describe(str(path), axes=None, level=0, missing=None)["not carried over"] == [remark]
-    assert opening_sheet(plan, {}).tags["il.not_carried_over"] == remark
+    assert start_payload(plan, {}).tags["il.not_carried_over"] == remark
     assert remark in plan.to_yaml().replace("\n", " ").replace("''", "'") or "-9999" in plan.to_yaml()
     group = restored(path, tmp_path / "out.ome.zarr")
     assert list(group.attrs["ilcore"]["not_carried_over"]) == [remark]

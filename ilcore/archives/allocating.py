@@ -24,7 +24,7 @@ _SATURATION = 3.0
 
 
 @dataclass(frozen=True)
-class Rung:
+class BudgetOption:
     """One way to restore a scan.
 
     Args:
@@ -40,7 +40,7 @@ class Rung:
     words: str = ""
 
 
-def spend(ladders: Sequence[Sequence[Rung]], seconds: float) -> list[int | None]:
+def allocate(ladders: Sequence[Sequence[BudgetOption]], seconds: float) -> list[int | None]:
     """Return the rung that each scan is given; None where the night is too short for it.
 
     Args:
@@ -67,15 +67,15 @@ def spend(ladders: Sequence[Sequence[Rung]], seconds: float) -> list[int | None]
     return given
 
 
-def _worth(ladder: Sequence[Rung], at: int) -> float:
+def _worth(ladder: Sequence[BudgetOption], at: int) -> float:
     """Return what the next rung brings for a second."""
     more = ladder[at + 1].seconds - ladder[at].seconds
     return math.inf if more <= 0 else (ladder[at + 1].gain - ladder[at].gain) / more
 
 
-def ladder_of(
+def budget_options(
     plan: RestorationPlan, workers: int, *, slower: float = 1.0, growth: Sequence[float] | None = None
-) -> list[Rung]:
+) -> list[BudgetOption]:
     """Return the ways to restore a scan, the cheapest first, with what a step costs measured here.
 
     Args:
@@ -89,12 +89,12 @@ def ladder_of(
     entry = plan.entry
     steps, is_pretrained = _steps(entry), "weights" in entry.needs
     if steps == 0:
-        return [Rung(whole, float(work.voxels))]
+        return [BudgetOption(whole, float(work.voxels))]
     shares = ((0.0,) if is_pretrained else ()) + SHARES
     base = _APPLIED if is_pretrained else 0.0
     applied = _seconds_without_steps(plan, whole)
     return [
-        Rung(
+        BudgetOption(
             seconds=applied + (whole - applied) * share,
             gain=work.voxels * (base + (1 - base) * _grown(share, growth)),
             share=share,
@@ -130,7 +130,7 @@ def _seconds_without_steps(plan: RestorationPlan, whole: float) -> float:
     return whole * looked / (looked + 3 * sampled * steps)
 
 
-def degraded(plan: RestorationPlan, rung: Rung) -> RestorationPlan:
+def degraded(plan: RestorationPlan, rung: BudgetOption) -> RestorationPlan:
     """Return the plan with fewer steps, saying so."""
     if not rung.words:
         return plan
@@ -141,6 +141,6 @@ def degraded(plan: RestorationPlan, rung: Rung) -> RestorationPlan:
     return RestorationPlan.of(content)
 
 
-def scaled(ladder: Sequence[Rung], ratio: float) -> list[Rung]:
+def scaled(ladder: Sequence[BudgetOption], ratio: float) -> list[BudgetOption]:
     """Return the ladder of a scan that is alike and `ratio` times as large, which nobody has planned yet."""
     return [replace(rung, seconds=rung.seconds * ratio, gain=rung.gain * ratio) for rung in ladder]

@@ -28,7 +28,7 @@ _SIDE, _SHOWN = 128, 200
 _MARKS = {"done": "good", "paused": "look", "begun": "look", "failed": "look"}
 
 
-def morning_page(night: Mapping[str, Any], earlier: str | None) -> str:
+def night_report_page(night: Mapping[str, Any], earlier: str | None) -> str:
     """Return the page of a night.
 
     Args:
@@ -43,7 +43,7 @@ def morning_page(night: Mapping[str, Any], earlier: str | None) -> str:
 
 @cache
 def _template() -> Template:
-    source = (resources.files("ilcore.archives") / "morning.html.j2").read_text(encoding="utf-8")
+    source = (resources.files("ilcore.archives") / "night_report.html.j2").read_text(encoding="utf-8")
     return Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
 
 

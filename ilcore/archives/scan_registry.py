@@ -37,7 +37,7 @@ _TRIED = ("quarantined", "failed", "begun")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ScanState:
     """How one scan stands.
 
     Args:
@@ -75,13 +75,13 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Books:
+class ScanRegistry:
     """The books of one archive."""
 
     root: Place
 
     @classmethod
-    def of(cls, root: str) -> "Books":
+    def of(cls, root: str) -> "ScanRegistry":
         """Open the books at a path or URL, and make them where there are none."""
         place = place_of(root)
         for name in ("scans", "nights", "instruments", "growth"):
@@ -103,7 +103,7 @@ class Books:
         """Return where records wait that MLflow did not take."""
         return self.root / "untracked"
 
-    def entry(self, scan: Scan) -> Entry | None:
+    def entry(self, scan: Scan) -> ScanState | None:
         """Return how a scan stands; None where nothing is known of it."""
         try:
             return _entry(self._place(scan.source))
@@ -113,11 +113,11 @@ class Books:
             # Not ours, or older than this: the scan counts as new, and the result it has is found when it is planned.
             return None
 
-    def standing(self, word: str) -> list[Entry]:
+    def standing(self, word: str) -> list[ScanState]:
         """Return all scans that stand so, by source."""
         return [entry for entry in self.all() if entry.standing == word]
 
-    def all(self) -> list[Entry]:
+    def all(self) -> list[ScanState]:
         """Return every scan that can be read, by source."""
         found = []
         for place in entries(self.root / "scans"):
@@ -125,7 +125,7 @@ class Books:
                 found.append(_entry(place))
         return sorted(found, key=lambda each: each.source)
 
-    def release(self) -> list[Entry]:
+    def release(self) -> list[ScanState]:
         """Give every scan that has used tries all of them anew, and return those that were quarantined."""
         found = [entry for entry in self.all() if entry.standing in _TRIED and entry.tries]
         for entry in found:
@@ -133,12 +133,12 @@ class Books:
             self.note(replace(entry, standing=standing, tries=0, why=f"released: {entry.why}"))
         return [entry for entry in found if entry.standing == "quarantined"]
 
-    def note(self, entry: Entry) -> Entry:
+    def note(self, entry: ScanState) -> ScanState:
         """Write an entry."""
         write_text(self._place(entry.source), json.dumps(asdict(entry), indent=1))
         return entry
 
-    def end(self, entry: Entry, standing: str, why: str = "", **outcome: Any) -> Entry:
+    def end(self, entry: ScanState, standing: str, why: str = "", **outcome: Any) -> ScanState:
         """Write how a scan that was begun ended; running out of time and failing surroundings cost no try."""
         ended = replace(entry, standing=standing, why=why, outcome=outcome)
         tries = 0 if standing in ("done", "refused", "paused") else entry.tries
@@ -151,7 +151,7 @@ class Books:
         except (TypeError, KeyError):
             return []
 
-    def remember(self, entry: Entry, seen: Mapping[str, float], most: int) -> None:
+    def remember(self, entry: ScanState, seen: Mapping[str, float], most: int) -> None:
         """Keep what was seen in a scan, in place of what was seen in it before; of the last `most` scans."""
         rows = [row for row in self._rows(entry.instrument) if row.get("source") != entry.source]
         rows.append({"source": entry.source, "night": entry.night, "seen": dict(seen)})
@@ -199,13 +199,13 @@ def key_of(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()[:32]
 
 
-def _entry(place: Place) -> Entry:
+def _entry(place: Place) -> ScanState:
     """Read an entry; what a later version says besides is left out, and told."""
     told = dict(json.loads(place.read_text()))
-    more = frozenset(told) - frozenset(Entry.__dataclass_fields__)
+    more = frozenset(told) - frozenset(ScanState.__dataclass_fields__)
     if more:
         _tell_later(str(place.parent.parent), ", ".join(sorted(more)))
-    return Entry(**{name: value for name, value in told.items() if name not in more})
+    return ScanState(**{name: value for name, value in told.items() if name not in more})
 
 
 @cache

@@ -10,7 +10,7 @@ Curve = Sequence[tuple[int, float]]
 _ENOUGH = 8
 
 
-def growth_of(curves: Sequence[Curve], shares: Sequence[float]) -> tuple[float, ...] | None:
+def gain_curve_of(curves: Sequence[Curve], shares: Sequence[float]) -> tuple[float, ...] | None:
     """Return which part of the fall of the loss was reached at shares of the steps; None where no curve tells.
 
     The loss stands in for the risk, which is known at the end only: what is compared are parts of its own fall.

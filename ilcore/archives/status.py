@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ilcore.archives.books import Books, Entry
 from ilcore.archives.due import Schedule, began_at, missed, read_schedule, told_of
 from ilcore.archives.lease import is_alive, read_lease
+from ilcore.archives.scan_registry import ScanRegistry, ScanState
 from ilcore.stores.places import entries
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArchiveStanding:
+class ArchiveStatus:
     """How an archive stands now.
 
     Args:
@@ -29,7 +29,7 @@ class ArchiveStanding:
     at_work: Mapping[str, Any] | None
     died: Mapping[str, Any] | None
     missed: tuple[str, ...]
-    quarantined: tuple[Entry, ...]
+    quarantined: tuple[ScanState, ...]
     untracked: int
 
     @property
@@ -45,12 +45,12 @@ class ArchiveStanding:
         return told
 
 
-def standing_of(books: Books, now: datetime | None = None) -> ArchiveStanding:
+def status_of(books: ScanRegistry, now: datetime | None = None) -> ArchiveStatus:
     """Return how an archive stands, from its books."""
     now = now or datetime.now(tz=UTC)
     nights, lease = books.nights(), read_lease(books.running)
     lives = lease is not None and is_alive(books.running, lease)
-    return ArchiveStanding(
+    return ArchiveStatus(
         schedule=(schedule := read_schedule(books.schedule)),
         last=_night(books, nights[-1]) if nights else None,
         at_work=lease if lives else None,
@@ -86,7 +86,7 @@ def _night_of(lease: Mapping[str, Any] | None) -> list[str]:
     return [] if lease is None else [str(lease.get("night"))]
 
 
-def _night(books: Books, name: str) -> Mapping[str, Any] | None:
+def _night(books: ScanRegistry, name: str) -> Mapping[str, Any] | None:
     try:
         return books.night(name)
     except (OSError, ValueError):
