@@ -9,12 +9,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ilcore.benchmark.contenders import Contender, line_up
+from ilcore.benchmark.images import BenchmarkImage
 from ilcore.benchmark.measuring import asked, measure_each, open_work
 from ilcore.benchmark.runs import Settings
 from ilcore.benchmark.score import Score, ScoreFile, key_of
 from ilcore.benchmark.sets import gather
 from ilcore.benchmark.table import cells, markdown, write_between
-from ilcore.benchmark.test_images import TestImage
 from ilcore.grammar.commands import command
 from tasks.progress import Progress
 from tasks.tracking.client import RunPayload, Tracker, VolumeRun
@@ -77,7 +77,7 @@ class BenchmarkConfig:
         """
         return line_up(self.methods, self.programs, self.scope)
 
-    def pictures(self) -> list[TestImage]:
+    def pictures(self) -> list[BenchmarkImage]:
         """Return the images, not yet read.
 
         Raises:

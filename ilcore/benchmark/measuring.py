@@ -7,16 +7,16 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from ilcore.benchmark.contenders import Contender
+from ilcore.benchmark.images import BenchmarkImage
 from ilcore.benchmark.runs import Settings, blank_score, measure
 from ilcore.benchmark.score import Score, ScoreFile
-from ilcore.benchmark.test_images import TestImage
 
 _GRACE_SECONDS = 20.0
 
 
 def measure_each(
     contenders: Sequence[Contender],
-    pictures: Sequence[TestImage],
+    pictures: Sequence[BenchmarkImage],
     settings: Settings,
     file: ScoreFile,
     *,
@@ -38,8 +38,8 @@ def measure_each(
 
 
 def open_work(
-    contenders: Sequence[Contender], pictures: Sequence[TestImage], settings: Settings, file: ScoreFile
-) -> list[tuple[Contender, list[TestImage]]]:
+    contenders: Sequence[Contender], pictures: Sequence[BenchmarkImage], settings: Settings, file: ScoreFile
+) -> list[tuple[Contender, list[BenchmarkImage]]]:
     """Return what is left to be measured, contender by contender."""
     done = file.done()
     left = [
@@ -50,7 +50,7 @@ def open_work(
 
 
 def asked(
-    contenders: Sequence[Contender], pictures: Sequence[TestImage], settings: Settings, file: ScoreFile
+    contenders: Sequence[Contender], pictures: Sequence[BenchmarkImage], settings: Settings, file: ScoreFile
 ) -> list[Score]:
     """Return the scores of what was asked that the file holds, in the order asked."""
     held = file.scores()
@@ -58,12 +58,12 @@ def asked(
     return [held[key] for key in keys if key in held]
 
 
-def _here(contender: Contender, pictures: Sequence[TestImage], settings: Settings) -> Iterator[Score]:
+def _here(contender: Contender, pictures: Sequence[BenchmarkImage], settings: Settings) -> Iterator[Score]:
     for picture in pictures:
         yield measure(contender, picture, settings)
 
 
-def _apart(contender: Contender, pictures: Sequence[TestImage], settings: Settings) -> Iterator[Score]:
+def _apart(contender: Contender, pictures: Sequence[BenchmarkImage], settings: Settings) -> Iterator[Score]:
     left = list(pictures)
     while left:
         for score in _of_one_process(contender, left, settings):
@@ -71,7 +71,7 @@ def _apart(contender: Contender, pictures: Sequence[TestImage], settings: Settin
             yield score
 
 
-def _of_one_process(contender: Contender, pictures: Sequence[TestImage], settings: Settings) -> Iterator[Score]:
+def _of_one_process(contender: Contender, pictures: Sequence[BenchmarkImage], settings: Settings) -> Iterator[Score]:
     """Yield scores until all are done or the process dies, which is the score of the image it died on."""
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
@@ -95,7 +95,7 @@ def _of_one_process(contender: Contender, pictures: Sequence[TestImage], setting
         process.join()
 
 
-def _work(sending: Connection, contender: Contender, pictures: list[TestImage], settings: Settings) -> None:
+def _work(sending: Connection, contender: Contender, pictures: list[BenchmarkImage], settings: Settings) -> None:
     # Ctrl-C is for the parent to explain; here it only ends the work.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     for picture in pictures:

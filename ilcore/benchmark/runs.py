@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.benchmark.contenders import CHOOSE, NOISY, Contender
+from ilcore.benchmark.images import BenchmarkImage, Case
 from ilcore.benchmark.score import Score, key_of
-from ilcore.benchmark.test_images import Case, TestImage
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, ILError
 from ilcore.grammar.region import whole
@@ -71,7 +71,7 @@ class Outcome:
     peak_memory_mb: float | None = None
 
 
-def blank_score(contender: Contender, picture: TestImage, settings: Settings) -> Score:
+def blank_score(contender: Contender, picture: BenchmarkImage, settings: Settings) -> Score:
     """Return a score that holds what was asked and nothing else."""
     # A recipe whose settings were changed is another one, and measured anew.
     recipe = repr(METHODS[contender.method].method) if contender.method in METHODS else ""
@@ -82,7 +82,7 @@ def blank_score(contender: Contender, picture: TestImage, settings: Settings) ->
     return Score(key=key, method=contender.name, set=picture.set, image=picture.name, setting=setting)
 
 
-def measure(contender: Contender, picture: TestImage, settings: Settings) -> Score:
+def measure(contender: Contender, picture: BenchmarkImage, settings: Settings) -> Score:
     """Restore one image and measure the result; a refusal or an accident is a score too."""
     blank = blank_score(contender, picture, settings)
     try:
@@ -100,7 +100,7 @@ def measure(contender: Contender, picture: TestImage, settings: Settings) -> Sco
         return replace(blank, refused=f"{type(error).__name__}: {error}", is_final=False)
 
 
-def _scored(blank: Score, outcome: Outcome, case: Case, picture: TestImage, seconds: float) -> Score:
+def _scored(blank: Score, outcome: Outcome, case: Case, picture: BenchmarkImage, seconds: float) -> Score:
     image = outcome.image
     if image.shape != case.truth.shape or not np.isfinite(image).all():
         raise BadInput(

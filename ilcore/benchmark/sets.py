@@ -21,7 +21,7 @@ units where the truth has peak 1: sources of 8 bits are divided by 255, others b
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ilcore.benchmark.test_images import Law, TestImage
+from ilcore.benchmark.images import BenchmarkImage, Law
 from ilcore.grammar.errors import BadInput
 
 #: Endings of the images that a folder of the user's own may hold.
@@ -36,7 +36,7 @@ def gather(
     noise: float | None = None,
     limit: int | None = None,
     only: Sequence[str] = (),
-) -> list[TestImage]:
+) -> list[BenchmarkImage]:
     """Return the pictures of sets.
 
     Args:
@@ -50,7 +50,7 @@ def gather(
     Raises:
         BadInput: For an unknown set, one whose folder is not there, or names that no image has.
     """
-    found: list[TestImage] = []
+    found: list[BenchmarkImage] = []
     if images is not None:
         found += _named(_own(images, noise), only)[:limit]
     wanted = list(names) or ([] if images and not data else _default(data))
@@ -68,7 +68,7 @@ def gather(
     return found
 
 
-def _named(pictures: list[TestImage], only: Sequence[str]) -> list[TestImage]:
+def _named(pictures: list[BenchmarkImage], only: Sequence[str]) -> list[BenchmarkImage]:
     return [picture for picture in pictures if not only or picture.name in only]
 
 
@@ -83,14 +83,14 @@ def _default(data: Path | None) -> list[str]:
     return there
 
 
-def _own(folder: Path, noise: float | None) -> list[TestImage]:
+def _own(folder: Path, noise: float | None) -> list[BenchmarkImage]:
     if (folder / "noisy").is_dir() and (folder / "clean").is_dir():
         noisy, truths = _files(folder / "noisy"), {path.name: path for path in _files(folder / "clean")}
         alone = [path.name for path in noisy if path.name not in truths]
         if alone or not noisy:
             raise BadInput(f"every image of noisy/ needs one of the same name in clean/, got {alone or 'none'} alone")
         return [
-            TestImage(set=folder.name, name=path.stem, seed=n, noisy=path, truth=truths[path.name],
+            BenchmarkImage(set=folder.name, name=path.stem, seed=n, noisy=path, truth=truths[path.name],
                     companions=tuple(other for other in noisy if other != path)[:8])
             for n, path in enumerate(noisy)
         ]  # fmt: skip
@@ -100,54 +100,56 @@ def _own(folder: Path, noise: float | None) -> list[TestImage]:
     if not clean:
         raise BadInput(f"a folder of images must hold files ending in {', '.join(ENDINGS)}, got {folder}")
     law = Law(std=noise / 255)
-    return [TestImage(set=folder.name, name=path.stem, seed=n, truth=path, law=law) for n, path in enumerate(clean)]
+    return [
+        BenchmarkImage(set=folder.name, name=path.stem, seed=n, truth=path, law=law) for n, path in enumerate(clean)
+    ]
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
 
 
-def _clean(name: str, folder: str, law: Law) -> Callable[[Path | None], list[TestImage]]:
-    def pictures(data: Path | None) -> list[TestImage]:
+def _clean(name: str, folder: str, law: Law) -> Callable[[Path | None], list[BenchmarkImage]]:
+    def pictures(data: Path | None) -> list[BenchmarkImage]:
         paths = _files(data / folder) if data else []
-        return [TestImage(set=name, name=path.stem, seed=n, truth=path, law=law) for n, path in enumerate(paths)]
+        return [BenchmarkImage(set=name, name=path.stem, seed=n, truth=path, law=law) for n, path in enumerate(paths)]
 
     return pictures
 
 
-def _fmd(data: Path | None) -> list[TestImage]:
+def _fmd(data: Path | None) -> list[BenchmarkImage]:
     root = (data or Path()) / "microscopy/fmd"
     found = []
     for n, truth in enumerate(_files(root / "gt") if data else []):
         exposures = sorted((root / "raw").glob(f"{truth.stem}_?.png"))
         if exposures:
             found.append(
-                TestImage(set="fmd", name=truth.stem, seed=n, truth=truth, noisy=exposures[0],
+                BenchmarkImage(set="fmd", name=truth.stem, seed=n, truth=truth, noisy=exposures[0],
                         companions=tuple(exposures[1:]))
             )  # fmt: skip
     return found
 
 
-def _w2s(data: Path | None) -> list[TestImage]:
+def _w2s(data: Path | None) -> list[BenchmarkImage]:
     root = (data or Path()) / "microscopy/w2s"
     pairs = [(path, root / "avg1" / path.name) for path in (_files(root / "avg400") if data else [])]
     return [
-        TestImage(set="w2s", name=truth.stem, seed=n, truth=truth, noisy=noisy, is_fitted=True)
+        BenchmarkImage(set="w2s", name=truth.stem, seed=n, truth=truth, noisy=noisy, is_fitted=True)
         for n, (truth, noisy) in enumerate(pairs)
         if noisy.exists()
     ]
 
 
-def _nuclei(data: Path | None) -> list[TestImage]:
+def _nuclei(data: Path | None) -> list[BenchmarkImage]:
     path = (data or Path()) / "volumes/nuclei.tif"
     there = data is not None and path.exists()
-    return [TestImage(set="nuclei", name="nuclei", seed=0, truth=path, law=WHITE, space=3)] if there else []
+    return [BenchmarkImage(set="nuclei", name="nuclei", seed=0, truth=path, law=WHITE, space=3)] if there else []
 
 
-def _scenes(name: str, law: Law, space: int = 2) -> Callable[[Path | None], list[TestImage]]:
-    def pictures(_: Path | None) -> list[TestImage]:
+def _scenes(name: str, law: Law, space: int = 2) -> Callable[[Path | None], list[BenchmarkImage]]:
+    def pictures(_: Path | None) -> list[BenchmarkImage]:
         return [
-            TestImage(set=name, name=f"scene{seed}", seed=_FIRST + seed, law=law, space=space)
+            BenchmarkImage(set=name, name=f"scene{seed}", seed=_FIRST + seed, law=law, space=space)
             for seed in range(_SCENES)
         ]
 
@@ -159,7 +161,7 @@ _FIRST, _SCENES = 900_000_000, 4
 WHITE, STRONG = Law(std=25 / 255), Law(std=50 / 255)
 CORRELATED, POISSON = Law(std=25 / 255, blur=1.0), Law(std=5 / 255, gain=1 / 30)
 
-SETS: dict[str, Callable[[Path | None], list[TestImage]]] = {
+SETS: dict[str, Callable[[Path | None], list[BenchmarkImage]]] = {
     "set12": _clean("set12", "natural/set12", WHITE),
     "bsd68": _clean("bsd68", "natural/bsd68", WHITE),
     "bsd68_50": _clean("bsd68_50", "natural/bsd68", STRONG),

@@ -29,7 +29,7 @@ from skimage.io import imread
 from ilcore import fit
 from ilcore.adapting.scenes import KINDS
 from ilcore.adapting.weights import PHOTOS, load_denoiser
-from ilcore.benchmark.test_images import Law
+from ilcore.benchmark.images import Law
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS

@@ -12,12 +12,12 @@ from skimage.io import imsave
 
 from ilcore.benchmark import measure_each as racing
 from ilcore.benchmark.contenders import CHOOSE, NOISY, Contender, line_up
+from ilcore.benchmark.images import BenchmarkImage, Law
 from ilcore.benchmark.measuring import asked, measure_each, open_work
 from ilcore.benchmark.runs import Settings, measure
 from ilcore.benchmark.score import Score, ScoreFile
 from ilcore.benchmark.sets import CORRELATED, POISSON, WHITE, gather
 from ilcore.benchmark.table import BEGIN, END, cells, costs, markdown, quality, write_between
-from ilcore.benchmark.test_images import Law, TestImage
 from ilcore.grammar.errors import BadInput, UnknownMethod
 from ilcore.methods.catalogue import METHODS
 from tests.scenes import scene
@@ -29,7 +29,7 @@ def contender(text: str) -> Contender:
     return Contender.of(text)
 
 
-def picture(name: str = "scenes") -> TestImage:
+def picture(name: str = "scenes") -> BenchmarkImage:
     return gather([name], limit=1)[0]
 
 

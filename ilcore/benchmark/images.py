@@ -69,7 +69,7 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestImage:
+class BenchmarkImage:
     """One image of a set, not yet read: small, and the same in every process.
 
     Args:
