@@ -33,6 +33,8 @@ from ilcore.stores.concurrent import abreast
 from ilcore.tiling.assemble import clipped_count
 from ilcore.tiling.grid import Tile, Unit
 
+#: What a tile is judged by and nobody keeps.
+_JUDGED_BY = {"confidence", "finite", "untouched"}
 #: Measures of a tile by name.
 Findings: TypeAlias = dict[str, Any]
 
@@ -147,9 +149,8 @@ def _finished(bench: WorkerContext, view: LoadedTile, first: Attempt | None) -> 
     attempt, findings, status = _accepted(bench, view, first)
     is_raw = attempt.used == "raw"
     values = as_it_was(kept, plan) if is_raw else stored_units(attempt.image[view.inner], kept, plan)
-    del findings["finite"]
     measures = {
-        **findings,
+        **{name: value for name, value in findings.items() if name not in _JUDGED_BY},
         **trusted,
         "risk_before": first.risk_before,
         "clipped": _clipped(values, kept, plan),

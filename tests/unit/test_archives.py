@@ -297,7 +297,8 @@ def test_a_plan_is_degraded_visibly(tmp_path):
     assert all(a.seconds < b.seconds and a.gain < b.gain for a, b in itertools.pairwise(ladder))
     less = degraded(plan, ladder[0])
     assert less.overrides["stop.steps"] == 10
-    assert "10 of 40 steps" in less.why
+    assert less.left_out == "10 of 40 steps"
+    assert less.left_out in less.reasons
     assert less.fingerprint != plan.fingerprint
     assert degraded(plan, ladder[-1]) == plan
 

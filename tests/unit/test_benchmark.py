@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from ilcore.benchmark import measure_each as racing
+from ilcore.benchmark import measuring as racing
 from ilcore.benchmark.contenders import CHOOSE, NOISY, Contender, line_up
 from ilcore.benchmark.images import BenchmarkImage, Law
 from ilcore.benchmark.measuring import asked, measure_each, open_work
