@@ -11,9 +11,9 @@ from ilcore.formats.in_memory import NpySource, open_npy
 from ilcore.formats.stored_zarr import Asked, open_zarr
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.georeference import sides, unit_of, wkt2_of
-from ilcore.volumes.scan_metadata import About, Affine
+from ilcore.volumes.scan_metadata import Affine, ScanMetadata
 from ilcore.volumes.times import iso
-from ilcore.volumes.volume import Facts, Source
+from ilcore.volumes.volume import Source, SourceInfo
 
 #: Axes of the features in each folder.
 FOLDERS = {"data": "tyxc", "mask": "tyxc", "data_timeless": "yxc", "mask_timeless": "yxc"}
@@ -32,7 +32,7 @@ def patch_images(path: str) -> tuple[str, ...]:
     return tuple(_features(Path(path)))
 
 
-def open_patch(path: str, axes: str | None, level: int, image: str | None) -> tuple[Source, Facts]:
+def open_patch(path: str, axes: str | None, level: int, image: str | None) -> tuple[Source, SourceInfo]:
     """Open a feature of a patch.
 
     Raises:
@@ -56,10 +56,10 @@ def open_patch(path: str, axes: str | None, level: int, image: str | None) -> tu
     return source, _placed(facts, _Surroundings.of(Path(path)), file.suffix)
 
 
-def _open(file: str, axes: str) -> tuple[Source, Facts]:
+def _open(file: str, axes: str) -> tuple[Source, SourceInfo]:
     if file.endswith(".zarr"):
         return open_zarr(file, Asked(axes=axes))
-    found: tuple[NpySource, Facts] = open_npy(file, axes)
+    found: tuple[NpySource, SourceInfo] = open_npy(file, axes)
     return found
 
 
@@ -103,7 +103,7 @@ class _Surroundings:
         return step if step > 0 else None
 
 
-def _placed(facts: Facts, around: _Surroundings, suffix: str) -> Facts:
+def _placed(facts: SourceInfo, around: _Surroundings, suffix: str) -> SourceInfo:
     lengths = dict(zip(facts.axes, facts.shape, strict=True))
     affine = around.affine(lengths["y"], lengths["x"])
     unit = unit_of(around.crs)
@@ -117,7 +117,7 @@ def _placed(facts: Facts, around: _Surroundings, suffix: str) -> Facts:
         format=f"eopatch {suffix[1:]}",
         scale=tuple(known.get(axis, (1.0, None))[0] for axis in facts.axes),
         units=tuple(known.get(axis, (1.0, None))[1] for axis in facts.axes),
-        about=About(
+        about=ScanMetadata(
             crs=around.crs,
             affine=affine,
             acquired=next(iter(around.times), None),

@@ -11,7 +11,7 @@ from ilcore.formats.npy_header import DAMAGE, read_header
 from ilcore.formats.plain_file import PlainArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
-from ilcore.volumes.volume import Facts, Reopened, check_dtype
+from ilcore.volumes.volume import Reopened, SourceInfo, check_dtype
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class NpySource(Reopened):
         return self.array.read(index)
 
 
-def open_npy(path: str, axes: str | None) -> tuple[NpySource, Facts]:
+def open_npy(path: str, axes: str | None) -> tuple[NpySource, SourceInfo]:
     """Open a .npy file.
 
     Raises:
@@ -54,12 +54,12 @@ def open_npy(path: str, axes: str | None) -> tuple[NpySource, Facts]:
         raise BadVolume(
             f"a .npy file of numbers was wanted at {path}; it is truncated, damaged or holds objects ({error})"
         ) from error
-    facts = array_facts(array, axes, "npy", path)
+    facts = array_info(array, axes, "npy", path)
     array.check_length()
     return source, facts
 
 
-def array_facts(array: NDArray[Any] | PlainArray, axes: str | None, format_name: str, uri: str) -> Facts:
+def array_info(array: NDArray[Any] | PlainArray, axes: str | None, format_name: str, uri: str) -> SourceInfo:
     """Describe an array that says nothing about itself but shape and type.
 
     Raises:
@@ -70,7 +70,7 @@ def array_facts(array: NDArray[Any] | PlainArray, axes: str | None, format_name:
     check_dtype(uri, array.dtype)
     found = find_axes(axes, (), array.shape, uri)
     chunks = mapped_chunks(array.shape, found, array.dtype.itemsize)
-    return Facts(shape=array.shape, dtype=array.dtype, axes=found, format=format_name, chunks=chunks)
+    return SourceInfo(shape=array.shape, dtype=array.dtype, axes=found, format=format_name, chunks=chunks)
 
 
 def mapped_chunks(shape: tuple[int, ...], axes: str, itemsize: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import LEFT_OUT, find_axes
 from ilcore.volumes.units import full_unit
-from ilcore.volumes.volume import Facts, Reopened
+from ilcore.volumes.volume import Reopened, SourceInfo
 
 SUFFIXES = (
     ".czi", ".nd2", ".lif", ".dv", ".r3d", ".oib", ".oif", ".oir", ".vsi", ".ims", ".lsm", ".sldy", ".zvi", ".stk",
@@ -48,7 +48,7 @@ def microscope_images(path: str) -> tuple[str, ...]:
     return tuple(map(str, _image(path).scenes))
 
 
-def open_microscope(path: str, axes: str | None, level: int, image: str | None) -> tuple[MicroscopeSource, Facts]:
+def open_microscope(path: str, axes: str | None, level: int, image: str | None) -> tuple[MicroscopeSource, SourceInfo]:
     """Open a scene of a file.
 
     Raises:
@@ -109,12 +109,12 @@ def _scene(path: str, scene: str, level: int) -> Any:
     return image
 
 
-def _facts(image: Any, path: str, axes: str | None, finest: tuple[int, ...], level: int) -> Facts:
+def _facts(image: Any, path: str, axes: str | None, finest: tuple[int, ...], level: int) -> SourceInfo:
     shape = tuple(image.shape)
     found = find_axes(axes, _letters(image.dims.order, shape), shape, path)
     sizes = _sizes(image)
     ratios = [whole / length for whole, length in zip(finest, shape, strict=True)]
-    return Facts(
+    return SourceInfo(
         shape=shape,
         dtype=np.dtype(image.dtype),
         axes=found,

@@ -17,7 +17,7 @@ from ilcore.formats.npy_header import DAMAGE, read_header
 from ilcore.formats.plain_file import PlainArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
-from ilcore.volumes.volume import Facts, Reopened, check_dtype
+from ilcore.volumes.volume import Reopened, SourceInfo, check_dtype
 
 ZIP_MARK = b"PK\x03\x04"
 SUFFIX = ".npy"
@@ -78,7 +78,7 @@ def npz_images(path: str) -> tuple[str, ...]:
         raise BadVolume(_damaged(path, error)) from error
 
 
-def open_npz(path: str, axes: str | None, image: str | None) -> tuple[NpzSource, Facts]:
+def open_npz(path: str, axes: str | None, image: str | None) -> tuple[NpzSource, SourceInfo]:
     """Open one array of a .npz file.
 
     Raises:
@@ -97,7 +97,9 @@ def open_npz(path: str, axes: str | None, image: str | None) -> tuple[NpzSource,
     found = find_axes(axes, (), header.shape, place)
     # What is packed is unpacked whole, so it counts as one chunk.
     chunks = header.shape if not header.is_plain else mapped_chunks(header.shape, found, header.dtype.itemsize)
-    return NpzSource(path, name), Facts(shape=header.shape, dtype=header.dtype, axes=found, format="npz", chunks=chunks)
+    return NpzSource(path, name), SourceInfo(
+        shape=header.shape, dtype=header.dtype, axes=found, format="npz", chunks=chunks
+    )
 
 
 def _chosen(path: str, image: str | None) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ilcore.formats import raster
-from ilcore.formats.axes_adapter import fitted
+from ilcore.formats.axes_adapter import adapted
 from ilcore.formats.eopatch import is_patch, open_patch, patch_images
-from ilcore.formats.in_memory import ArraySource, array_facts, open_npy
+from ilcore.formats.in_memory import ArraySource, array_info, open_npy
 from ilcore.formats.microscope import is_microscope, microscope_images, open_microscope
 from ilcore.formats.npz import ZIP_MARK, npz_images, open_npz
 from ilcore.formats.stored_zarr import Asked, open_zarr, zarr_images
@@ -23,7 +23,7 @@ from ilcore.stores.addresses import check_there, is_remote, normalised
 from ilcore.stores.leads import check_regular, held_to
 from ilcore.stores.places import trouble
 from ilcore.volumes.marks import Mark, marks_in
-from ilcore.volumes.volume import Facts, Source, Volume, make_volume
+from ilcore.volumes.volume import Source, SourceInfo, Volume, make_volume
 
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NPY_MARK = b"\x93NUMPY"
@@ -64,7 +64,7 @@ def open_volume(
     place = normalised(uri)
     with held_to(place, roots), _sound(place):
         source, facts = _open(place, Asked(axes, level, storage_options), image)
-        return make_volume(place, *fitted(source, with_mark(facts, missing)), image)
+        return make_volume(place, *adapted(source, with_mark(facts, missing)), image)
 
 
 def images_in(
@@ -116,15 +116,15 @@ def from_array(
     """
     held = np.asarray(array)
     facts = replace(
-        array_facts(held, axes, "array", "the array"),
+        array_info(held, axes, "array", "the array"),
         scale=tuple(map(float, scale)) if scale is not None else None,
         units=tuple(units) if units is not None else None,
         channels=tuple(channels),
     )
-    return make_volume("memory", *fitted(ArraySource(held), with_mark(facts, missing)))
+    return make_volume("memory", *adapted(ArraySource(held), with_mark(facts, missing)))
 
 
-def with_mark(facts: Facts, missing: Mark | None) -> Facts:
+def with_mark(facts: SourceInfo, missing: Mark | None) -> SourceInfo:
     """Return facts with another mark for missing values than the source names; None keeps those."""
     if missing is None or missing == facts.missing:
         return facts
@@ -182,7 +182,7 @@ def _kind(place: str) -> tuple[str, bytes]:
     return ("npz" if mark.startswith(ZIP_MARK) else "raster"), mark
 
 
-def _open(place: str, asked: Asked, image: str | None) -> tuple[Source, Facts]:
+def _open(place: str, asked: Asked, image: str | None) -> tuple[Source, SourceInfo]:
     kind, mark = _kind(place)
     axes, level = asked.axes, asked.level
     match kind:
@@ -203,7 +203,7 @@ def _open(place: str, asked: Asked, image: str | None) -> tuple[Source, Facts]:
     return open_npy(place, axes) if kind == "npy" else _open_raster(place, asked, image, mark)
 
 
-def _open_raster(place: str, asked: Asked, image: str | None, mark: bytes) -> tuple[Source, Facts]:
+def _open_raster(place: str, asked: Asked, image: str | None, mark: bytes) -> tuple[Source, SourceInfo]:
     found = raster.open_raster(place, asked.axes, asked.level, image)
     if found is not None:
         return found

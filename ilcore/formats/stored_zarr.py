@@ -9,7 +9,7 @@ import zarr
 from ilcore.formats.chunks import chunk_mask
 from ilcore.formats.ngff import Multiscale, ome_of, read_multiscale
 from ilcore.formats.stored_mask import MASK, StoredMask
-from ilcore.formats.variable import Variable, image_about, meant, other_attributes, values_of, variable_facts
+from ilcore.formats.variable import Variable, image_about, meant, other_attributes, values_of, variable_info
 from ilcore.formats.zarr_images import (
     ALL,
     SERIES,
@@ -34,9 +34,9 @@ from ilcore.formats.zarr_node import (
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.validity import StackedMask, all_of
-from ilcore.volumes.volume import KINDS, Facts
+from ilcore.volumes.volume import KINDS, SourceInfo
 
-Opened: TypeAlias = tuple[ZarrSource | StackedSource, Facts]
+Opened: TypeAlias = tuple[ZarrSource | StackedSource, SourceInfo]
 #: So many names a message gives of those there are.
 NAMED = 6
 
@@ -113,10 +113,10 @@ def _variable(array: Array, group: zarr.Group, url: str) -> Variable:
 def _open_variable(variable: Variable, asked: Asked) -> Opened:
     if asked.level:
         raise BadVolume(f"level {asked.level} was wanted of {variable.url}, which is a single array; leave level at 0")
-    return ZarrSource(variable.url, asked.options), _with_chunks(variable, variable_facts(variable, asked.axes), asked)
+    return ZarrSource(variable.url, asked.options), _with_chunks(variable, variable_info(variable, asked.axes), asked)
 
 
-def _with_chunks(variable: Variable, facts: Facts, asked: Asked) -> Facts:
+def _with_chunks(variable: Variable, facts: SourceInfo, asked: Asked) -> SourceInfo:
     """Add where there are chunks at all."""
     marks = () if facts.missing is None else (facts.missing, *facts.also_missing)
     return replace(facts, mask=chunk_mask(variable.array, variable.url, asked.options, marks))
@@ -135,7 +135,7 @@ def _open_level(group: zarr.Group, image: Multiscale, url: str, asked: Asked) ->
     return ZarrSource(place, asked.options), _with_ours(facts, group, url, image.paths[asked.level], asked)
 
 
-def _with_ours(facts: Facts, group: zarr.Group, url: str, path: str, asked: Asked) -> Facts:
+def _with_ours(facts: SourceInfo, group: zarr.Group, url: str, path: str, asked: Asked) -> SourceInfo:
     """Add what results of ours say beyond OME: kind and mask."""
     said = group.attrs.asdict().get("ilcore")
     if "image-label" in ome_of(group.attrs.asdict()):
@@ -163,7 +163,7 @@ def _array_at(place: str, url: str, options: Options) -> Array:
     return array
 
 
-def _image_facts(variable: Variable, image: Multiscale, asked: Asked) -> Facts:
+def _image_facts(variable: Variable, image: Multiscale, asked: Asked) -> SourceInfo:
     array = variable.array
     found = find_axes(asked.axes, image.axes, array.shape, variable.url)
     if len(image.axes) != array.ndim:
@@ -172,7 +172,7 @@ def _image_facts(variable: Variable, image: Multiscale, asked: Asked) -> Facts:
             f"{array.ndim}; repair one"
         )
     values = values_of(variable)
-    return Facts(
+    return SourceInfo(
         shape=array.shape,
         dtype=values.dtype,
         chunks=array.chunks,
@@ -193,9 +193,9 @@ def _open_layout(group: zarr.Group, name: str, url: str, asked: Asked) -> Opened
     """Open one level of a GeoZarr pyramid; what level 0 says of the place of the picture counts for all."""
     paths = layout_of(group.attrs.asdict())
     _check_level(asked.level, len(paths), url)
-    finest = variable_facts(_layer(group, name, 0, url, asked.options), asked.axes)
+    finest = variable_info(_layer(group, name, 0, url, asked.options), asked.axes)
     variable = _layer(group, name, asked.level, url, asked.options)
-    facts = variable_facts(variable, asked.axes)
+    facts = variable_info(variable, asked.axes)
     if facts.about.affine == finest.about.affine:
         ratios = [whole / length for whole, length in zip(finest.shape, facts.shape, strict=True)]
         facts = replace(facts, scale=tuple(a * b for a, b in zip(finest.scale or (), ratios, strict=True)))
@@ -249,12 +249,12 @@ def _open_stack(group: zarr.Group, url: str, asked: Asked) -> Opened:
     return StackedSource(sources), replace(_stacked(facts[0], tuple(held), group.attrs.asdict()), mask=mask)
 
 
-def _meaning(one: Facts) -> tuple[Any, ...]:
+def _meaning(one: SourceInfo) -> tuple[Any, ...]:
     """Return what must be the same in all channels of an image."""
     return (one.missing, one.also_missing, one.valid_range, one.kind, one.about.value_scale, one.about.value_offset)
 
 
-def _stacked(one: Facts, names: tuple[str, ...], attributes: dict[str, Any]) -> Facts:
+def _stacked(one: SourceInfo, names: tuple[str, ...], attributes: dict[str, Any]) -> SourceInfo:
     def first(value: Any, others: Sequence[Any] | None) -> Any:
         return None if others is None else (value, *others)
 

@@ -33,9 +33,9 @@ from ilcore.stores.leads import allowed, held_to
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.georeference import affine_of
 from ilcore.volumes.marks import Mark, marks_in
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from ilcore.volumes.validity import all_of
-from ilcore.volumes.volume import Facts, Reopened, check_dtype
+from ilcore.volumes.volume import Reopened, SourceInfo, check_dtype
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class TiffSource(Reopened):
         return array.read(index) if isinstance(array, PlainArray) else np.asarray(array[index])
 
 
-def open_tiff(path: str, axes: str | None, level: int, image: str | None = None) -> tuple[TiffSource, Facts]:
+def open_tiff(path: str, axes: str | None, level: int, image: str | None = None) -> tuple[TiffSource, SourceInfo]:
     """Open an image of a TIFF file.
 
     Raises:
@@ -160,7 +160,7 @@ def _chosen(file: tifffile.TiffFile, path: str, image: str | None) -> int:
     return int(image)
 
 
-def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> Facts:
+def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> SourceInfo:
     image = _image(file, path, part)
     kind = kind_of(image.keyframe)
     dtype = np.dtype(image.dtype)
@@ -174,7 +174,7 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
     shape, absent = written_shape(image, file, path, found)
     marks, unread = _nodata(image.keyframe, told, dtype)
     meant = calibration(file.imagej_metadata or {}) if file.is_imagej else Calibration()
-    return Facts(
+    return SourceInfo(
         shape=shape,
         dtype=dtype,
         axes=found,
@@ -225,8 +225,8 @@ def _origin(beyond: Mapping[str, Any], axes: str, sizes: Sizes, shrunk: Sequence
     )
 
 
-def _about(told: About, beyond: Mapping[str, Any], acquired: str | None) -> About:
-    said = {each.name: beyond[each.name] for each in fields(About) if each.name in beyond}
+def _about(told: ScanMetadata, beyond: Mapping[str, Any], acquired: str | None) -> ScanMetadata:
+    said = {each.name: beyond[each.name] for each in fields(ScanMetadata) if each.name in beyond}
     if "affine" in said:
         said["affine"] = affine_of(said["affine"])
     return replace(told, **{**said, "acquired": acquired or told.acquired})
@@ -315,7 +315,7 @@ def _nodata(keyframe: Any, told: Georeference, dtype: np.dtype[Any]) -> tuple[tu
     return marks_in(list(told.nodata) if said is None else said, dtype, "GDAL_NODATA")
 
 
-def _calibrated(about: About, meant: Calibration) -> About:
+def _calibrated(about: ScanMetadata, meant: Calibration) -> ScanMetadata:
     """Add what ImageJ says of the numbers."""
     if meant == Calibration():
         return about

@@ -18,7 +18,7 @@ import numpy as np
 from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import words
 from ilcore.keeping.verify import is_over, verify
-from ilcore.results.masks import MaskRung
+from ilcore.results.masks import MaskLevel
 from ilcore.results.write import open_target
 from ilcore.running.damage import (
     BLOCKS,
@@ -235,7 +235,7 @@ def _remake_arrays(run: Run, levels: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
         for path in levels:
             rung = held.get(path)
-            if isinstance(rung, MaskRung):
+            if isinstance(rung, MaskLevel):
                 replace(rung, root=folder).create()
             else:
                 result_array(run.plan, f"{folder}/{path}", rung.level.shape if rung else run.plan.source.shape)

@@ -17,8 +17,8 @@ from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, DestinationError, ILError
 from ilcore.grammar.region import words
 from ilcore.results.destination import attributes_of
-from ilcore.results.masks import MaskRung
-from ilcore.results.pyramid import Rung
+from ilcore.results.masks import MaskLevel
+from ilcore.results.pyramid import PyramidLevel
 from ilcore.results.write import WriteTarget, open_target
 from ilcore.running.damage import (
     BLOCKS,
@@ -125,7 +125,7 @@ def _metadata_damage(run: Run) -> Iterator[Damage]:
 def _told_otherwise(run: Run) -> Iterator[Damage]:
     """Yield what differs of a result whose metadata nobody kept: version 0.1 made it."""
     root = run.workspace.published
-    images = (rung.level for rung in coarser_levels(run, root) if isinstance(rung, Rung))
+    images = (rung.level for rung in coarser_levels(run, root) if isinstance(rung, PyramidLevel))
     yield from level_damage(
         run.plan, root, {"0": run.plan.source.shape, **{level.path: level.shape for level in images}}
     )
@@ -172,7 +172,7 @@ def _places(run: Run, found: list[Damage]) -> Iterator[tuple[str, list[int]]]:
     root = run.workspace.published
     kinds = {"0": (run.plan.source.shape, run.plan.source.dtype)}
     for rung in coarser_levels(run, root):
-        kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskRung) else run.plan.source.dtype)
+        kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskLevel) else run.plan.source.dtype)
     for path, kind in ((path, kind) for path, kind in kinds.items() if path not in changed):
         target = _opened(f"{root}/{path}")
         if target is None or (target.shape, target.dtype) != kind:
@@ -224,7 +224,7 @@ def _block_damage(run: Run, target: WriteTarget, numbers: Iterable[int]) -> Iter
             yield Damage("0", number, why, words(target.block(number)))
 
 
-def _level_damage(rung: Rung | MaskRung, numbers: Iterable[int]) -> Iterator[Damage]:
+def _level_damage(rung: PyramidLevel | MaskLevel, numbers: Iterable[int]) -> Iterator[Damage]:
     target = rung.target
     for number in numbers:
         held, why = _held(target, number)
@@ -234,7 +234,7 @@ def _level_damage(rung: Rung | MaskRung, numbers: Iterable[int]) -> Iterator[Dam
             yield Damage(rung.level.path, number, why, words(target.block(number)))
 
 
-def level_trouble(rung: Rung | MaskRung, number: int, held: Any) -> str:
+def level_trouble(rung: PyramidLevel | MaskLevel, number: int, held: Any) -> str:
     """Return what is wrong with a write unit of a coarser level; nothing where it is the mean of the level below."""
     try:
         wanted = rung.wanted(number)

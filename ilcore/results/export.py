@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ilcore.formats.geozarr import is_placed
 from ilcore.formats.open import open_volume
-from ilcore.formats.roi import open_part
+from ilcore.formats.roi import open_roi
 from ilcore.grammar.errors import BadInput, DestinationError
 from ilcore.results import cog, ome_tiff
 from ilcore.results.masks import with_holes_told
@@ -50,7 +50,7 @@ def export_volume(
         DestinationError: The disk refuses.
     """
     place = _checked(uri, path, overwrite=overwrite)
-    volume = with_holes_told(open_part(uri, level=level, image=image, roi=roi))
+    volume = with_holes_told(open_roi(uri, level=level, image=image, roi=roi))
     is_cog = as_cog or (is_placed(volume.about) and not _is_ome(place))
     (cog if is_cog else ome_tiff).check(volume, place)
     coarser = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from ilcore.formats.roi import open_part
+from ilcore.formats.roi import open_roi
 from ilcore.planning.plan import RestorationPlan
 from ilcore.results.write import WriteTarget, open_target
 from ilcore.running.ledger import Ledger
@@ -110,7 +110,7 @@ def _in_this_process(document: str, target: Place) -> Run:
 def open_source(plan: RestorationPlan) -> Volume:
     """Open the source of a plan."""
     said = plan.source
-    volume = open_part(
+    volume = open_roi(
         said.uri,
         axes=said.axes,
         level=said.level,

@@ -23,10 +23,10 @@ from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import QAReport, judge, measures
 from ilcore.results.destination import attributes_of, check_destination, estimated_bytes
-from ilcore.results.masks import MaskRung
+from ilcore.results.masks import MaskLevel
 from ilcore.results.ome_zarr import Level, check_metadata, write_root
 from ilcore.results.publish import finish_publishing, publish
-from ilcore.results.pyramid import Rung, mask_rungs, rungs
+from ilcore.results.pyramid import PyramidLevel, mask_levels, pyramid_levels
 from ilcore.results.write import WriteTarget, has_array, open_target
 from ilcore.running.ledger import BlockReport, Ledger
 from ilcore.running.mending import result_array, take_up
@@ -38,7 +38,7 @@ from ilcore.running.scratch import Scratch, digest_of
 from ilcore.running.tile_record import STATUS
 from ilcore.running.volume_model import check_start_weights, keep_start_weights
 from ilcore.running.workspace import Workspace, write_text
-from ilcore.stores.concurrent import abreast
+from ilcore.stores.concurrent import map_concurrently
 from ilcore.stores.places import Place, is_there, remove
 from ilcore.tiling.assemble import blend, cast, clipped_count
 from ilcore.tiling.grid import Tile, Unit
@@ -93,7 +93,10 @@ def prepare(run: Run, *, overwrite: bool = False, is_planned_now: bool = False) 
         check_start_weights(run.plan)
     _check_method(run, goes_on=goes_on)
     if not goes_on:
-        levels = (Level("0", source.shape), *(rung.level for rung in rungs(str(run.workspace.staging), source)))
+        levels = (
+            Level("0", source.shape),
+            *(rung.level for rung in pyramid_levels(str(run.workspace.staging), source)),
+        )
         check_metadata(source, levels, run.workspace.target.name, run.plan.result_format)
         # Nothing is changed before this line: what is refused leaves no trace.
         run.workspace.clear()
@@ -247,7 +250,7 @@ def _blended(run: Run, region: Region) -> tuple[NDArray[np.float64], NDArray[np.
         tiles = grid.touching(region)
         standing = ledger.standing_of(tiles)
         digests = [digest for digest, _ in standing]
-        read = abreast(lambda of: _piece(scratch, ledger, *of), zip(tiles, digests, strict=True), scratch.path)
+        read = map_concurrently(lambda of: _piece(scratch, ledger, *of), zip(tiles, digests, strict=True), scratch.path)
         for tile, (_, is_raw), piece in zip(tiles, standing, read, strict=True):
             shared = intersect(region, tile.keep)
             here = slices(shared, [start for start, _ in region])
@@ -309,9 +312,9 @@ def _unasked(plan: RestorationPlan, found: dict[str, float]) -> Iterator[str]:
         yield "faint contrast: not asked, for noise that neighbours share makes faint points of its own"
 
 
-def coarser_levels(run: Run, root: Place) -> tuple[Rung | MaskRung, ...]:
+def coarser_levels(run: Run, root: Place) -> tuple[PyramidLevel | MaskLevel, ...]:
     """Return the coarser levels of a result, then its masks, each to be written once the one before it is complete."""
-    return (*rungs(str(root), run.source), *mask_rungs(str(root), run.source))
+    return (*pyramid_levels(str(root), run.source), *mask_levels(str(root), run.source))
 
 
 def complete(run: Run, report: QAReport) -> None:
@@ -327,7 +330,7 @@ def complete(run: Run, report: QAReport) -> None:
 def write_image_metadata(run: Run, root: Place, report: QAReport) -> None:
     """Write the metadata of the image whose levels lie in a folder."""
     plan, volume = run.plan, run.source
-    levels = (Level("0", volume.shape), *(rung.level for rung in rungs(str(root), volume)))
+    levels = (Level("0", volume.shape), *(rung.level for rung in pyramid_levels(str(root), volume)))
     about = {
         "ilcore": {
             "fingerprint": plan.fingerprint, "method": plan.method, "scope": plan.scope, "verdict": report.verdict,

@@ -29,7 +29,7 @@ from ilcore.running.patches import Patch, as_it_was, noise_of, patch_of, stored_
 from ilcore.running.run import Run
 from ilcore.running.scratch import DryScratch
 from ilcore.running.tile_record import TileRecord
-from ilcore.stores.concurrent import abreast
+from ilcore.stores.concurrent import map_concurrently
 from ilcore.tiling.assemble import clipped_count
 from ilcore.tiling.grid import Tile, Unit
 
@@ -114,7 +114,7 @@ def _rows(bench: WorkerContext, unit: Unit) -> tuple[list[TileRecord], float]:
     """Restore the tiles of a unit and write them to scratch; return records, and the seconds of both."""
     began = time.perf_counter()
     make_repeatable(threads=1)
-    views = list(abreast(partial(LoadedTile.of, bench), unit.tiles, bench.run.source.uri))
+    views = list(map_concurrently(partial(LoadedTile.of, bench), unit.tiles, bench.run.source.uri))
     moving = time.perf_counter() - began
     # What is copied is left as it is.
     busy = [view for view in views if not view.kept.is_empty and bench.run.plan.task != "copy"]
@@ -123,7 +123,7 @@ def _rows(bench: WorkerContext, unit: Unit) -> tuple[list[TileRecord], float]:
     share = time.perf_counter() - began
     rows, contents = zip(*(_timed(bench, view, firsts.get(view.tile.index)) for view in views), strict=True)
     began = time.perf_counter()
-    digests = list(abreast(partial(_write, bench), zip(views, contents, strict=True), bench.scratch.path))
+    digests = list(map_concurrently(partial(_write, bench), zip(views, contents, strict=True), bench.scratch.path))
     writing = time.perf_counter() - began
     more = (share + writing) / len(views)
     done = zip(rows, digests, strict=True)

@@ -147,7 +147,7 @@ def test_a_microscope_format_through_bioio(tmp_path):
     path = str(microscope(tmp_path / "a.ome.tif"))
     names = microscope_images(path)
     assert len(names) == 2
-    volume = make_volume(path, *_fitted(open_microscope(path, None, 0, names[1])), names[1])
+    volume = make_volume(path, *_adapted(open_microscope(path, None, 0, names[1])), names[1])
     assert (volume.axes, volume.channels) == ("czyx", ("a", "b"))
     assert (volume.scale[2], volume.scale[4], volume.units[2]) == (2, 0.25, "micrometer")
     wanted = tifffile.imread(path, series=1)
@@ -162,10 +162,10 @@ def test_a_microscope_format_through_bioio(tmp_path):
         open_microscope(path, None, 1, names[0])
 
 
-def _fitted(opened):
-    from ilcore.formats.axes_adapter import fitted
+def _adapted(opened):
+    from ilcore.formats.axes_adapter import adapted
 
-    return fitted(*opened)
+    return adapted(*opened)
 
 
 def test_a_microscope_without_its_plug_in_or_bioio(tmp_path, without):
