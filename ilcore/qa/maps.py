@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.formats.open import from_array
+from ilcore.formats.in_memory import from_array
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import five, whole
 from ilcore.qa.verdict import tile_verdicts

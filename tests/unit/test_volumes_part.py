@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.formats.roi import open_part, part_of, plain_roi, read_roi
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import region_of, whole

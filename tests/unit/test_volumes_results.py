@@ -11,7 +11,8 @@ import xarray
 import zarr
 
 from ilcore.formats.gdal import not_georeferenced
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.formats.roi import open_part
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import whole
