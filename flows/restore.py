@@ -21,7 +21,8 @@ from flows.summary import summary_markdown
 from ilcore.planning.make import Wishes
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place, place_of
+from ilcore.stores.places import place_of
+from ilcore.stores.store import Place
 from tasks.adapt import adapt
 from tasks.assemble import assemble
 from tasks.coarsen import coarsen

@@ -20,7 +20,7 @@ from ilcore.running.null_test import make_null_test
 from ilcore.running.record import read_record
 from ilcore.running.stages import measure_seams, verdict_of
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 from tasks.executors.cluster import Cluster, worker_device
 from tasks.progress import Progress
 

@@ -1,4 +1,4 @@
-"""A format as somebody would add it: portable grey maps (PGM), of which a file may hold several."""
+"""A format as somebody would add it: grey maps, of which a file may hold several."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions, chos
 
 
 class GreyMap:
-    """A line `P5 width height 255`, then one byte a pixel; further maps follow."""
+    """A line `GREY width height`, then one byte a pixel; further maps follow."""
 
-    name = "pgm"
+    name = "grey map"
 
     def recognises(self, look: FirstLook) -> bool:
-        return look.mark.startswith(b"P5 ")
+        return look.mark.startswith(b"GREY ")
 
     def open(self, address: str, options: OpenOptions) -> Opened:
         held = _maps(address)

@@ -24,7 +24,8 @@ from statistics import median
 from typing import Any
 
 from ilcore.archives.discover import Scan
-from ilcore.stores.places import Place, entries, make_folder, place_of, write_text
+from ilcore.stores.places import entries, make_folder, place_of, write_text
+from ilcore.stores.store import Place
 
 _logger = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from typing import Any
 import psutil
 
 from ilcore.grammar.errors import Busy
-from ilcore.stores.places import Place, remove, write_text
+from ilcore.stores.places import remove, write_text
+from ilcore.stores.store import Place
 
 #: Seconds between two beats, and beats that an owner on another machine may miss before it is taken for dead.
 BEAT_SECONDS, MISSED_BEATS = 10.0, 3

@@ -8,7 +8,8 @@ from contextlib import suppress
 from ilcore.archives.books import Books, key_of
 from ilcore.archives.discover import Scan
 from ilcore.stores.addresses import is_remote
-from ilcore.stores.places import Place, entries, make_folder, write_text
+from ilcore.stores.places import entries, make_folder, write_text
+from ilcore.stores.store import Place
 
 
 def first_seen(books: Books, scan: Scan, now: float) -> float:

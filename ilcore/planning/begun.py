@@ -3,7 +3,7 @@
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan
 from ilcore.results.destination import place_of_result
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 
 PLAN, PLAN_COPY = "plan.yaml", "plan.copy.yaml"
 

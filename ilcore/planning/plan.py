@@ -17,7 +17,7 @@ from ilcore.planning.begun import text_of_plan
 from ilcore.planning.depth import Depth, length_of
 from ilcore.qa.verdict import gate_complaints
 from ilcore.results.layout import ResultFormat
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.marks import Mark
 

@@ -28,7 +28,7 @@ from ilcore.running.patches import Frame, noise_of, problem_of, to_numpy
 from ilcore.running.scratch import Scratch
 from ilcore.running.volume_model import LearntModel, learnt_before, learnt_weights, open_source, start_of
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 from ilcore.tiling.grid import Tile
 from ilcore.volumes.volume import Volume
 

@@ -24,7 +24,8 @@ from ilcore.running.ledger import RECORD, Ledger
 from ilcore.running.metadata import NAMES, difference
 from ilcore.running.scratch import Scratch
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place, is_there, write_text
+from ilcore.stores.places import is_there, write_text
+from ilcore.stores.store import Place
 from ilcore.tiling.grid import Index
 
 _logger = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from typing import Any
 
 from ilcore.running.damage import ROOT
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place, entries, write_text
+from ilcore.stores.places import entries, write_text
+from ilcore.stores.store import Place
 
 #: Files that say what a folder is, in Zarr v3 and v2.
 NAMES = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")

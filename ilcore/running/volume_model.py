@@ -24,7 +24,8 @@ from ilcore.networks.plain import Plain
 from ilcore.planning.plan import Five, RestorationPlan
 from ilcore.running.patches import Frame, frame_of, problem_of
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place, at_hand, make_folder, put_by, write_bytes, write_text
+from ilcore.stores.places import at_hand, make_folder, put_by, store_of, write_bytes, write_text
+from ilcore.stores.store import Place
 from ilcore.volumes.volume import Volume
 
 #: Learning on the volume always uses so many threads: another number would change the last bits of the weights.
@@ -107,7 +108,7 @@ def start_of(plan: RestorationPlan, workspace: Workspace) -> tuple[Entry, Weight
     if plan.weights is None:
         return plan.entry, None
     kept = workspace.weights / ("start" + Path(plan.weights.path).suffix)
-    network, weights = _start_held(kept, plan.weights.sha256, _stamp(kept))
+    network, weights = _start_held(kept, plan.weights.sha256, store_of(kept).stamp(kept))
     return configure(find(plan.method).with_network(network), plan.overrides), _copied(weights)
 
 
@@ -171,7 +172,7 @@ def learnt_weights(workspace: Workspace, model: LearntModel) -> Weights:
     """
     place = model_path(workspace)
     # Without a hash only the file itself is to be believed.
-    return _copied(_model_held(place, model.sha256, _stamp(place) if model.sha256 else object()))
+    return _copied(_model_held(place, model.sha256, store_of(place).stamp(place) if model.sha256 else object()))
 
 
 # A worker does thousands of units with the same weights: it fetches and checks them once.
@@ -189,14 +190,6 @@ def _model_held(place: Place, sha256: str | None, _stamp: object) -> Weights:
 
 def _copied(weights: Weights) -> Weights:
     return {name: value.clone() for name, value in weights.items()}
-
-
-def _stamp(place: Place) -> object:
-    """Return what changes when a file on a disk does; in a store the hash alone tells."""
-    if not isinstance(place, Path) or not place.is_file():
-        return None
-    at = place.stat()
-    return at.st_mtime_ns, at.st_size, at.st_ino
 
 
 def _learn(plan: RestorationPlan, entry: Entry, start: Weights | None, place: Place, device: str) -> LearntModel:

@@ -16,7 +16,7 @@ from ilcore.archives.books import Books
 from ilcore.archives.due import read_schedule
 from ilcore.archives.policy import Archive
 from ilcore.archives.standing import died_words, missed_words
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 from tasks.nights.steps import BAD, Night
 from tasks.tracking.client import EXPERIMENT, NIGHT, Sheet, tracking_uri
 from tasks.tracking.journal import Journal

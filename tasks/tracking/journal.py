@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ilcore.grammar.errors import TrackingError
-from ilcore.stores.places import Place, entries, make_folder, remove, write_bytes, write_text
+from ilcore.stores.places import entries, make_folder, remove, write_bytes, write_text
+from ilcore.stores.store import Place
 from tasks.tracking.client import ENVIRONMENT, Sheet, Tracker, VolumeRun, environment_lock
 
 BEGIN, NOTE, END, KEEP = "begin", "note", "end", "keep"

@@ -19,7 +19,8 @@ from ilcore.running.record import git_commit
 from ilcore.running.tally import Tally
 from ilcore.running.volume_model import LearntModel
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place, entries
+from ilcore.stores.places import entries
+from ilcore.stores.store import Place
 from tasks.stopwatch import Stopwatch, moving_share
 from tasks.tracking.client import Sheet, VolumeRun
 

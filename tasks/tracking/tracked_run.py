@@ -11,7 +11,7 @@ from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
 from ilcore.running.volume_model import LearntModel
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 from tasks.executors.shutdown import at_last
 from tasks.tracking.client import tracking_uri
 from tasks.tracking.journal import Journal, catch_up

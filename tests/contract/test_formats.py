@@ -25,8 +25,8 @@ def maps(tmp_path):
     """Two grey maps in one file."""
     random = np.random.default_rng(0)
     held = [random.integers(0, 255, (40, 32), dtype=np.uint8) for _ in range(2)]
-    place = tmp_path / "two.pgm"
-    place.write_bytes(b"".join(b"P5 32 40 255\n" + each.tobytes() for each in held))
+    place = tmp_path / "two.grey"
+    place.write_bytes(b"".join(b"GREY 32 40\n" + each.tobytes() for each in held))
     return place, held
 
 
@@ -50,11 +50,11 @@ def test_a_format_of_one_file_and_one_line_opens_through_every_door(maps):
     place, held = maps
     assert images_in(place) == ("0", "1")
     volume = open_volume(place, image="1", missing=0)
-    assert (volume.format, volume.axes, volume.missing, volume.image) == ("pgm", "yx", 0, "1")
+    assert (volume.format, volume.axes, volume.missing, volume.image) == ("grey map", "yx", 0, "1")
     np.testing.assert_array_equal(volume.read(whole(volume.shape))[0, 0, 0], held[1])
     with pytest.raises(BadVolume, match=r"one image was wanted, .* holds 2: 0, 1; choose one with image= \(--image\)"):
         open_volume(place)
-    place.write_bytes(b"P5 32 40 255\nshort")
+    place.write_bytes(b"GREY 32 40\nshort")
     with pytest.raises(BadVolume, match="a sound volume was wanted"):
         open_volume(place)
 
@@ -64,7 +64,7 @@ def test_il_info_tells_of_it(maps):
     place, _ = maps
     told = CliRunner().invoke(app, ["info", str(place), "--image", "0"])
     assert told.exit_code == 0, told.output
-    assert "pgm" in told.output
+    assert "grey map" in told.output
 
 
 def test_without_its_line_nobody_knows_it(maps):
