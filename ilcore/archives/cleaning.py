@@ -20,7 +20,7 @@ from ilcore.keeping.verify import is_over
 from ilcore.running.ledger import Ledger
 from ilcore.running.record import has_record, read_record
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import entries, is_there, remove, size_of, write_text
+from ilcore.stores.places import entries, is_there, read_text, remove, size_of, write_text
 from ilcore.stores.store import Place
 
 #: How folders of runs end, and what of them means nothing without a plan.
@@ -102,7 +102,7 @@ def clean_archive(archive: Archive, *, dry_run: bool = False) -> list[Piece]:
 def _note(books: Books, gone: list[Piece]) -> None:
     place, when = books.root / "cleaned.json", datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        before = list(json.loads(place.read_text()))
+        before = list(json.loads(read_text(place)))
     except (FileNotFoundError, ValueError, TypeError):
         before = []
     rows = [*before, *({"when": when, **asdict(piece)} for piece in gone)]

@@ -52,7 +52,7 @@ from ilcore.running.stages import (
 )  # fmt: skip
 from ilcore.running.tile import restore_unit
 from ilcore.running.workspace import Workspace, write_text
-from ilcore.stores.places import remove
+from ilcore.stores.places import read_text, remove
 from ilcore.tiling.grid import Index
 
 #: Files that say what image a folder holds, in Zarr v3 and v2.
@@ -251,7 +251,7 @@ def _remake_arrays(plan: RestorationPlan, workspace: Workspace, levels: Sequence
             else:
                 result_array(plan, f"{folder}/{path}", rung.level.shape if rung else plan.source.shape)
             for file in Path(folder, path).iterdir():
-                write_text(root / path / file.name, file.read_text())
+                write_text(root / path / file.name, read_text(file))
 
 
 def _note(workspace: Workspace, damages: Sequence[Damage]) -> None:

@@ -12,7 +12,7 @@ from upath import UPath
 from ilcore.grammar.errors import BadInput, DestinationError
 from ilcore.stores.addresses import normalised
 from ilcore.stores.leads import is_within
-from ilcore.stores.places import answered, entries, place_of, store_of
+from ilcore.stores.places import answered, entries, place_of, read_text, store_of
 from ilcore.stores.store import Place
 from ilcore.volumes.volume import Volume
 
@@ -95,7 +95,7 @@ def attributes_of(place: Place) -> Mapping[str, Any]:
     """Return the attributes of a group that Zarr v3 or v2 wrote; none where there is no group, or a damaged one."""
     for name, inner in (("zarr.json", "attributes"), (".zattrs", None)):
         try:
-            said = json.loads((place / name).read_text())
+            said = json.loads(read_text(place / name))
             return dict(said if inner is None else said[inner])
         except (OSError, ValueError, KeyError, TypeError):
             continue

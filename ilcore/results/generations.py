@@ -17,7 +17,7 @@ from typing import Any
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume, DestinationError
 from ilcore.results.destination import GENERATION, check_destination
-from ilcore.stores.places import answered, entries, remove, write_text
+from ilcore.stores.places import answered, entries, read_text, remove, write_text
 from ilcore.stores.store import Place
 
 #: Root metadata of Zarr v3, and of v2.
@@ -52,7 +52,7 @@ def lead_to(generation: Place, target: Place) -> None:
         attributes = _each_path(root["attributes"], partial(_inside, generation.name))
         write_text(target / ROOT, json.dumps({**root, "attributes": attributes}, indent=2))
         return
-    write_text(target / GROUP, (generation / GROUP).read_text())
+    write_text(target / GROUP, read_text(generation / GROUP))
     attributes = _each_path(_read(generation / ATTRIBUTES) or {}, partial(_inside, generation.name))
     write_text(target / ATTRIBUTES, json.dumps(attributes, indent=2))
     # A reader that finds both formats takes the newer one, which is the previous result here.
@@ -102,7 +102,7 @@ def finish_generation(staging: Place, target: Place) -> bool:
 def _read(place: Place) -> dict[str, Any] | None:
     """Return what a file of metadata says; None where there is none, nothing where it is damaged."""
     try:
-        found = json.loads(place.read_text())
+        found = json.loads(read_text(place))
     except FileNotFoundError:
         return None
     except ValueError:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ilcore.results.generations import lead_to, new_generation, orphans, published_generation
-from ilcore.stores.places import remove, store_of, write_text
+from ilcore.stores.places import read_text, remove, store_of, write_text
 from ilcore.stores.store import Place
 
 
@@ -99,7 +99,7 @@ class Leading:
     @property
     def staging(self) -> Place:
         try:
-            return self.target / self.note.read_text()
+            return self.target / read_text(self.note)
         except FileNotFoundError:
             return self.target / "none"
 

@@ -33,7 +33,7 @@ from ilcore.running.ledger import STATUS, Ledger
 from ilcore.running.patches import Frame
 from ilcore.running.volume_model import sampled_frames
 from ilcore.running.workspace import Workspace, write_text
-from ilcore.stores.places import write_bytes
+from ilcore.stores.places import read_bytes, read_text, write_bytes
 from ilcore.tiling.grid import Tile
 
 #: Share of the work of a run that the fields may take.
@@ -115,7 +115,7 @@ def make_null_test(plan: RestorationPlan, workspace: Workspace, device: str = "c
 def null_test_before(workspace: Workspace) -> NullTest | None:
     """Return what an earlier call found; None where there was none, as in runs of version 0.1, or it cannot be read."""
     try:
-        return NullTest(**json.loads(workspace.null_test.read_text()))
+        return NullTest(**json.loads(read_text(workspace.null_test)))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -124,7 +124,7 @@ def null_fields(workspace: Workspace) -> list[NullField]:
     """Return the fields of the first live channel, for pictures; none where the test was not made."""
     if not workspace.null_fields.exists():
         return []
-    with np.load(io.BytesIO(workspace.null_fields.read_bytes())) as held:
+    with np.load(io.BytesIO(read_bytes(workspace.null_fields))) as held:
         columns = zip(held["names"].tolist(), held["seen"], held["restored"], strict=True)
         return [NullField(name=name, seen=seen, restored=restored) for name, seen, restored in columns]
 

@@ -24,7 +24,7 @@ from ilcore.networks.plain import Plain
 from ilcore.planning.plan import Five, RestorationPlan
 from ilcore.running.patches import Frame, frame_of, problem_of
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import at_hand, make_folder, put_by, store_of, write_bytes, write_text
+from ilcore.stores.places import at_hand, make_folder, put_by, read_text, store_of, write_bytes, write_text
 from ilcore.stores.store import Place
 from ilcore.volumes.volume import Volume
 
@@ -151,7 +151,7 @@ def learnt_before(workspace: Workspace) -> LearntModel | None:
     if not notes.exists():
         return None
     try:
-        content = json.loads(notes.read_text())
+        content = json.loads(read_text(notes))
         return LearntModel(**content | {"curve": tuple((int(step), loss) for step, loss in content["curve"])})
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptData(

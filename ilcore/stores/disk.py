@@ -23,6 +23,9 @@ class Disk:
     def takes_results(self, place: Place) -> bool:
         return True
 
+    def read_bytes(self, place: Place) -> bytes:
+        return _here(place).read_bytes()
+
     def write_bytes(self, place: Place, content: bytes) -> None:
         half = self.half_made(place)
         half.write_bytes(content)

@@ -29,6 +29,9 @@ class ObjectStore:
     def takes_results(self, place: Place) -> bool:
         return False
 
+    def read_bytes(self, place: Place) -> bytes:
+        return bytes(_there(place).fs.cat_file(_there(place).path))
+
     def write_bytes(self, place: Place, content: bytes) -> None:
         _there(place).fs.pipe_file(_there(place).path, content)
 
@@ -68,7 +71,7 @@ class ObjectStore:
     def at_hand(self, place: Place) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="il-") as folder:
             copy = Path(folder) / place.name
-            copy.write_bytes(place.read_bytes())
+            copy.write_bytes(self.read_bytes(place))
             yield copy
 
     @contextmanager
@@ -98,6 +101,10 @@ class S3(ObjectStore):
     def takes_results(self, place: Place) -> bool:
         return bool(_there(place).path.strip("/").partition("/")[2])
 
+    def read_bytes(self, place: Place) -> bytes:
+        # One request: an object that is opened, or read in parts, may be replaced between two of them.
+        return bytes(_there(place).fs.cat_file(_there(place).path, max_concurrency=1))
+
     def read_tagged(self, place: Place) -> tuple[bytes, str] | None:
         from s3fs.utils import FileExpired
 
@@ -126,7 +133,7 @@ class Memory(ObjectStore):
 
     def read_tagged(self, place: Place) -> tuple[bytes, str] | None:
         with suppress(FileNotFoundError):
-            content = place.read_bytes()
+            content = self.read_bytes(place)
             return content, hashlib.sha256(content).hexdigest()
         return None
 

@@ -81,6 +81,24 @@ def store_of(place: "str | Place") -> Store:
     return _STORES.get(next(iter(protocols(address)), ""), _OTHERS) if "::" not in address else _OTHERS
 
 
+def read_text(place: Place) -> str:
+    """Return the text of a file or an object as it was at one moment, whoever writes meanwhile.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    return read_bytes(place).decode()
+
+
+def read_bytes(place: Place) -> bytes:
+    """Return the content of a file or an object as it was at one moment, whoever writes meanwhile.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    return store_of(place).read_bytes(place)
+
+
 def write_text(place: Place, text: str) -> None:
     """Write a file or an object in one step: readers see the old content or the new one."""
     store_of(place).write_bytes(place, text.encode())

@@ -25,6 +25,14 @@ class Store(Protocol):
         """Tell whether a result may be written there: others see it, and two runs can be kept apart."""
         ...
 
+    def read_bytes(self, place: Place) -> bytes:
+        """Return the content of a file or an object as it was at one moment.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        ...
+
     def write_bytes(self, place: Place, content: bytes) -> None:
         """Write a file or an object in one step: readers see the old content or the new one."""
         ...
