@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ilcore.formats.in_memory import ArraySource, array_facts
+from ilcore.formats.in_memory import ArraySource, array_info
 from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions, chosen_image
 
 
@@ -17,7 +17,7 @@ class GreyMap:
     def open(self, address: str, options: OpenOptions) -> Opened:
         held = _maps(address)
         grey = held[chosen_image(address, tuple(held), options.image)]
-        return ArraySource(grey), array_facts(grey, options.axes, self.name, address)
+        return ArraySource(grey), array_info(grey, options.axes, self.name, address)
 
     def images(self, address: str, options: OpenOptions) -> tuple[str, ...]:
         names = tuple(_maps(address))

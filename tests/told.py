@@ -14,7 +14,7 @@ from ilcore.results.layout import ResultFormat
 from ilcore.results.ome_zarr import create_finest, write_root
 from ilcore.results.pyramid import write_pyramid
 from ilcore.volumes.georeference import wkt2_of
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from ilcore.volumes.volume import Volume
 
 RESULT_FORMATS: tuple[ResultFormat, ...] = ("ome-zarr 0.5", "ome-zarr 0.4")
@@ -47,7 +47,7 @@ def scan(height: int = 600, width: int = 500) -> Volume:
     volume = from_array(
         values, "cyx", scale=(1, 20, 10), units=(None, "meter", "meter"), channels=("red", "nir"), missing=7
     )
-    about = About(
+    about = ScanMetadata(
         crs=wkt2_of("EPSG:32633"), affine=(10.0, 0.0, 500000.0, 0.0, -20.0, 5200000.0), value_scale=0.0001,
         value_offset=-0.1, acquired="2024-05-06T07:08:09.250000+02:00", attributes='{"mission": "S2"}',
     )  # fmt: skip

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from ilcore.volumes.axes import LEFT_OUT
 from ilcore.volumes.validity import Mask, MaskAround
-from ilcore.volumes.volume import Facts, Source
+from ilcore.volumes.volume import Source, SourceInfo
 
 
 @dataclass(frozen=True)
-class Fitted:
+class AdaptedSource:
     """A source whose axes of length 1 are left out, and whose line is seen as a picture of one row.
 
     Args:
@@ -28,7 +28,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class FittedMask(MaskAround):
+class AdaptedMask(MaskAround):
     """The same for the mask of a source."""
 
     mask: Mask
@@ -53,15 +53,15 @@ def shown(axes: str) -> str:
     return kept if "y" in kept else "y" + kept
 
 
-def fitted(source: Source, facts: Facts) -> tuple[Source, Facts]:
+def adapted(source: Source, facts: SourceInfo) -> tuple[Source, SourceInfo]:
     """Return a source and its facts with the axes that a volume shows."""
     axes = shown(facts.axes)
     if axes == facts.axes:
         return source, facts
     own = ("shape", "chunks", "scale", "origin", "units")
     said = {name: _spread(getattr(facts, name), facts.axes, absent) for name, absent in zip(own, _ABSENT, strict=True)}
-    mask = None if facts.mask is None else FittedMask(facts.mask, facts.axes)
-    return Fitted(source, facts.axes), replace(facts, axes=axes, mask=mask, **said)
+    mask = None if facts.mask is None else AdaptedMask(facts.mask, facts.axes)
+    return AdaptedSource(source, facts.axes), replace(facts, axes=axes, mask=mask, **said)
 
 
 _ABSENT = (1, 1, 1.0, 0.0, None)

@@ -12,9 +12,9 @@ from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions, chos
 from ilcore.grammar.errors import BadVolume
 from ilcore.stores.addresses import is_remote
 from ilcore.volumes.georeference import sides, unit_of, wkt2_of
-from ilcore.volumes.scan_metadata import About, Affine
+from ilcore.volumes.scan_metadata import Affine, ScanMetadata
 from ilcore.volumes.times import iso
-from ilcore.volumes.volume import Facts
+from ilcore.volumes.volume import SourceInfo
 
 #: Axes of the features in each folder.
 FOLDERS = {"data": "tyxc", "mask": "tyxc", "data_timeless": "yxc", "mask_timeless": "yxc"}
@@ -88,7 +88,7 @@ class _Surroundings:
         return step if step > 0 else None
 
 
-def _placed(facts: Facts, around: _Surroundings, suffix: str) -> Facts:
+def _placed(facts: SourceInfo, around: _Surroundings, suffix: str) -> SourceInfo:
     lengths = dict(zip(facts.axes, facts.shape, strict=True))
     affine = around.affine(lengths["y"], lengths["x"])
     unit = unit_of(around.crs)
@@ -102,7 +102,7 @@ def _placed(facts: Facts, around: _Surroundings, suffix: str) -> Facts:
         format=f"eopatch {suffix[1:]}",
         scale=tuple(known.get(axis, (1.0, None))[0] for axis in facts.axes),
         units=tuple(known.get(axis, (1.0, None))[1] for axis in facts.axes),
-        about=About(
+        about=ScanMetadata(
             crs=around.crs,
             affine=affine,
             acquired=next(iter(around.times), None),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 from ilcore.volumes.marks import Mark, number_of
-from ilcore.volumes.scan_metadata import NOTHING, About
+from ilcore.volumes.scan_metadata import NOTHING, ScanMetadata
 
 #: GDAL's own tag.
 TAG = 42112
@@ -15,7 +15,7 @@ TAG = 42112
 class GdalWords:
     """What the tag says."""
 
-    about: About = NOTHING
+    about: ScanMetadata = NOTHING
     names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from ilcore.formats.gdal_metadata import TAG, gdal_words
 from ilcore.formats.raster import Georeference, georeference
 from ilcore.volumes.georeference import affine_of, wkt2_of
 from ilcore.volumes.ground_control import points_of
-from ilcore.volumes.scan_metadata import About, Affine, with_more
+from ilcore.volumes.scan_metadata import Affine, ScanMetadata, with_more
 from ilcore.volumes.times import iso
 
 #: Size of a pixel, tie points, transform, keys of the coordinate reference system, GDAL's own words, RPC coefficients.
@@ -31,7 +31,7 @@ def geotiff_told(path: str, page: Any) -> tuple[Georeference, tuple[str, ...]]:
     date = iso(page.tags.valueof(DATE_TAG, ""))
     has_tags = any(tag in page.tags for tag in GEO_TAGS)
     if not has_tags and not (is_first and sidecars.is_placed(path)):
-        return Georeference(About(acquired=date), ()), sidecars.unread(path) if is_first else ()
+        return Georeference(ScanMetadata(acquired=date), ()), sidecars.unread(path) if is_first else ()
     check_beside(path)
     found = georeference(path if is_first else f"GTIFF_DIR:{_number(page)}:{path}")
     told, lost = (found, ()) if found else _by_tags(page, date)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ilcore.volumes.georeference import bounds, coarsened
 from ilcore.volumes.level import Level
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 
 #: Name of the variable that holds the coordinate reference system, as rioxarray and GDAL call it.
 GRID_MAPPING = "spatial_ref"
@@ -43,12 +43,12 @@ def is_ours(convention: Any) -> bool:
     return isinstance(convention, Mapping) and bool({convention.get("uuid"), convention.get("name")} & ours)
 
 
-def is_placed(about: About) -> bool:
+def is_placed(about: ScanMetadata) -> bool:
     """Tell whether anything is known of the place on the Earth."""
     return about.crs is not None or about.affine is not None
 
 
-def array_attributes(about: About, level: Level) -> dict[str, Any]:
+def array_attributes(about: ScanMetadata, level: Level) -> dict[str, Any]:
     """Return what one level says of its place; the transform leads from the corners of its own voxels."""
     if not is_placed(about):
         return {}
@@ -62,7 +62,7 @@ def array_attributes(about: About, level: Level) -> dict[str, Any]:
     }
 
 
-def group_attributes(about: About, levels: Sequence[Level], *, has_layout: bool) -> dict[str, Any]:
+def group_attributes(about: ScanMetadata, levels: Sequence[Level], *, has_layout: bool) -> dict[str, Any]:
     """Return what the group says of the place of its levels.
 
     Args:
@@ -85,7 +85,7 @@ def group_attributes(about: About, levels: Sequence[Level], *, has_layout: bool)
     }
 
 
-def mapping_attributes(about: About) -> dict[str, Any]:
+def mapping_attributes(about: ScanMetadata) -> dict[str, Any]:
     """Return the attributes of CF's grid mapping variable, as GDAL and rioxarray write them."""
     found = {} if about.crs is None else {"crs_wkt": about.crs, "spatial_ref": about.crs}
     if about.affine is None:
@@ -94,29 +94,29 @@ def mapping_attributes(about: About) -> dict[str, Any]:
     return {**found, "GeoTransform": " ".join(map(repr, (c, a, b, f, d, e)))}
 
 
-def _conventions(about: About) -> list[Mapping[str, str]]:
+def _conventions(about: ScanMetadata) -> list[Mapping[str, str]]:
     return [*([_PROJ] if about.crs else []), *([_SPATIAL] if about.affine else [])]
 
 
-def _proj(about: About) -> dict[str, str]:
+def _proj(about: ScanMetadata) -> dict[str, str]:
     """Return the system as WKT 2 alone: the convention's schema allows one of WKT 2, code and PROJJSON."""
     return {"proj:wkt2": about.crs} if about.crs else {}
 
 
-def _spatial(about: About, level: Level) -> dict[str, Any]:
+def _spatial(about: ScanMetadata, level: Level) -> dict[str, Any]:
     if about.affine is None:
         return {}
     transform = coarsened(about.affine, *level.factors[3:])
     return {"spatial:shape": list(level.shape[3:]), "spatial:transform": list(transform)}
 
 
-def _box(about: About, level: Level) -> dict[str, Any]:
+def _box(about: ScanMetadata, level: Level) -> dict[str, Any]:
     if about.affine is None:
         return {}
     return {"spatial:bbox": list(bounds(coarsened(about.affine, *level.factors[3:]), *level.shape[3:]))}
 
 
-def _layout(about: About, levels: Sequence[Level]) -> list[dict[str, Any]]:
+def _layout(about: ScanMetadata, levels: Sequence[Level]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for below, level in zip((None, *levels), levels, strict=False):
         before = below.factors if below else level.factors

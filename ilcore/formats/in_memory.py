@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ilcore.formats.axes_adapter import fitted
+from ilcore.formats.axes_adapter import adapted
 from ilcore.formats.plain_file import PlainArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.marks import Mark
-from ilcore.volumes.volume import Facts, Volume, check_dtype, make_volume
+from ilcore.volumes.volume import SourceInfo, Volume, check_dtype, make_volume
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ def from_array(
     """
     held = np.asarray(array)
     facts = replace(
-        array_facts(held, axes, "array", "the array"),
+        array_info(held, axes, "array", "the array"),
         scale=tuple(map(float, scale)) if scale is not None else None,
         units=tuple(units) if units is not None else None,
         channels=tuple(channels),
     )
-    return make_volume("memory", *fitted(ArraySource(held), facts.with_mark(missing)))
+    return make_volume("memory", *adapted(ArraySource(held), facts.with_mark(missing)))
 
 
-def array_facts(array: NDArray[Any] | PlainArray, axes: str | None, format_name: str, uri: str) -> Facts:
+def array_info(array: NDArray[Any] | PlainArray, axes: str | None, format_name: str, uri: str) -> SourceInfo:
     """Describe an array that says nothing about itself but shape and type.
 
     Raises:
@@ -68,7 +68,7 @@ def array_facts(array: NDArray[Any] | PlainArray, axes: str | None, format_name:
     check_dtype(uri, array.dtype)
     found = find_axes(axes, (), array.shape, uri)
     chunks = mapped_chunks(array.shape, found, array.dtype.itemsize)
-    return Facts(shape=array.shape, dtype=array.dtype, axes=found, format=format_name, chunks=chunks)
+    return SourceInfo(shape=array.shape, dtype=array.dtype, axes=found, format=format_name, chunks=chunks)
 
 
 def mapped_chunks(shape: tuple[int, ...], axes: str, itemsize: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions, chos
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import LEFT_OUT, find_axes
 from ilcore.volumes.units import full_unit
-from ilcore.volumes.volume import Facts, Reopened
+from ilcore.volumes.volume import Reopened, SourceInfo
 
 SUFFIXES = (
     ".czi", ".nd2", ".lif", ".dv", ".r3d", ".oib", ".oif", ".oir", ".vsi", ".ims", ".lsm", ".sldy", ".zvi", ".stk",
@@ -89,12 +89,12 @@ def _scene(path: str, scene: str, level: int) -> Any:
     return image
 
 
-def _facts(image: Any, path: str, axes: str | None, finest: tuple[int, ...], level: int) -> Facts:
+def _facts(image: Any, path: str, axes: str | None, finest: tuple[int, ...], level: int) -> SourceInfo:
     shape = tuple(image.shape)
     found = find_axes(axes, _letters(image.dims.order, shape), shape, path)
     sizes = _sizes(image)
     ratios = [whole / length for whole, length in zip(finest, shape, strict=True)]
-    return Facts(
+    return SourceInfo(
         shape=shape,
         dtype=np.dtype(image.dtype),
         axes=found,

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ilcore.formats.in_memory import array_facts
+from ilcore.formats.in_memory import array_info
 from ilcore.formats.npy_header import DAMAGE, read_header
 from ilcore.formats.plain_file import PlainArray
 from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions, check_single
@@ -51,7 +51,7 @@ class Npy:
             raise BadVolume(
                 f"a .npy file of numbers was wanted at {address}; it is truncated, damaged or holds objects ({error})"
             ) from error
-        facts = array_facts(array, options.axes, "npy", address)
+        facts = array_info(array, options.axes, "npy", address)
         array.check_length()
         return source, facts
 

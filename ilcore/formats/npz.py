@@ -18,7 +18,7 @@ from ilcore.formats.plain_file import PlainArray
 from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions, check_single, chosen_image
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
-from ilcore.volumes.volume import Facts, Reopened, check_dtype
+from ilcore.volumes.volume import Reopened, SourceInfo, check_dtype
 
 MARK = b"PK\x03\x04"
 SUFFIX = ".npy"
@@ -98,14 +98,14 @@ class Npz:
         return chosen_image(address, names, options.image)
 
 
-def _facts(header: Header, place: str, axes: str | None) -> Facts:
+def _facts(header: Header, place: str, axes: str | None) -> SourceInfo:
     if not header.shape:
         raise BadVolume(f"a volume with at least y and x was wanted, {place} is a single number (0-d)")
     check_dtype(place, header.dtype)
     found = find_axes(axes, (), header.shape, place)
     # What is packed is unpacked whole, so it counts as one chunk.
     chunks = header.shape if not header.is_plain else mapped_chunks(header.shape, found, header.dtype.itemsize)
-    return Facts(shape=header.shape, dtype=header.dtype, axes=found, format="npz", chunks=chunks)
+    return SourceInfo(shape=header.shape, dtype=header.dtype, axes=found, format="npz", chunks=chunks)
 
 
 def _header(archive: zipfile.ZipFile, member: str) -> Header:

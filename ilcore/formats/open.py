@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ilcore.formats.axes_adapter import fitted
+from ilcore.formats.axes_adapter import adapted
 from ilcore.formats.openers import format_of
 from ilcore.formats.protocol import OpenOptions
 from ilcore.grammar.errors import BadVolume, ILError
@@ -52,7 +52,7 @@ def open_volume(
     with held_to(place, roots), _sound(place):
         options = OpenOptions(axes, level, image, missing, storage_options)
         source, facts = format_of(place).open(place, options)
-        return make_volume(place, *fitted(source, facts.with_mark(missing)), image)
+        return make_volume(place, *adapted(source, facts.with_mark(missing)), image)
 
 
 def images_in(

@@ -10,10 +10,10 @@ from ilcore.grammar.errors import BadVolume
 from ilcore.stores.addresses import check_there, is_remote
 from ilcore.stores.leads import check_regular
 from ilcore.volumes.marks import Mark
-from ilcore.volumes.volume import Facts, Source
+from ilcore.volumes.volume import Source, SourceInfo
 
 #: What an opener returns: the voxels, and all that the place says of them.
-Opened: TypeAlias = tuple[Source, Facts]
+Opened: TypeAlias = tuple[Source, SourceInfo]
 #: So many bytes of a file are looked at to know its format.
 FIRST_BYTES = 12
 #: So many names a message gives of those there are.

@@ -19,10 +19,10 @@ from ilcore.volumes.axes import find_axes
 from ilcore.volumes.georeference import affine_of, sides, unit_of, wkt2_of
 from ilcore.volumes.ground_control import kept_of
 from ilcore.volumes.marks import marks_in
-from ilcore.volumes.scan_metadata import About, Affine, with_more
+from ilcore.volumes.scan_metadata import Affine, ScanMetadata, with_more
 from ilcore.volumes.times import acquired_of, own_words
 from ilcore.volumes.validity import Mask
-from ilcore.volumes.volume import LARGEST_CHUNK_BYTES, Facts, Kind, Reopened
+from ilcore.volumes.volume import LARGEST_CHUNK_BYTES, Kind, Reopened, SourceInfo
 
 JP2_MARKS = (b"\x00\x00\x00\x0cjP", b"\xff\x4f\xff\x51")
 #: So many bytes of notes beside a file are looked at.
@@ -95,7 +95,7 @@ class RasterMask(Reopened, Mask):
 class Georeference:
     """What GDAL says of a raster beyond its voxels."""
 
-    about: About
+    about: ScanMetadata
     channels: tuple[str, ...]
     nodata: tuple[float, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -190,7 +190,7 @@ def _tried(name: str) -> Any:
         return None
 
 
-def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
+def _facts(dataset: Any, path: str, axes: str | None) -> SourceInfo:
     bands, told = dataset.count, _told_all(dataset)
     dtype = np.result_type(*dataset.dtypes)
     marks, unread = marks_in(list(told.nodata), dtype, "nodata")
@@ -200,7 +200,7 @@ def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
     _check_block(dataset, path)
     height, width = told.sides or (1.0, 1.0)
     steps = {"y": height, "x": width}
-    return Facts(
+    return SourceInfo(
         shape=shape,
         # GDAL converts bands of several types to the widest.
         dtype=dtype,
@@ -218,7 +218,7 @@ def _facts(dataset: Any, path: str, axes: str | None) -> Facts:
     )
 
 
-def _coarser(facts: Facts, dataset: Any, level: int) -> Facts:
+def _coarser(facts: SourceInfo, dataset: Any, level: int) -> SourceInfo:
     shape = (*facts.shape[:-2], dataset.height, dataset.width)
     ratios = [whole / length for whole, length in zip(facts.shape, shape, strict=True)]
     scale = tuple(a * b for a, b in zip(facts.scale or (1.0,) * len(shape), ratios, strict=True))
@@ -226,7 +226,7 @@ def _coarser(facts: Facts, dataset: Any, level: int) -> Facts:
     return replace(facts, shape=shape, scale=scale, chunks=(*facts.chunks[:-2], *block), level=level)
 
 
-def _with_levels(facts: Facts, levels: int, level: int) -> Facts:
+def _with_levels(facts: SourceInfo, levels: int, level: int) -> SourceInfo:
     return replace(facts, levels=levels, level=level)
 
 
@@ -259,7 +259,7 @@ def _told(dataset: Any) -> Georeference:
         # Bands that mean different things: nothing holds for all, so nothing is claimed.
         tags |= {"scales": list(dataset.scales), "offsets": list(dataset.offsets)}
     kept = {key: value for key, value in tags.items() if key not in own_words(tags)}
-    about = About(
+    about = ScanMetadata(
         crs=wkt2_of(dataset.crs.to_wkt()) if dataset.crs else None,
         affine=_affine(dataset),
         value_scale=float(scales.pop()) if is_one else 1.0,

@@ -15,7 +15,7 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import AXES, Region, five, inside, region_of, size, whole, words
 from ilcore.volumes.ground_control import cut_points
 from ilcore.volumes.marks import Mark
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from ilcore.volumes.validity import MovedMask
 from ilcore.volumes.volume import Floats, Source, Volume
 
@@ -25,7 +25,7 @@ ALL = (0, None)
 
 
 @dataclass(frozen=True)
-class PartSource:
+class RoiSource:
     """A source of which everything before `starts` is out of reach."""
 
     source: Source
@@ -37,7 +37,7 @@ class PartSource:
         return self.source.read(tuple(moved))
 
 
-def open_part(
+def open_roi(
     uri: str | os.PathLike[str],
     *,
     axes: str | None = None,
@@ -62,10 +62,10 @@ def open_part(
         return volume
     region = whole(volume.shape) if roi is None else read_roi(roi, volume)
     finest = open_volume(uri, axes=axes, image=image, roots=roots).scale if level else volume.scale
-    return part_of(volume, region, finest)
+    return roi_of(volume, region, finest)
 
 
-def part_of(volume: Volume, region: Region, finest: Floats) -> Volume:
+def roi_of(volume: Volume, region: Region, finest: Floats) -> Volume:
     """Return a region of a level of a volume as a volume of its own.
 
     Args:
@@ -85,12 +85,12 @@ def part_of(volume: Volume, region: Region, finest: Floats) -> Volume:
         channels=volume.channels[channels],
         display=_display_of(volume.display, channels, volume.shape[1]),
         about=_about(volume, region, volume.scale[4] / finest[4]),
-        source=PartSource(volume.source, inner),
+        source=RoiSource(volume.source, inner),
         mask=None if volume.mask is None else MovedMask(volume.mask, inner),
     )
 
 
-def _about(volume: Volume, region: Region, factor: float) -> About:
+def _about(volume: Volume, region: Region, factor: float) -> ScanMetadata:
     cut = volume.about.cut(region[3][0] * factor, region[4][0] * factor, factor)
     said = cut_points(cut.attributes, region[3][0] * factor, region[4][0] * factor, factor)
     return replace(cut, attributes=cut_coordinates(said, dict(zip(AXES, region, strict=True))))

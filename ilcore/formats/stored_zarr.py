@@ -10,7 +10,7 @@ from ilcore.formats.chunks import chunk_mask
 from ilcore.formats.ngff import Multiscale, ome_of, read_multiscale
 from ilcore.formats.protocol import NAMED, FirstLook, Format, Opened, OpenOptions, check_single
 from ilcore.formats.stored_mask import MASK, StoredMask
-from ilcore.formats.variable import Variable, image_about, meant, other_attributes, values_of, variable_facts
+from ilcore.formats.variable import Variable, image_about, meant, other_attributes, values_of, variable_info
 from ilcore.formats.zarr_images import (
     ALL,
     SERIES,
@@ -35,7 +35,7 @@ from ilcore.formats.zarr_node import (
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.validity import StackedMask, all_of
-from ilcore.volumes.volume import KINDS, Facts
+from ilcore.volumes.volume import KINDS, SourceInfo
 
 
 class Zarr:
@@ -97,10 +97,10 @@ def _variable(array: Array, group: zarr.Group, url: str) -> Variable:
 
 def _open_variable(variable: Variable, asked: OpenOptions) -> Opened:
     check_single(variable.url, replace(asked, image=None))
-    return ZarrSource(variable.url, asked.storage), _with_chunks(variable, variable_facts(variable, asked.axes), asked)
+    return ZarrSource(variable.url, asked.storage), _with_chunks(variable, variable_info(variable, asked.axes), asked)
 
 
-def _with_chunks(variable: Variable, facts: Facts, asked: OpenOptions) -> Facts:
+def _with_chunks(variable: Variable, facts: SourceInfo, asked: OpenOptions) -> SourceInfo:
     """Add where there are chunks at all."""
     marks = () if facts.missing is None else (facts.missing, *facts.also_missing)
     return replace(facts, mask=chunk_mask(variable.array, variable.url, asked.storage, marks))
@@ -119,7 +119,7 @@ def _open_level(group: zarr.Group, image: Multiscale, url: str, asked: OpenOptio
     return ZarrSource(place, asked.storage), _with_ours(facts, group, url, image.paths[asked.level], asked)
 
 
-def _with_ours(facts: Facts, group: zarr.Group, url: str, path: str, asked: OpenOptions) -> Facts:
+def _with_ours(facts: SourceInfo, group: zarr.Group, url: str, path: str, asked: OpenOptions) -> SourceInfo:
     """Add what results of ours say beyond OME: kind and mask."""
     said = group.attrs.asdict().get("ilcore")
     if "image-label" in ome_of(group.attrs.asdict()):
@@ -147,7 +147,7 @@ def _array_at(place: str, url: str, options: Options) -> Array:
     return array
 
 
-def _image_facts(variable: Variable, image: Multiscale, asked: OpenOptions) -> Facts:
+def _image_facts(variable: Variable, image: Multiscale, asked: OpenOptions) -> SourceInfo:
     array = variable.array
     found = find_axes(asked.axes, image.axes, array.shape, variable.url)
     if len(image.axes) != array.ndim:
@@ -156,7 +156,7 @@ def _image_facts(variable: Variable, image: Multiscale, asked: OpenOptions) -> F
             f"{array.ndim}; repair one"
         )
     values = values_of(variable)
-    return Facts(
+    return SourceInfo(
         shape=array.shape,
         dtype=values.dtype,
         chunks=array.chunks,
@@ -177,9 +177,9 @@ def _open_layout(group: zarr.Group, name: str, url: str, asked: OpenOptions) -> 
     """Open one level of a GeoZarr pyramid; what level 0 says of the place of the picture counts for all."""
     paths = layout_of(group.attrs.asdict())
     _check_level(asked.level, len(paths), url)
-    finest = variable_facts(_layer(group, name, 0, url, asked.storage), asked.axes)
+    finest = variable_info(_layer(group, name, 0, url, asked.storage), asked.axes)
     variable = _layer(group, name, asked.level, url, asked.storage)
-    facts = variable_facts(variable, asked.axes)
+    facts = variable_info(variable, asked.axes)
     if facts.about.affine == finest.about.affine:
         ratios = [whole / length for whole, length in zip(finest.shape, facts.shape, strict=True)]
         facts = replace(facts, scale=tuple(a * b for a, b in zip(finest.scale or (), ratios, strict=True)))
@@ -233,7 +233,7 @@ def _open_stack(group: zarr.Group, url: str, asked: OpenOptions) -> Opened:
     return StackedSource(sources), replace(_stacked(facts[0], tuple(held), group.attrs.asdict()), mask=mask)
 
 
-def _stacked(one: Facts, names: tuple[str, ...], attributes: dict[str, Any]) -> Facts:
+def _stacked(one: SourceInfo, names: tuple[str, ...], attributes: dict[str, Any]) -> SourceInfo:
     def first(value: Any, others: Sequence[Any] | None) -> Any:
         return None if others is None else (value, *others)
 

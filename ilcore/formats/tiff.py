@@ -34,9 +34,9 @@ from ilcore.stores.leads import allowed, held_to
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.georeference import affine_of
 from ilcore.volumes.marks import Mark, marks_in
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from ilcore.volumes.validity import all_of
-from ilcore.volumes.volume import Facts, Reopened, check_dtype
+from ilcore.volumes.volume import Reopened, SourceInfo, check_dtype
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -154,7 +154,7 @@ def _chosen(file: tifffile.TiffFile, path: str, image: str | None) -> int:
     return int(image)
 
 
-def _source(file: tifffile.TiffFile, path: str, part: Part, facts: Facts) -> tuple[TiffSource, WrittenMask | None]:
+def _source(file: tifffile.TiffFile, path: str, part: Part, facts: SourceInfo) -> tuple[TiffSource, WrittenMask | None]:
     """Return the voxels, and where they were written at all: what lies there plain is there."""
     held = file.series[part.series].levels[part.level]
     if _is_plain(held):
@@ -165,7 +165,7 @@ def _source(file: tifffile.TiffFile, path: str, part: Part, facts: Facts) -> tup
     return source, WrittenMask(source, other, math.prod(facts.shape) // math.prod(held.keyframe.shape))
 
 
-def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> Facts:
+def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> SourceInfo:
     image = _image(file, path, part)
     kind = kind_of(image.keyframe)
     dtype = np.dtype(image.dtype)
@@ -179,7 +179,7 @@ def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> 
     shape, absent = written_shape(image, file, path, found)
     marks, unread = _nodata(image.keyframe, told, dtype)
     meant = calibration(file.imagej_metadata or {}) if file.is_imagej else Calibration()
-    return Facts(
+    return SourceInfo(
         shape=shape,
         dtype=dtype,
         axes=found,
@@ -230,8 +230,8 @@ def _origin(beyond: Mapping[str, Any], axes: str, sizes: Sizes, shrunk: Sequence
     )
 
 
-def _about(told: About, beyond: Mapping[str, Any], acquired: str | None) -> About:
-    said = {each.name: beyond[each.name] for each in fields(About) if each.name in beyond}
+def _about(told: ScanMetadata, beyond: Mapping[str, Any], acquired: str | None) -> ScanMetadata:
+    said = {each.name: beyond[each.name] for each in fields(ScanMetadata) if each.name in beyond}
     if "affine" in said:
         said["affine"] = affine_of(said["affine"])
     return replace(told, **{**said, "acquired": acquired or told.acquired})
@@ -320,7 +320,7 @@ def _nodata(keyframe: Any, told: Georeference, dtype: np.dtype[Any]) -> tuple[tu
     return marks_in(list(told.nodata) if said is None else said, dtype, "GDAL_NODATA")
 
 
-def _calibrated(about: About, meant: Calibration) -> About:
+def _calibrated(about: ScanMetadata, meant: Calibration) -> ScanMetadata:
     """Add what ImageJ says of the numbers."""
     if meant == Calibration():
         return about

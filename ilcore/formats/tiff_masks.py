@@ -12,13 +12,13 @@ from ilcore.formats.beside_masks import PlaneMask
 from ilcore.grammar.errors import BadVolume
 from ilcore.stores.leads import check_led, check_regular
 from ilcore.volumes.validity import Mask
-from ilcore.volumes.volume import Facts, Source
+from ilcore.volumes.volume import Source, SourceInfo
 
 #: Opens a series of a file, on one of its levels.
 Opener: TypeAlias = Callable[[str, int, int], Source]
 
 
-def mask_beside(file: tifffile.TiffFile, path: str, series: int, facts: Facts, opened: Opener) -> Mask | None:
+def mask_beside(file: tifffile.TiffFile, path: str, series: int, facts: SourceInfo, opened: Opener) -> Mask | None:
     """Return the mask of a picture, which GDAL keeps as a further page, or in a file `.msk` beside.
 
     Raises:
@@ -38,7 +38,7 @@ def mask_beside(file: tifffile.TiffFile, path: str, series: int, facts: Facts, o
         return _plane(other, str(beside), 0, facts, opened)
 
 
-def _plane(file: tifffile.TiffFile, path: str, series: int, facts: Facts, opened: Opener) -> PlaneMask:
+def _plane(file: tifffile.TiffFile, path: str, series: int, facts: SourceInfo, opened: Opener) -> PlaneMask:
     image = dict(zip(facts.axes, facts.shape, strict=True))
     wanted = {axis: image[axis] for axis in "yx"}
     for level, one in enumerate(file.series[series].levels):

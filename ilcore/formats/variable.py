@@ -26,10 +26,10 @@ from ilcore.volumes.georeference import (
     wkt2_of,
 )  # fmt: skip
 from ilcore.volumes.marks import marks_in
-from ilcore.volumes.scan_metadata import About, Affine, with_more
+from ilcore.volumes.scan_metadata import Affine, ScanMetadata, with_more
 from ilcore.volumes.times import acquired_of, cf_times, cf_unit, own_words
 from ilcore.volumes.units import full_unit
-from ilcore.volumes.volume import Facts
+from ilcore.volumes.volume import SourceInfo
 
 #: Attributes of the form of a store, which a result writes anew.
 UNDERSTOOD = frozenset((
@@ -95,7 +95,7 @@ class Along:
     is_known: bool = False
 
 
-def variable_facts(variable: Variable, told: str | None) -> Facts:
+def variable_info(variable: Variable, told: str | None) -> SourceInfo:
     """Describe an array by all that is said of it.
 
     Raises:
@@ -112,7 +112,7 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
     values = values_of(variable)
     said = meant(values)
     about, lost = _with_surroundings(variable, axes, about_of(variable, crs, affine, _first_time(variable, axes)))
-    return Facts(
+    return SourceInfo(
         shape=array.shape,
         dtype=values.dtype,
         chunks=array.chunks,
@@ -127,7 +127,7 @@ def variable_facts(variable: Variable, told: str | None) -> Facts:
     )
 
 
-def _with_surroundings(variable: Variable, axes: str, about: About) -> tuple[About, tuple[str, ...]]:
+def _with_surroundings(variable: Variable, axes: str, about: ScanMetadata) -> tuple[ScanMetadata, tuple[str, ...]]:
     """Keep what no step, transform or system says: uneven coordinates, single values, a mapping nobody understands."""
     array = variable.array
     single, lost = told_beside(array, variable.neighbours)
@@ -154,7 +154,7 @@ def meant(values: Values) -> dict[str, Any]:
     return {name: getattr(values, name) for name in ("missing", "also_missing", "valid_range", "kind", "remarks")}
 
 
-def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: str | None = None) -> About:
+def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: str | None = None) -> ScanMetadata:
     """Return what is said beyond voxels and axes.
 
     Args:
@@ -165,7 +165,7 @@ def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: 
     """
     attributes, values = variable.attributes, values_of(variable)
     used = (*(() if crs is None else CRS_KEYS), *own_words(attributes), *values.used)
-    return About(
+    return ScanMetadata(
         crs=crs,
         affine=affine,
         value_scale=values.scale,
@@ -175,7 +175,7 @@ def about_of(variable: Variable, crs: str | None, affine: Affine | None, first: 
     )
 
 
-def image_about(variable: Variable) -> About:
+def image_about(variable: Variable) -> ScanMetadata:
     """Return what the attributes of an OME-Zarr image say beyond OME's own."""
     crs, mapping = crs_of(variable)
     return about_of(variable, crs, _affine(variable.attributes, mapping, {}, is_geographic=False))

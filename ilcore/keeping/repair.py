@@ -19,7 +19,7 @@ from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import words
 from ilcore.keeping.verify import Spread, is_over, verify
 from ilcore.planning.plan import RestorationPlan
-from ilcore.results.masks import MaskRung
+from ilcore.results.masks import MaskLevel
 from ilcore.results.write import open_target
 from ilcore.running.damage import (
     BLOCKS,
@@ -246,7 +246,7 @@ def _remake_arrays(plan: RestorationPlan, workspace: Workspace, levels: Sequence
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
         for path in levels:
             rung = held.get(path)
-            if isinstance(rung, MaskRung):
+            if isinstance(rung, MaskLevel):
                 replace(rung, root=folder).create()
             else:
                 result_array(plan, f"{folder}/{path}", rung.level.shape if rung else plan.source.shape)

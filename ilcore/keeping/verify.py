@@ -18,8 +18,8 @@ from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, DestinationE
 from ilcore.grammar.region import words
 from ilcore.planning.plan import RestorationPlan
 from ilcore.results.destination import attributes_of
-from ilcore.results.masks import MaskRung
-from ilcore.results.pyramid import Rung
+from ilcore.results.masks import MaskLevel
+from ilcore.results.pyramid import PyramidLevel
 from ilcore.results.write import WriteTarget, open_target
 from ilcore.running.damage import (
     BLOCKS,
@@ -136,7 +136,7 @@ def _metadata_damage(plan: RestorationPlan, workspace: Workspace) -> Iterator[Da
 def _told_otherwise(plan: RestorationPlan, workspace: Workspace) -> Iterator[Damage]:
     """Yield what differs of a result whose metadata nobody kept: version 0.1 made it."""
     root = result_levels(workspace)
-    images = (rung.level for rung in coarser_levels(plan, root) if isinstance(rung, Rung))
+    images = (rung.level for rung in coarser_levels(plan, root) if isinstance(rung, PyramidLevel))
     yield from level_damage(plan, root, {"0": plan.source.shape, **{level.path: level.shape for level in images}})
     about = attributes_of(workspace.target).get("ilcore")
     if not isinstance(about, Mapping) or not has_record(workspace):
@@ -181,7 +181,7 @@ def _places(plan: RestorationPlan, workspace: Workspace, found: list[Damage]) ->
     root = result_levels(workspace)
     kinds = {"0": (plan.source.shape, plan.source.dtype)}
     for rung in coarser_levels(plan, root):
-        kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskRung) else plan.source.dtype)
+        kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskLevel) else plan.source.dtype)
     for path, kind in ((path, kind) for path, kind in kinds.items() if path not in changed):
         target = _opened(f"{root}/{path}")
         if target is None or (target.shape, target.dtype) != kind:
@@ -236,7 +236,7 @@ def _block_damage(
             yield Damage("0", number, why, words(target.block(number)))
 
 
-def _level_damage(rung: Rung | MaskRung, numbers: Iterable[int]) -> Iterator[Damage]:
+def _level_damage(rung: PyramidLevel | MaskLevel, numbers: Iterable[int]) -> Iterator[Damage]:
     target = rung.target
     for number in numbers:
         held, why = _held(target, number)
@@ -246,7 +246,7 @@ def _level_damage(rung: Rung | MaskRung, numbers: Iterable[int]) -> Iterator[Dam
             yield Damage(rung.level.path, number, why, words(target.block(number)))
 
 
-def level_trouble(rung: Rung | MaskRung, number: int, held: Any) -> str:
+def level_trouble(rung: PyramidLevel | MaskLevel, number: int, held: Any) -> str:
     """Return what is wrong with a write unit of a coarser level; nothing where it is the mean of the level below."""
     try:
         wanted = rung.wanted(number)

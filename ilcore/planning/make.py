@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
 from ilcore.degradations.estimate import Preflight, preflight
 from ilcore.degradations.stripes import Direction
-from ilcore.formats.roi import open_part, plain_roi
+from ilcore.formats.roi import open_roi, plain_roi
 from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
@@ -104,7 +104,7 @@ class Wishes:
         Raises:
             BadInput: When there is no such volume, level, image or region.
         """
-        volume = open_part(
+        volume = open_roi(
             source, axes=self.axes, level=self.level, missing=self.missing, image=self.image, roi=self.roi,
             roots=self.roots,
         )  # fmt: skip

@@ -21,7 +21,7 @@ from ilcore.stores.places import place_of, remove, store_of
 from ilcore.stores.store import Place
 from ilcore.tiling.grid import TileGrid
 from ilcore.volumes.georeference import coarsened
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from ilcore.volumes.volume import Floats, Volume
 
 #: Name of the map that sums up all others: 0 pass, 1 warn, 2 fail; not a number where nothing was judged.
@@ -109,10 +109,10 @@ def _face(maps: Mapping[str, NDArray[Any]], source: Volume, grid: TileGrid) -> V
     )
 
 
-def _place(about: About, grid: TileGrid) -> About:
+def _place(about: ScanMetadata, grid: TileGrid) -> ScanMetadata:
     """Return where the maps lie on the Earth, so that they cover the scan there too."""
     _, rows, columns = grid.core
-    return About(crs=about.crs, affine=about.affine and coarsened(about.affine, rows, columns))
+    return ScanMetadata(crs=about.crs, affine=about.affine and coarsened(about.affine, rows, columns))
 
 
 def _floats(values: Any) -> Floats:

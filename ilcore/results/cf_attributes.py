@@ -9,7 +9,7 @@ import numpy as np
 
 from ilcore.formats.variable import UNDERSTOOD
 from ilcore.volumes.marks import Mark
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from ilcore.volumes.times import OWN_TIME, acquired_of
 from ilcore.volumes.volume import Volume
 
@@ -41,7 +41,7 @@ def voxel_attributes(volume: Volume, zarr_format: int) -> dict[str, Any]:
     return found
 
 
-def scan_attributes(about: About) -> dict[str, Any]:
+def scan_attributes(about: ScanMetadata) -> dict[str, Any]:
     """Return the attributes of the group: those of the source, and when the scan was taken."""
     # NaN and infinities are no JSON: a viewer would refuse the whole file.
     said = json.loads(about.attributes, parse_constant=str) if about.attributes else {}

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from ilcore.formats.open import open_volume
-from ilcore.formats.roi import open_part
+from ilcore.formats.roi import open_roi
 from ilcore.grammar.errors import BadInput, DestinationError
 from ilcore.results import cog, ome_tiff
 from ilcore.results.masks import with_holes_told
@@ -51,7 +51,7 @@ def export_volume(
         DestinationError: The disk refuses.
     """
     place = _checked(uri, path, overwrite=overwrite)
-    volume = with_holes_told(open_part(uri, level=level, image=image, roi=roi))
+    volume = with_holes_told(open_roi(uri, level=level, image=image, roi=roi))
     writer = cog.WRITER if as_cog else _writer(volume, place)
     writer.check(volume, place)
     coarser = range(level + 1, volume.levels) if writer.takes_levels and not roi else ()

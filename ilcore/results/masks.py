@@ -29,7 +29,7 @@ class ShrunkMask:
 
 
 @dataclass(frozen=True)
-class MaskRung:
+class MaskLevel:
     """The mask of one level, made of the source alone; the same face as a coarser level.
 
     Args:
@@ -86,11 +86,11 @@ def shrunk_mask(volume: Volume, factors: Five) -> ShrunkMask | None:
     return None if volume.mask is None else ShrunkMask(volume, factors)
 
 
-def mask_rung(root: str, volume: Volume, level: Level, first: str) -> MaskRung:
+def mask_level(root: str, volume: Volume, level: Level, first: str) -> MaskLevel:
     """Return the mask of a level of an image."""
     place = root.rstrip("/")
     held = Level(f"{MASK}/{level.path}", level.shape, level.factors)
-    return MaskRung(place, held, ShrunkMask(volume, level.factors), f"{place}/{first}")
+    return MaskLevel(place, held, ShrunkMask(volume, level.factors), f"{place}/{first}")
 
 
 def finer_region(region: Region, step: Five) -> Region:

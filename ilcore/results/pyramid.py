@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.region import Five, clip, five
-from ilcore.results.masks import MaskRung, ShrunkMask, finer_region, mask_rung, shrunk, shrunk_mask
+from ilcore.results.masks import MaskLevel, ShrunkMask, finer_region, mask_level, shrunk, shrunk_mask
 from ilcore.results.write import WriteTarget, create_array, open_target
 from ilcore.volumes.level import Level
 from ilcore.volumes.validity import Validity
@@ -26,7 +26,7 @@ ANY = Validity()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class PyramidLevel:
     """One coarser level of an image, made of the one below it.
 
     Args:
@@ -88,7 +88,7 @@ class Rung:
             yield from self.target.blocks_of((t, c, z, y, x))
 
 
-def rungs(root: str, volume: Volume, first: str = "0") -> tuple[Rung, ...]:
+def pyramid_levels(root: str, volume: Volume, first: str = "0") -> tuple[PyramidLevel, ...]:
     """Return the coarser levels of an image, the finest first.
 
     Args:
@@ -96,13 +96,13 @@ def rungs(root: str, volume: Volume, first: str = "0") -> tuple[Rung, ...]:
         volume: The source, for its size, the size of its voxels and the value that means "no data".
         first: Path of the finest level; the others are called "1", "2" ...
     """
-    found: list[Rung] = []
+    found: list[PyramidLevel] = []
     below = Level(first, volume.shape)
     for number, factors in enumerate(level_factors(volume.shape, volume.scale), start=1):
         step = five([factor // before for factor, before in zip(factors, below.factors, strict=True)])
         level = Level(str(number), shrunk(below.shape, step), factors)
         found.append(
-            Rung(
+            PyramidLevel(
                 root=root.rstrip("/"),
                 below=below.path,
                 level=level,
@@ -116,12 +116,12 @@ def rungs(root: str, volume: Volume, first: str = "0") -> tuple[Rung, ...]:
     return tuple(found)
 
 
-def mask_rungs(root: str, volume: Volume, first: str = "0") -> tuple[MaskRung, ...]:
+def mask_levels(root: str, volume: Volume, first: str = "0") -> tuple[MaskLevel, ...]:
     """Return the mask of every level of an image as levels of their own; none where the volume has no mask."""
     if volume.mask is None:
         return ()
-    levels = (Level(first, volume.shape), *(rung.level for rung in rungs(root, volume, first)))
-    return tuple(mask_rung(root, volume, level, first) for level in levels)
+    levels = (Level(first, volume.shape), *(rung.level for rung in pyramid_levels(root, volume, first)))
+    return tuple(mask_level(root, volume, level, first) for level in levels)
 
 
 def write_pyramid(root: str, volume: Volume, first: str = "0") -> tuple[Level, ...]:
@@ -135,13 +135,13 @@ def write_pyramid(root: str, volume: Volume, first: str = "0") -> tuple[Level, .
     Returns:
         All levels, finest first.
     """
-    steps = rungs(root, volume, first)
-    write_rungs(steps)
-    write_rungs(mask_rungs(root, volume, first))
+    steps = pyramid_levels(root, volume, first)
+    write_levels(steps)
+    write_levels(mask_levels(root, volume, first))
     return (Level(first, volume.shape), *(rung.level for rung in steps))
 
 
-def write_rungs(steps: "Iterable[Rung | MaskRung]") -> None:
+def write_levels(steps: "Iterable[PyramidLevel | MaskLevel]") -> None:
     """Write levels, each once the one below it is complete."""
     for rung in steps:
         for number in range(rung.create()):

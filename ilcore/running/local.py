@@ -5,7 +5,7 @@ from dataclasses import asdict
 from ilcore.grammar.devices import kind_of
 from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
-from ilcore.results.pyramid import write_rungs
+from ilcore.results.pyramid import write_levels
 from ilcore.running import stages
 from ilcore.running.ledger import Ledger
 from ilcore.running.null_test import make_null_test
@@ -42,7 +42,7 @@ def carry_out(plan: RestorationPlan, *, device: str = "cpu", overwrite: bool = F
         make_null_test(plan, workspace, device)
         report = stages.verdict_of(plan, workspace)
         if report.verdict != "fail":
-            write_rungs(stages.coarser_levels(plan, workspace.staging))
+            write_levels(stages.coarser_levels(plan, workspace.staging))
             stages.complete(plan, workspace, report)
         write_record(plan, workspace, report, {"model": asdict(learnt)})
         if report.verdict != "fail":

@@ -22,10 +22,10 @@ from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import QAReport, judge, measures
 from ilcore.results.destination import attributes_of, check_destination, estimated_bytes
-from ilcore.results.masks import MaskRung
+from ilcore.results.masks import MaskLevel
 from ilcore.results.ome_zarr import Level, check_metadata, write_root
 from ilcore.results.publish import finish_publishing, publish
-from ilcore.results.pyramid import Rung, mask_rungs, rungs
+from ilcore.results.pyramid import PyramidLevel, mask_levels, pyramid_levels
 from ilcore.results.write import WriteTarget, has_array, open_target
 from ilcore.running.ledger import STATUS, BlockReport, Ledger
 from ilcore.running.mending import result_array, take_up
@@ -35,7 +35,7 @@ from ilcore.running.record import devices_told, has_record, read_findings, read_
 from ilcore.running.scratch import Scratch, digest_of
 from ilcore.running.volume_model import check_start_weights, keep_start_weights, open_source
 from ilcore.running.workspace import Workspace, write_text
-from ilcore.stores.concurrent import abreast
+from ilcore.stores.concurrent import map_concurrently
 from ilcore.stores.places import is_there, remove, store_of
 from ilcore.stores.store import Place
 from ilcore.tiling.assemble import blend, cast, clipped_count
@@ -86,7 +86,7 @@ def prepare(plan: RestorationPlan, workspace: Workspace, *, overwrite: bool = Fa
         check_start_weights(plan)
     _check_method(plan, workspace if goes_on else None)
     if not goes_on:
-        levels = (Level("0", source.shape), *(rung.level for rung in rungs(str(workspace.staging), source)))
+        levels = (Level("0", source.shape), *(rung.level for rung in pyramid_levels(str(workspace.staging), source)))
         check_metadata(source, levels, workspace.target.name, plan.result_format)
         # Nothing is changed before this line: what is refused leaves no trace.
         workspace.clear()
@@ -246,7 +246,7 @@ def _blended(
         tiles = grid.touching(region)
         standing = ledger.standing_of(tiles)
         digests = [digest for digest, _ in standing]
-        read = abreast(lambda of: _piece(scratch, ledger, *of), zip(tiles, digests, strict=True), scratch.path)
+        read = map_concurrently(lambda of: _piece(scratch, ledger, *of), zip(tiles, digests, strict=True), scratch.path)
         for tile, (_, is_raw), piece in zip(tiles, standing, read, strict=True):
             shared = intersect(region, tile.keep)
             here = slices(shared, [start for start, _ in region])
@@ -308,10 +308,10 @@ def _unasked(plan: RestorationPlan, found: dict[str, float]) -> Iterator[str]:
         yield "faint contrast: not asked, for noise that neighbours share makes faint points of its own"
 
 
-def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[Rung | MaskRung, ...]:
+def coarser_levels(plan: RestorationPlan, root: Place) -> tuple[PyramidLevel | MaskLevel, ...]:
     """Return the coarser levels of a result, then its masks, each to be written once the one before it is complete."""
     volume = open_source(plan)
-    return (*rungs(str(root), volume), *mask_rungs(str(root), volume))
+    return (*pyramid_levels(str(root), volume), *mask_levels(str(root), volume))
 
 
 def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> None:
@@ -325,7 +325,7 @@ def complete(plan: RestorationPlan, workspace: Workspace, report: QAReport) -> N
 def write_image_metadata(plan: RestorationPlan, workspace: Workspace, root: Place, report: QAReport) -> None:
     """Write the metadata of the image whose levels lie in a folder."""
     volume = open_source(plan)
-    levels = (Level("0", volume.shape), *(rung.level for rung in rungs(str(root), volume)))
+    levels = (Level("0", volume.shape), *(rung.level for rung in pyramid_levels(str(root), volume)))
     about = {
         "ilcore": {
             "fingerprint": plan.fingerprint, "method": plan.method, "scope": plan.scope, "verdict": report.verdict,

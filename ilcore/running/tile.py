@@ -28,7 +28,7 @@ from ilcore.running.own_error import error_columns, risk_of
 from ilcore.running.patches import Frame, as_it_was, frame_of, noise_of, stored_units
 from ilcore.running.scratch import DryScratch
 from ilcore.running.workspace import Workspace
-from ilcore.stores.concurrent import abreast
+from ilcore.stores.concurrent import map_concurrently
 from ilcore.tiling.assemble import clipped_count
 from ilcore.tiling.grid import Tile, Unit
 
@@ -108,7 +108,7 @@ def _rows(bench: Bench, unit: Unit) -> tuple[list[dict[str, Any]], float]:
     """Restore the tiles of a unit and write them to scratch; return rows, and the seconds of reading and writing."""
     began = time.perf_counter()
     make_repeatable(threads=1)
-    views = list(abreast(partial(_View.of, bench), unit.tiles, bench.volume.uri))
+    views = list(map_concurrently(partial(_View.of, bench), unit.tiles, bench.volume.uri))
     moving = time.perf_counter() - began
     # What is copied is left as it is.
     busy = [view for view in views if not view.kept.is_empty and bench.plan.task != "copy"]
@@ -117,7 +117,7 @@ def _rows(bench: Bench, unit: Unit) -> tuple[list[dict[str, Any]], float]:
     share = time.perf_counter() - began
     rows, contents = zip(*(_timed(bench, view, firsts.get(view.tile.index)) for view in views), strict=True)
     began = time.perf_counter()
-    digests = list(abreast(partial(_write, bench), zip(views, contents, strict=True), bench.scratch.path))
+    digests = list(map_concurrently(partial(_write, bench), zip(views, contents, strict=True), bench.scratch.path))
     writing = time.perf_counter() - began
     more = (share + writing) / len(views)
     return [

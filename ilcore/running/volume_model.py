@@ -12,7 +12,7 @@ import numpy as np
 from ilcore import fit
 from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
 from ilcore.fit import Weights
-from ilcore.formats.roi import open_part
+from ilcore.formats.roi import open_roi
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.commands import command
 from ilcore.grammar.devices import computing_on, make_repeatable
@@ -60,7 +60,7 @@ class LearntModel:
 def open_source(plan: RestorationPlan) -> Volume:
     """Open the source of a plan."""
     said = plan.source
-    volume = open_part(
+    volume = open_roi(
         said.uri,
         axes=said.axes,
         level=said.level,

@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 AT_ONCE = 4
 
 
-def abreast(
+def map_concurrently(
     work: Callable[[Given], Answer], items: Iterable[Given], place: str | Place, at_once: int = AT_ONCE
 ) -> Iterator[Answer]:
     """Yield the answer for each item, in order; of a place over the network, while the next few are under way.

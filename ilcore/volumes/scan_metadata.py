@@ -9,7 +9,7 @@ Affine: TypeAlias = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
+class ScanMetadata:
     """Georeference, meaning of the values, time; everything is optional.
 
     Args:
@@ -29,7 +29,7 @@ class About:
     acquired: str | None = None
     attributes: str | None = None
 
-    def cut(self, row: float, column: float, factor: float = 1.0) -> "About":
+    def cut(self, row: float, column: float, factor: float = 1.0) -> "ScanMetadata":
         """Return the same for a part that begins at a row and a column, with voxels larger by a factor.
 
         Args:
@@ -42,7 +42,7 @@ class About:
         a, b, c, d, e, f = self.affine
         place = (a * column + b * row + c, d * column + e * row + f)
         moved = (a * factor, b * factor, place[0], d * factor, e * factor, place[1])
-        return About(**{**self.__dict__, "affine": moved})
+        return ScanMetadata(**{**self.__dict__, "affine": moved})
 
 
 def with_more(attributes: str | None, more: Mapping[str, Any]) -> str | None:
@@ -54,4 +54,4 @@ def with_more(attributes: str | None, more: Mapping[str, Any]) -> str | None:
 
 
 #: A source that says nothing.
-NOTHING = About()
+NOTHING = ScanMetadata()

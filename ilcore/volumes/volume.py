@@ -20,7 +20,7 @@ from ilcore.grammar.region import Five, Region, blocks, five, inside, region_of,
 from ilcore.stores.places import trouble
 from ilcore.volumes.axes import source_index, spread, to_five
 from ilcore.volumes.marks import Mark, marks_in
-from ilcore.volumes.scan_metadata import NOTHING, About
+from ilcore.volumes.scan_metadata import NOTHING, ScanMetadata
 from ilcore.volumes.units import full_unit
 from ilcore.volumes.validity import Mask, Validity, data_in
 
@@ -73,7 +73,7 @@ class Reopened:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class SourceInfo:
     """What an opener found out, in the order of the source's own axes."""
 
     shape: tuple[int, ...]
@@ -92,11 +92,11 @@ class Facts:
     display: str | None = None
     level: int = 0
     levels: int = 1
-    about: About = NOTHING
+    about: ScanMetadata = NOTHING
     kind: Kind = "image"
     remarks: tuple[str, ...] = ()
 
-    def with_mark(self, missing: Mark | None) -> "Facts":
+    def with_mark(self, missing: Mark | None) -> "SourceInfo":
         """Return the same with another mark for missing values than the source names; None keeps those."""
         if missing is None or missing == self.missing:
             return self
@@ -149,7 +149,7 @@ class Volume:
     display: str | None = None
     level: int = 0
     levels: int = 1
-    about: About = NOTHING
+    about: ScanMetadata = NOTHING
     kind: Kind = "image"
     image: str | None = None
     remarks: tuple[str, ...] = ()
@@ -297,7 +297,7 @@ class Volume:
             yield region_of([(int(n) * by, min((int(n) + 1) * by, length)) for n, by, length in spans])
 
 
-def make_volume(uri: str, source: Source, facts: Facts, image: str | None = None) -> Volume:
+def make_volume(uri: str, source: Source, facts: SourceInfo, image: str | None = None) -> Volume:
     """Give a source the face of a volume.
 
     Raises:
@@ -339,7 +339,7 @@ def streaming_step(shape: Five, chunks: Five, itemsize: int, most: int | None = 
     return five(step)
 
 
-def _check(uri: str, facts: Facts) -> None:
+def _check(uri: str, facts: SourceInfo) -> None:
     if 0 in facts.shape:
         raise BadVolume(f"a volume with voxels was wanted, {uri} is empty (shape {facts.shape})")
     check_dtype(uri, facts.dtype)

@@ -22,7 +22,7 @@ from ilcore.formats.in_memory import from_array
 from ilcore.formats.open import open_volume
 from ilcore.results.export import export_volume
 from ilcore.volumes.axes import from_five
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from ilcore.volumes.volume import Volume
 from tests.bench import said
 from tests.told import channel, scan, store, voxels
@@ -40,7 +40,9 @@ def stack() -> Volume:
         missing=0,
     )  # fmt: skip
     display = json.dumps({"channels": [channel("DAPI", "0000FF"), channel("GFP", "00FF00")]}, sort_keys=True)
-    about = About(acquired="2024-05-06T07:08:09", value_scale=0.5, value_offset=3.0, attributes='{"mission": "S2"}')
+    about = ScanMetadata(
+        acquired="2024-05-06T07:08:09", value_scale=0.5, value_offset=3.0, attributes='{"mission": "S2"}'
+    )
     return replace(volume, display=display, about=about, origin=(0.0, 0.0, 10.0, 20.0, 30.0))
 
 

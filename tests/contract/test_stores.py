@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from ilcore.grammar.errors import Busy
 from ilcore.stores import store_lock
-from ilcore.stores.concurrent import abreast
+from ilcore.stores.concurrent import map_concurrently
 from ilcore.stores.locks import lock_of
 from ilcore.stores.places import (
     at_hand,
@@ -181,7 +181,7 @@ def test_results_go_where_others_see_them(root):
 def test_several_requests_give_their_answers_in_order(root):
     for number in range(9):
         write_text(root / str(number), str(number))
-    assert list(abreast(lambda place: int(read_text(place)), entries(root), root)) == list(range(9))
+    assert list(map_concurrently(lambda place: int(read_text(place)), entries(root), root)) == list(range(9))
 
 
 def test_of_many_writers_on_a_condition_one_gets_through(root):

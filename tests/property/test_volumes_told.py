@@ -15,7 +15,7 @@ from ilcore.formats.in_memory import from_array
 from ilcore.formats.open import open_volume
 from ilcore.results.export import export_volume
 from ilcore.volumes.georeference import sides, unit_of, wkt2_of
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from tests.told import FIELDS, RESULT_FORMATS, channel, store, voxels
 
 TYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")
@@ -44,7 +44,7 @@ def affines(draw):
 def abouts(draw, values=JSON):
     said = draw(st.none() | st.dictionaries(KEY, values, min_size=1, max_size=3))
     scale, offset = draw(st.just((1.0, 0.0)) | st.tuples(SIZE, NUMBER))
-    return About(
+    return ScanMetadata(
         crs=draw(st.sampled_from(SYSTEMS)),
         affine=draw(st.none() | affines()),
         value_scale=scale,

@@ -11,7 +11,7 @@ from pyproj import CRS
 from rasterio.control import GroundControlPoint
 
 from ilcore.formats.open import open_volume
-from ilcore.formats.roi import open_part
+from ilcore.formats.roi import open_roi
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import whole
 from ilcore.volumes.georeference import short_name, wkt2_of
@@ -137,7 +137,7 @@ def test_ground_control_points_are_kept_and_cut(tmp_path, without, has_rasterio)
         to.write(VALUES[:1])
     if not has_rasterio:
         without("rasterio")
-    about = open_part(tmp_path / "a.tif", roi="y=8:16,x=4:8").about
+    about = open_roi(tmp_path / "a.tif", roi="y=8:16,x=4:8").about
     kept = json.loads(about.attributes)
     assert about.affine is None
     assert short_name(kept["gcps_crs"]) == "WGS 84 (EPSG:4326)"
@@ -221,7 +221,7 @@ def uneven(path, **said):
 def test_uneven_times_are_kept_and_cut(tmp_path):
     path = uneven(tmp_path / "a.zarr")
     assert open_volume(path, image="a").about.acquired == "2000-03-01T00:00:00"
-    about = open_part(path, image="a", roi="t=1:3").about
+    about = open_roi(path, image="a", roi="t=1:3").about
     assert json.loads(about.attributes)["axis_coordinates"]["t"] == {
         "values": [2, 5], "units": "days since 2000-02-28", "calendar": "noleap",
     }  # fmt: skip

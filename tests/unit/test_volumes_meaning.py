@@ -149,7 +149,7 @@ def test_a_microscope_format_through_bioio(tmp_path):
     path = str(microscope(tmp_path / "a.ome.tif"))
     names = FORMAT.images(path, OpenOptions())
     assert len(names) == 2
-    volume = make_volume(path, *_fitted(FORMAT.open(path, OpenOptions(image=names[1]))), names[1])
+    volume = make_volume(path, *_adapted(FORMAT.open(path, OpenOptions(image=names[1]))), names[1])
     assert (volume.axes, volume.channels) == ("czyx", ("a", "b"))
     assert (volume.scale[2], volume.scale[4], volume.units[2]) == (2, 0.25, "micrometer")
     wanted = tifffile.imread(path, series=1)
@@ -164,10 +164,10 @@ def test_a_microscope_format_through_bioio(tmp_path):
         FORMAT.open(path, OpenOptions(level=1, image=names[0]))
 
 
-def _fitted(opened):
-    from ilcore.formats.axes_adapter import fitted
+def _adapted(opened):
+    from ilcore.formats.axes_adapter import adapted
 
-    return fitted(*opened)
+    return adapted(*opened)
 
 
 def test_a_microscope_without_its_plug_in_or_bioio(tmp_path, without):

@@ -13,7 +13,7 @@ import zarr
 from ilcore.formats.gdal import not_georeferenced
 from ilcore.formats.in_memory import from_array
 from ilcore.formats.open import open_volume
-from ilcore.formats.roi import open_part
+from ilcore.formats.roi import open_roi
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import whole
 from ilcore.keeping.repair import repair
@@ -27,7 +27,7 @@ from ilcore.running import stages
 from ilcore.running.damage import write_damage
 from ilcore.running.local import carry_out
 from ilcore.running.workspace import Workspace
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from tasks.describe import describe
 from tests.standins import add_standins, planned
 from tests.told import FIELDS, RESULT_FORMATS, scan, store, voxels
@@ -145,14 +145,17 @@ def test_without_ome_a_result_is_still_a_geozarr(tmp_path):
 def test_a_level_is_placed_by_what_level_0_says(tmp_path, result_format):
     store(tmp_path / "a", scan(), result_format)
     assert open_volume(tmp_path / "a", level=2).about == scan().about
-    part = open_part(tmp_path / "a", level=1, roi="y=10:,x=3:")
+    part = open_roi(tmp_path / "a", level=1, roi="y=10:,x=3:")
     assert part.about.affine == (20, 0, 500000 + 60, 0, -40, 5200000 - 400)
     again = store(tmp_path / "b", part, result_format)
     assert (again.about, again.scale, again.origin) == (part.about, part.scale, part.origin)
 
 
 def test_a_place_without_a_system_and_a_system_without_a_place(tmp_path):
-    for name, about in (("affine", About(affine=scan().about.affine)), ("crs", About(crs=scan().about.crs))):
+    for name, about in (
+        ("affine", ScanMetadata(affine=scan().about.affine)),
+        ("crs", ScanMetadata(crs=scan().about.crs)),
+    ):
         found = store(tmp_path / name, replace(scan(), about=about))
         assert found.about == about
         conventions = strict(tmp_path / name / "zarr.json")["attributes"]["zarr_conventions"]
@@ -166,7 +169,7 @@ def test_a_mark_that_no_voxel_can_be_is_left_out(tmp_path):
 
 
 def test_attributes_that_are_no_json_stay_readable_for_browsers(tmp_path):
-    about = About(attributes='{"a": NaN, "b": [Infinity, 1], "ome": 1, "multiscales": 2}')
+    about = ScanMetadata(attributes='{"a": NaN, "b": [Infinity, 1], "ome": 1, "multiscales": 2}')
     for result_format, name in zip(RESULT_FORMATS, ("zarr.json", ".zattrs"), strict=True):
         root = tmp_path / name
         found = store(root, replace(scan(), about=about), result_format)

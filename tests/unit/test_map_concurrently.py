@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ilcore.stores.concurrent import abreast
+from ilcore.stores.concurrent import map_concurrently
 
 REMOTE = "s3://bucket/scratch"
 
@@ -16,8 +16,8 @@ def test_answers_come_in_order_however_long_each_takes(place: str) -> None:
         time.sleep(0.02 if number % 2 else 0.0)
         return number * number
 
-    assert list(abreast(work, range(9), place)) == [number * number for number in range(9)]
-    assert list(abreast(work, [], place)) == []
+    assert list(map_concurrently(work, range(9), place)) == [number * number for number in range(9)]
+    assert list(map_concurrently(work, [], place)) == []
 
 
 def test_the_first_is_alone_and_then_a_few_are_under_way() -> None:
@@ -34,7 +34,7 @@ def test_the_first_is_alone_and_then_a_few_are_under_way() -> None:
         with lock:
             busy[0] -= 1
 
-    list(abreast(work, range(7), REMOTE, at_once=3))
+    list(map_concurrently(work, range(7), REMOTE, at_once=3))
     assert seen[0] == (1, True)
     assert not any(is_main for _, is_main in seen[1:])
     assert max(count for count, _ in seen) <= 3
@@ -47,7 +47,7 @@ def test_no_more_is_asked_for_than_is_wanted_soon() -> None:
         asked.append(number)
         return number
 
-    answers = abreast(work, range(100), REMOTE, at_once=2)
+    answers = map_concurrently(work, range(100), REMOTE, at_once=2)
     assert [next(answers), next(answers)] == [0, 1]
     answers.close()
     assert len(asked) <= 5
@@ -59,7 +59,7 @@ def test_an_error_comes_where_its_answer_would() -> None:
             raise OSError("gone")
         return number
 
-    answers = abreast(work, range(5), REMOTE)
+    answers = map_concurrently(work, range(5), REMOTE)
     assert [next(answers), next(answers)] == [0, 1]
     with pytest.raises(OSError, match="gone"):
         next(answers)

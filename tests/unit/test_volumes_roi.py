@@ -8,13 +8,13 @@ import pytest
 
 from ilcore.formats.in_memory import from_array
 from ilcore.formats.open import open_volume
-from ilcore.formats.roi import open_part, part_of, plain_roi, read_roi
+from ilcore.formats.roi import open_roi, plain_roi, read_roi, roi_of
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import region_of, whole
 from ilcore.results.ome_zarr import create_array, write_root
 from ilcore.results.pyramid import write_pyramid
 from ilcore.running.local import carry_out
-from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.scan_metadata import ScanMetadata
 from tests.standins import add_standins, assembled, planned
 
 VALUES = np.arange(2 * 3 * 20 * 600, dtype="u2").reshape(2, 3, 20, 600)
@@ -24,7 +24,7 @@ def stored(folder: Path) -> str:
     """A pyramid of two levels with channels, a place and colours."""
     told = from_array(VALUES, "czyx", scale=(1, 2.0, 0.5, 0.5), units=(None, "micrometer", "micrometer", "micrometer"))
     display = json.dumps({"channels": [{"label": "a", "color": "00FF00"}, {"label": "b", "color": "FF0000"}]})
-    volume = part_of(told, whole(told.shape), told.scale)
+    volume = roi_of(told, whole(told.shape), told.scale)
     volume.__dict__.update(display=display, origin=(0.0, 0.0, 10.0, 5.0, 5.0), channels=("a", "b"))
     path = str(folder / "scan.ome.zarr")
     target = create_array(f"{path}/0", shape=volume.shape, dtype="u2", axes="czyx")
@@ -36,7 +36,7 @@ def stored(folder: Path) -> str:
 
 
 def test_a_region_has_its_own_place_channels_and_colours(tmp_path: Path) -> None:
-    part = open_part(stored(tmp_path), roi="c=1:2,z=1:3 y=4:,x=:300")
+    part = open_roi(stored(tmp_path), roi="c=1:2,z=1:3 y=4:,x=:300")
     assert part.shape == (1, 1, 2, 16, 300)
     np.testing.assert_array_equal(part.read(whole(part.shape))[0], VALUES[1:2, 1:3, 4:, :300])
     np.testing.assert_array_equal(
@@ -48,7 +48,7 @@ def test_a_region_has_its_own_place_channels_and_colours(tmp_path: Path) -> None
 
 
 def test_a_level_lies_where_it_lies(tmp_path: Path) -> None:
-    part = open_part(stored(tmp_path), level=1, roi="x=10:20")
+    part = open_roi(stored(tmp_path), level=1, roi="x=10:20")
     assert part.scale[4] == 1.0
     # The middle of a voxel that is the mean of two lies half a fine voxel further in.
     assert part.origin[4] == pytest.approx(5.0 + 10 * 1.0 + 0.25)
@@ -56,8 +56,8 @@ def test_a_level_lies_where_it_lies(tmp_path: Path) -> None:
 
 def test_georeference_follows_level_and_corner() -> None:
     volume = from_array(np.zeros((50, 60), "u1"), "yx", scale=(20.0, 20.0))
-    volume.__dict__["about"] = About(affine=(10.0, 0.0, 500.0, 0.0, -10.0, 900.0))
-    part = part_of(volume, region_of([(0, 1), (0, 1), (0, 1), (5, 9), (3, 4)]), (1.0, 1.0, 1.0, 10.0, 10.0))
+    volume.__dict__["about"] = ScanMetadata(affine=(10.0, 0.0, 500.0, 0.0, -10.0, 900.0))
+    part = roi_of(volume, region_of([(0, 1), (0, 1), (0, 1), (5, 9), (3, 4)]), (1.0, 1.0, 1.0, 10.0, 10.0))
     assert part.about.affine == (20.0, 0.0, 500.0 + 3 * 20, 0.0, -20.0, 900.0 - 5 * 20)
 
 
