@@ -209,7 +209,6 @@ _PLACES = {
     "weights": "weights",
     "ledger": "ledger.zarr",
     "scratch": "scratch.zarr",
-    "generation": "generation",
     "maps": "qa.ome.zarr",
     "report": "report.html",
     "record": "record.json",
