@@ -4,17 +4,16 @@ from importlib import import_module
 
 from ilcore.formats.protocol import FirstLook, Format
 
-#: Modules, each with a `FORMAT`, in the order in which they are asked. Zarr takes every folder and every URL that is
-#: left, raster every file: a new format stands before them.
+#: Modules, each with a `FORMAT`, in the order in which they are asked.
 FORMATS = [
     "ilcore.formats.eopatch",
     "ilcore.formats.microscope",
     "ilcore.formats.tiff",
     "ilcore.formats.npy",
     "ilcore.formats.npz",
-    "ilcore.formats.stored_zarr",
-    "ilcore.formats.raster",
 ]
+#: These take whatever is left: every folder and every URL, every file.
+REST = ("ilcore.formats.stored_zarr", "ilcore.formats.raster")
 
 
 def format_of(address: str) -> Format:
@@ -24,7 +23,7 @@ def format_of(address: str) -> Format:
         BadVolume: There is nothing.
     """
     look = FirstLook.at(address)
-    return next(each for each in map(_loaded, FORMATS) if each.recognises(look))
+    return next(each for each in map(_loaded, (*FORMATS, *REST)) if each.recognises(look))
 
 
 def _loaded(module: str) -> Format:

@@ -33,10 +33,10 @@ def maps(tmp_path):
 @pytest.fixture
 def with_grey_maps(monkeypatch):
     # The one line.
-    monkeypatch.setattr(openers, "FORMATS", [HERE, *openers.FORMATS])
+    monkeypatch.setattr(openers, "FORMATS", [*openers.FORMATS, HERE])
 
 
-@pytest.mark.parametrize("module", [*openers.FORMATS, HERE])
+@pytest.mark.parametrize("module", [*openers.FORMATS, *openers.REST, HERE])
 def test_every_format_has_the_one_signature(module):
     held = import_module(module).FORMAT
     assert isinstance(held.name, str)

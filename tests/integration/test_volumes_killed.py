@@ -22,7 +22,7 @@ SHAPE = (1, 1, 1, 8, 8)
 # them, inside of rmtree too; the swap is seen by what follows it.
 DRIVER = """
 import os, signal, sys
-from ilcore.volumes import publish as module
+from ilcore.results import publish as module
 
 OPERATIONS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
 folder, swapping = sys.argv[1], sys.argv[2] == "swap"
