@@ -21,7 +21,8 @@ from flows.summary import summary_markdown
 from ilcore.planning.options import RestoreOptions
 from ilcore.running.carry_out import carry_on
 from ilcore.running.run import Run
-from ilcore.stores.places import Place, place_of
+from ilcore.stores.places import place_of
+from ilcore.stores.store import Place
 from tasks.executors.cluster import Resources, open_cluster
 from tasks.executors.pausing import pausable
 from tasks.executors.shutdown import gracefully

@@ -13,7 +13,8 @@ from ilcore.planning.plan import RestorationPlan
 from ilcore.running.executor import Executor, Local
 from ilcore.running.record import versions
 from ilcore.running.run import Run
-from ilcore.stores.places import Place, make_folder, write_text
+from ilcore.stores.places import make_folder, write_text
+from ilcore.stores.store import Place
 from tasks.executors.cluster import Resources, open_cluster, worker_device
 from tasks.tracking.client import RunPayload, Tracker, is_there, tracking_uri
 from tasks.tracking.run_payload import volume_run

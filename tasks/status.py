@@ -13,7 +13,7 @@ from ilcore.running.record import read_record
 from ilcore.running.run import Run
 from ilcore.running.tile_record import STATUS
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 
 
 def standing(target: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.grammar.region import blocks, whole
 from ilcore.results.layout import ResultFormat
 from ilcore.results.ome_zarr import create_finest, write_root

@@ -12,20 +12,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-
-from upath import UPath
 
 from ilcore.archives.policy import Archive
 from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.grammar.errors import BadInput, BadPlan, Busy, ILError
 from ilcore.keeping.verify import is_over
-from ilcore.results.generations import orphans
 from ilcore.running.ledger import Ledger
 from ilcore.running.record import has_record, read_record
 from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place, entries, is_there, remove, write_text
+from ilcore.stores.places import entries, is_there, read_text, remove, size_of, write_text
+from ilcore.stores.store import Place
 
 #: How folders of runs end, and what of them means nothing without a plan.
 _ENDING = ".il"
@@ -106,7 +103,7 @@ def clean_archive(archive: Archive, *, dry_run: bool = False) -> list[Piece]:
 def _note(books: ScanRegistry, gone: list[Piece]) -> None:
     place, when = books.root / "cleaned.json", datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        before = list(json.loads(place.read_text()))
+        before = list(json.loads(read_text(place)))
     except (FileNotFoundError, ValueError, TypeError):
         before = []
     rows = [*before, *({"when": when, **asdict(piece)} for piece in gone)]
@@ -170,25 +167,11 @@ def _halves(workspace: Workspace) -> Iterator[Piece]:
     for place in entries(workspace.root):
         if place.name.endswith(".partial"):
             yield Piece(str(place), size_of(place), "half written by a run that was killed")
-    if isinstance(workspace.target, UPath):
-        for place in orphans(workspace.target):
-            yield Piece(str(place), size_of(place), "an older result, to which no reader is led")
+    for place in workspace.publisher.orphans():
+        yield Piece(str(place), size_of(place), "an older result, to which no reader is led")
 
 
 def _place(workspace: Workspace, name: str) -> Place:
     """Return a place by its name; only what belongs to a workspace, or to a result in a store, is ever named here."""
-    held = [*entries(workspace.root), workspace.staging]
-    held += entries(workspace.target) if isinstance(workspace.target, UPath) else ()
+    held = [*entries(workspace.root), workspace.staging, *workspace.publisher.orphans()]
     return next(place for place in held if str(place) == name)
-
-
-def size_of(place: Place) -> int:
-    """Return the bytes of a file, or of all files below a folder."""
-    if not isinstance(place, Path):
-        return int(place.fs.du(place.path))
-    if not place.is_dir():
-        return place.lstat().st_size
-    sizes = 0
-    for at, _, names in os.walk(place):
-        sizes += sum(os.lstat(os.path.join(at, name)).st_size for name in names)
-    return sizes

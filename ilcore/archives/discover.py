@@ -18,7 +18,7 @@ from ilcore.archives.stamping import Identity, identity_of, is_ahead, is_still, 
 from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.plain_text import plain
 from ilcore.stores.addresses import is_remote, normalised
-from ilcore.stores.places import answered, place_of
+from ilcore.stores.places import answered, place_of, read_text
 
 #: Folders that are one volume, by how their names end.
 _VOLUMES = (".zarr",)
@@ -194,7 +194,7 @@ def _asset(assets: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
 
 def _text(path: str) -> str:
     with answered():
-        return str(place_of(path).read_text(encoding="utf-8"))
+        return read_text(place_of(path))
 
 
 def _beside(path: str, name: str) -> str:

@@ -10,7 +10,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ilcore.stores.places import Place, remove, write_text
+from ilcore.stores.places import read_text, remove, write_text
+from ilcore.stores.store import Place
 
 #: How late a night may begin before it counts as missed, and how early it may be.
 GRACE, EARLY = timedelta(minutes=15), timedelta(minutes=5)
@@ -67,7 +68,7 @@ def forget_schedule(place: Place) -> None:
 def read_schedule(place: Place) -> Schedule | None:
     """Return when nights are due; None where an archive is on no schedule."""
     try:
-        told: dict[str, Any] = json.loads(place.read_text())
+        told: dict[str, Any] = json.loads(read_text(place))
         schedule = Schedule(**told)
         datetime.fromisoformat(schedule.since), schedule.next(datetime.now(tz=UTC))
     except (FileNotFoundError, ValueError, TypeError, KeyError):

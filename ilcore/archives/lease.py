@@ -22,7 +22,8 @@ from typing import Any
 import psutil
 
 from ilcore.grammar.errors import Busy
-from ilcore.stores.places import Place, remove, write_text
+from ilcore.stores.places import read_text, remove, write_text
+from ilcore.stores.store import Place
 
 #: Seconds between two beats, and beats that an owner on another machine may miss before it is taken for dead.
 BEAT_SECONDS, MISSED_BEATS = 10.0, 3
@@ -103,7 +104,7 @@ def leased(place: Place, night: Mapping[str, Any], on_loss: Callable[[], None]) 
 def read_lease(place: Place) -> dict[str, Any] | None:
     """Return what the file says; None where no night is at work, or nothing can be read."""
     try:
-        told = json.loads(place.read_text())
+        told = json.loads(read_text(place))
     except (FileNotFoundError, ValueError):
         return None
     return told if isinstance(told, dict) else None

@@ -24,7 +24,8 @@ from statistics import median
 from typing import Any
 
 from ilcore.archives.discover import Scan
-from ilcore.stores.places import Place, entries, make_folder, place_of, write_text
+from ilcore.stores.places import entries, make_folder, place_of, read_text, write_text
+from ilcore.stores.store import Place
 
 _logger = logging.getLogger(__name__)
 
@@ -188,7 +189,7 @@ class ScanRegistry:
 
     def night(self, name: str) -> dict[str, Any]:
         """Return what a night did."""
-        return dict(json.loads((self.root / "nights" / f"{name}.json").read_text()))
+        return dict(json.loads(read_text(self.root / "nights" / f"{name}.json")))
 
     def _place(self, source: str) -> Place:
         return self.root / "scans" / f"{key_of(source)}.json"
@@ -201,7 +202,7 @@ def key_of(source: str) -> str:
 
 def _entry(place: Place) -> ScanState:
     """Read an entry; what a later version says besides is left out, and told."""
-    told = dict(json.loads(place.read_text()))
+    told = dict(json.loads(read_text(place)))
     more = frozenset(told) - frozenset(ScanState.__dataclass_fields__)
     if more:
         _tell_later(str(place.parent.parent), ", ".join(sorted(more)))
@@ -215,6 +216,6 @@ def _tell_later(books: str, names: str) -> None:
 
 def _list_in(place: Place) -> list[Any]:
     try:
-        return list(json.loads(place.read_text()))
+        return list(json.loads(read_text(place)))
     except (FileNotFoundError, ValueError, TypeError):
         return []

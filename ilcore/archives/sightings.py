@@ -8,7 +8,8 @@ from contextlib import suppress
 from ilcore.archives.discover import Scan
 from ilcore.archives.scan_registry import ScanRegistry, key_of
 from ilcore.stores.addresses import is_remote
-from ilcore.stores.places import Place, entries, make_folder, write_text
+from ilcore.stores.places import entries, make_folder, read_text, write_text
+from ilcore.stores.store import Place
 
 
 def first_seen(books: ScanRegistry, scan: Scan, now: float) -> float:
@@ -16,7 +17,7 @@ def first_seen(books: ScanRegistry, scan: Scan, now: float) -> float:
     folder = books.root / "sightings"
     place = folder / f"{key_of(scan.source)}.json"
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        told = json.loads(place.read_text())
+        told = json.loads(read_text(place))
         if told["stamp"] == scan.stamp and told["since"] <= now:
             return float(told["since"])
     make_folder(folder)
@@ -54,7 +55,7 @@ def lost(books: ScanRegistry, scans: Sequence[Scan], trouble: Sequence[str]) -> 
 
 def _source(place: Place) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads(place.read_text())["source"])
+        return str(json.loads(read_text(place))["source"])
     return ""
 
 

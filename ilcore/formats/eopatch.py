@@ -7,60 +7,45 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ilcore.formats.in_memory import NpySource, open_npy
-from ilcore.formats.stored_zarr import Asked, open_zarr
+from ilcore.formats import npy, stored_zarr
+from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions, chosen_image
 from ilcore.grammar.errors import BadVolume
+from ilcore.stores.addresses import is_remote
 from ilcore.volumes.georeference import sides, unit_of, wkt2_of
 from ilcore.volumes.scan_metadata import Affine, ScanMetadata
 from ilcore.volumes.times import iso
-from ilcore.volumes.volume import Source, SourceInfo
+from ilcore.volumes.volume import SourceInfo
 
 #: Axes of the features in each folder.
 FOLDERS = {"data": "tyxc", "mask": "tyxc", "data_timeless": "yxc", "mask_timeless": "yxc"}
 SUFFIXES = (".npy", ".zarr")
 
 
-def is_patch(path: str) -> bool:
-    """Tell whether a folder holds features, and is no Zarr store."""
-    folder = Path(path)
-    is_zarr = any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
-    return not is_zarr and bool(_features(folder))
+class EOPatch:
+    """Folders of features."""
 
+    name = "eopatch"
 
-def patch_images(path: str) -> tuple[str, ...]:
-    """Return the names of the features, for example "data/BANDS"."""
-    return tuple(_features(Path(path)))
+    def recognises(self, look: FirstLook) -> bool:
+        if look.is_file or is_remote(look.address):
+            return False
+        folder = Path(look.address)
+        is_zarr = any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
+        return not is_zarr and bool(_features(folder))
 
+    def open(self, address: str, options: OpenOptions) -> Opened:
+        features = _features(Path(address))
+        name = chosen_image(address, tuple(features), options.image)
+        if options.level:
+            raise BadVolume(f"level {options.level} was wanted of {address}, which has none; leave level at 0")
+        file = features[name]
+        inner = stored_zarr.FORMAT if file.suffix == ".zarr" else npy.FORMAT
+        source, facts = inner.open(str(file), OpenOptions(axes=options.axes or FOLDERS[file.parent.name]))
+        return source, _placed(facts, _Surroundings.of(Path(address)), file.suffix)
 
-def open_patch(path: str, axes: str | None, level: int, image: str | None) -> tuple[Source, SourceInfo]:
-    """Open a feature of a patch.
-
-    Raises:
-        BadVolume: No such feature, several to choose from, or one that cannot be read.
-    """
-    features = _features(Path(path))
-    few = ", ".join(list(features)[:6])
-    if image is None and len(features) > 1:
-        raise BadVolume(
-            f"one image was wanted, {path} holds {len(features)}: {few}; choose one with image= (--image), "
-            f"for example {next(iter(features))}"
-        )
-    name = next(iter(features)) if image is None else image
-    if name not in features:
-        raise BadVolume(f"an image of {path} was wanted, got {name!r}; it has {few}")
-    if level:
-        raise BadVolume(f"level {level} was wanted of {path}, which has none; leave level at 0")
-    file = features[name]
-    told = axes or FOLDERS[file.parent.name]
-    source, facts = _open(str(file), told)
-    return source, _placed(facts, _Surroundings.of(Path(path)), file.suffix)
-
-
-def _open(file: str, axes: str) -> tuple[Source, SourceInfo]:
-    if file.endswith(".zarr"):
-        return open_zarr(file, Asked(axes=axes))
-    found: tuple[NpySource, SourceInfo] = open_npy(file, axes)
-    return found
+    def images(self, address: str, options: OpenOptions) -> tuple[str, ...]:
+        """Return the names of the features, for example "data/BANDS"."""
+        return tuple(_features(Path(address)))
 
 
 def _features(folder: Path) -> dict[str, Path]:
@@ -159,3 +144,6 @@ def _points(held: Any) -> Any:
     elif isinstance(held, list):
         for each in held:
             yield from _points(each)
+
+
+FORMAT: Format = EOPatch()

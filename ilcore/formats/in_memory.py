@@ -1,17 +1,18 @@
-"""Arrays in memory and .npy files as sources."""
+"""Arrays in memory as volumes, and what is true of any array that says nothing of itself."""
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from ilcore.formats.npy_header import DAMAGE, read_header
+from ilcore.formats.axes_adapter import adapted
 from ilcore.formats.plain_file import PlainArray
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
-from ilcore.volumes.volume import Reopened, SourceInfo, check_dtype
+from ilcore.volumes.marks import Mark
+from ilcore.volumes.volume import SourceInfo, Volume, check_dtype, make_volume
 
 
 @dataclass(frozen=True)
@@ -24,39 +25,36 @@ class ArraySource:
         return self.array[index]
 
 
-@dataclass(frozen=True)
-class NpySource(Reopened):
-    """A .npy file, of which only what is touched is read."""
+def from_array(
+    array: ArrayLike,
+    axes: str | None = None,
+    *,
+    scale: Sequence[float] | None = None,
+    units: Sequence[str | None] | None = None,
+    channels: Sequence[str] = (),
+    missing: Mark | None = None,
+) -> Volume:
+    """Give an array in memory the face of a volume.
 
-    path: str
-
-    @cached_property
-    def array(self) -> PlainArray:
-        """The array in the file."""
-        with Path(self.path).open("rb") as file:
-            shape, is_fortran, dtype, offset = read_header(file)
-        return PlainArray(self.path, dtype, offset, shape, is_fortran)
-
-    def read(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        return self.array.read(index)
-
-
-def open_npy(path: str, axes: str | None) -> tuple[NpySource, SourceInfo]:
-    """Open a .npy file.
+    Args:
+        array: One to five axes.
+        axes: Their names, for example "czyx"; without them x, yx, zyx, czyx, tczyx.
+        scale: Size of a voxel, one number an axis of the array.
+        units: Units of `scale`.
+        channels: Names of the channels.
+        missing: The value that means "no data here".
 
     Raises:
-        BadVolume: The file is damaged or holds no volume.
+        BadVolume: The array is no volume.
     """
-    source = NpySource(path)
-    try:
-        array = source.array
-    except DAMAGE as error:
-        raise BadVolume(
-            f"a .npy file of numbers was wanted at {path}; it is truncated, damaged or holds objects ({error})"
-        ) from error
-    facts = array_info(array, axes, "npy", path)
-    array.check_length()
-    return source, facts
+    held = np.asarray(array)
+    facts = replace(
+        array_info(held, axes, "array", "the array"),
+        scale=tuple(map(float, scale)) if scale is not None else None,
+        units=tuple(units) if units is not None else None,
+        channels=tuple(channels),
+    )
+    return make_volume("memory", *adapted(ArraySource(held), facts.with_mark(missing)))
 
 
 def array_info(array: NDArray[Any] | PlainArray, axes: str | None, format_name: str, uri: str) -> SourceInfo:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions, chosen_image
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import LEFT_OUT, find_axes
 from ilcore.volumes.units import full_unit
@@ -34,48 +35,27 @@ class MicroscopeSource(Reopened):
         return np.asarray(self._array[index].compute(scheduler="synchronous"))
 
 
-def is_microscope(path: str) -> bool:
-    """Tell whether a file is a microscope's, going by its name."""
-    return Path(path).suffix.lower() in SUFFIXES
+class Microscope:
+    """Files of microscopes, known by their names; the images are the scenes."""
 
+    name = "microscope"
 
-def microscope_images(path: str) -> tuple[str, ...]:
-    """Return the names of the scenes of a file.
+    def recognises(self, look: FirstLook) -> bool:
+        return look.is_file and look.suffix in SUFFIXES
 
-    Raises:
-        BadVolume: bioio or the plug-in of the format is not installed, or the file cannot be read.
-    """
-    return tuple(map(str, _image(path).scenes))
+    def open(self, address: str, options: OpenOptions) -> Opened:
+        scene = chosen_image(address, self.images(address, options), options.image)
+        level, opened = options.level, _scene(address, scene, 0)
+        levels = len(opened.resolution_levels)
+        if not 0 <= level < levels:
+            raise BadVolume(f"a level from 0 to {levels - 1} was wanted of {address}, got {level}")
+        finest = tuple(opened.shape)
+        if level:
+            opened = _scene(address, scene, level)
+        return MicroscopeSource(address, scene, level), _facts(opened, address, options.axes, finest, level)
 
-
-def open_microscope(path: str, axes: str | None, level: int, image: str | None) -> tuple[MicroscopeSource, SourceInfo]:
-    """Open a scene of a file.
-
-    Raises:
-        BadVolume: As `microscope_images`; or no such scene, several to choose from, or not the level.
-    """
-    scene = _chosen(path, image)
-    opened = _scene(path, scene, 0)
-    levels = len(opened.resolution_levels)
-    if not 0 <= level < levels:
-        raise BadVolume(f"a level from 0 to {levels - 1} was wanted of {path}, got {level}")
-    finest = tuple(opened.shape)
-    if level:
-        opened = _scene(path, scene, level)
-    return MicroscopeSource(path, scene, level), _facts(opened, path, axes, finest, level)
-
-
-def _chosen(path: str, image: str | None) -> str:
-    names = microscope_images(path)
-    few = ", ".join(names[:6])
-    if image is None and len(names) != 1:
-        raise BadVolume(
-            f"one image was wanted, {path} holds {len(names)}: {few}; choose one with image= (--image), "
-            f"for example {next(iter(names), 0)}"
-        )
-    if image is not None and image not in names:
-        raise BadVolume(f"an image of {path} was wanted, got {image!r}; it has {few}")
-    return image or names[0]
+    def images(self, address: str, options: OpenOptions) -> tuple[str, ...]:
+        return tuple(map(str, _image(address).scenes))
 
 
 def _image(path: str) -> Any:
@@ -149,3 +129,6 @@ def _sizes(image: Any) -> dict[str, tuple[float, str | None]]:
 def _unit(said: Any, axis: str) -> str | None:
     told = getattr(getattr(said, axis.upper(), None), "unit", None)
     return "micrometer" if told is None else full_unit(told)
+
+
+FORMAT: Format = Microscope()

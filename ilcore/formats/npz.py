@@ -5,7 +5,7 @@ import os
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ilcore.formats.in_memory import mapped_chunks
 from ilcore.formats.npy_header import DAMAGE, read_header
 from ilcore.formats.plain_file import PlainArray
+from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions, check_single, chosen_image
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.volume import Reopened, SourceInfo, check_dtype
 
-ZIP_MARK = b"PK\x03\x04"
+MARK = b"PK\x03\x04"
 SUFFIX = ".npy"
 #: How NumPy packs, whose unpacking takes no more memory than is asked for: nothing, and deflate.
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -65,56 +66,46 @@ class NpzSource(Reopened):
         return array.read(index) if isinstance(array, PlainArray) else array[index]
 
 
-def npz_images(path: str) -> tuple[str, ...]:
-    """Return the names of the arrays in a .npz file.
+class Npz:
+    """Files of NumPy with several arrays."""
 
-    Raises:
-        BadVolume: The file is damaged.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return tuple(name.removesuffix(SUFFIX) for name in archive.namelist() if name.endswith(SUFFIX))
-    except _DAMAGE as error:
-        raise BadVolume(_damaged(path, error)) from error
+    name = "npz"
+
+    def recognises(self, look: FirstLook) -> bool:
+        return look.mark.startswith(MARK)
+
+    def open(self, address: str, options: OpenOptions) -> Opened:
+        check_single(address, replace(options, image=None))
+        name = self._chosen(address, options)
+        try:
+            with zipfile.ZipFile(address) as archive:
+                header = _header(archive, name + SUFFIX)
+        except _DAMAGE as error:
+            raise BadVolume(_damaged(address, error)) from error
+        return NpzSource(address, name), _facts(header, f"{address} [{name}]", options.axes)
+
+    def images(self, address: str, options: OpenOptions) -> tuple[str, ...]:
+        try:
+            with zipfile.ZipFile(address) as archive:
+                return tuple(name.removesuffix(SUFFIX) for name in archive.namelist() if name.endswith(SUFFIX))
+        except _DAMAGE as error:
+            raise BadVolume(_damaged(address, error)) from error
+
+    def _chosen(self, address: str, options: OpenOptions) -> str:
+        names = self.images(address, options)
+        if not names:
+            raise BadVolume(f"a .npz file with arrays was wanted, {address} has none; save one with numpy.savez")
+        return chosen_image(address, names, options.image)
 
 
-def open_npz(path: str, axes: str | None, image: str | None) -> tuple[NpzSource, SourceInfo]:
-    """Open one array of a .npz file.
-
-    Raises:
-        BadVolume: The file is damaged, holds objects, or several arrays of which none was chosen.
-    """
-    name = _chosen(path, image)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            header = _header(archive, name + SUFFIX)
-    except _DAMAGE as error:
-        raise BadVolume(_damaged(path, error)) from error
-    place = f"{path} [{name}]"
+def _facts(header: Header, place: str, axes: str | None) -> SourceInfo:
     if not header.shape:
         raise BadVolume(f"a volume with at least y and x was wanted, {place} is a single number (0-d)")
     check_dtype(place, header.dtype)
     found = find_axes(axes, (), header.shape, place)
     # What is packed is unpacked whole, so it counts as one chunk.
     chunks = header.shape if not header.is_plain else mapped_chunks(header.shape, found, header.dtype.itemsize)
-    return NpzSource(path, name), SourceInfo(
-        shape=header.shape, dtype=header.dtype, axes=found, format="npz", chunks=chunks
-    )
-
-
-def _chosen(path: str, image: str | None) -> str:
-    names = npz_images(path)
-    few = ", ".join(names[:6])
-    if not names:
-        raise BadVolume(f"a .npz file with arrays was wanted, {path} has none; save one with numpy.savez")
-    if image is None and len(names) > 1:
-        raise BadVolume(
-            f"one image was wanted, {path} holds {len(names)}: {few}; choose one with image= (--image), "
-            f"for example {names[0]}"
-        )
-    if image is not None and image not in names:
-        raise BadVolume(f"an image of {path} was wanted, got {image!r}; it has {few}")
-    return names[0] if image is None else image
+    return SourceInfo(shape=header.shape, dtype=header.dtype, axes=found, format="npz", chunks=chunks)
 
 
 def _header(archive: zipfile.ZipFile, member: str) -> Header:
@@ -158,3 +149,6 @@ def _begin(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
 
 def _damaged(path: str, error: BaseException) -> str:
     return f"a .npz file of numbers was wanted at {path}; it is truncated, damaged or holds objects ({error})"
+
+
+FORMAT: Format = Npz()

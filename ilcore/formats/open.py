@@ -1,32 +1,19 @@
 """One door for every format."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from ilcore.formats import raster
 from ilcore.formats.axes_adapter import adapted
-from ilcore.formats.eopatch import is_patch, open_patch, patch_images
-from ilcore.formats.in_memory import ArraySource, array_info, open_npy
-from ilcore.formats.microscope import is_microscope, microscope_images, open_microscope
-from ilcore.formats.npz import ZIP_MARK, npz_images, open_npz
-from ilcore.formats.stored_zarr import Asked, open_zarr, zarr_images
-from ilcore.formats.tiff import open_tiff, tiff_images
+from ilcore.formats.openers import format_of
+from ilcore.formats.protocol import OpenOptions
 from ilcore.grammar.errors import BadVolume, ILError
-from ilcore.stores.addresses import check_there, is_remote, normalised
-from ilcore.stores.leads import check_regular, held_to
+from ilcore.stores.addresses import normalised
+from ilcore.stores.leads import held_to
 from ilcore.stores.places import trouble
-from ilcore.volumes.marks import Mark, marks_in
-from ilcore.volumes.volume import Source, SourceInfo, Volume, make_volume
-
-TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-NPY_MARK = b"\x93NUMPY"
+from ilcore.volumes.marks import Mark
+from ilcore.volumes.volume import Volume, make_volume
 
 
 def open_volume(
@@ -63,8 +50,9 @@ def open_volume(
     """
     place = normalised(uri)
     with held_to(place, roots), _sound(place):
-        source, facts = _open(place, Asked(axes, level, storage_options), image)
-        return make_volume(place, *adapted(source, with_mark(facts, missing)), image)
+        options = OpenOptions(axes, level, image, missing, storage_options)
+        source, facts = format_of(place).open(place, options)
+        return make_volume(place, *adapted(source, facts.with_mark(missing)), image)
 
 
 def images_in(
@@ -85,61 +73,7 @@ def images_in(
     """
     place = normalised(uri)
     with held_to(place, roots), _sound(place):
-        kind, _ = _kind(place)
-        if kind == "zarr":
-            return zarr_images(place, storage_options)
-        listed = _IMAGES.get(kind)
-        return listed(place) if listed else ()
-
-
-def from_array(
-    array: ArrayLike,
-    axes: str | None = None,
-    *,
-    scale: Sequence[float] | None = None,
-    units: Sequence[str | None] | None = None,
-    channels: Sequence[str] = (),
-    missing: Mark | None = None,
-) -> Volume:
-    """Give an array in memory the face of a volume.
-
-    Args:
-        array: One to five axes.
-        axes: Their names, for example "czyx"; without them x, yx, zyx, czyx, tczyx.
-        scale: Size of a voxel, one number an axis of the array.
-        units: Units of `scale`.
-        channels: Names of the channels.
-        missing: The value that means "no data here".
-
-    Raises:
-        BadVolume: The array is no volume.
-    """
-    held = np.asarray(array)
-    facts = replace(
-        array_info(held, axes, "array", "the array"),
-        scale=tuple(map(float, scale)) if scale is not None else None,
-        units=tuple(units) if units is not None else None,
-        channels=tuple(channels),
-    )
-    return make_volume("memory", *adapted(ArraySource(held), with_mark(facts, missing)))
-
-
-def with_mark(facts: SourceInfo, missing: Mark | None) -> SourceInfo:
-    """Return facts with another mark for missing values than the source names; None keeps those."""
-    if missing is None or missing == facts.missing:
-        return facts
-    marks, remarks = marks_in(missing, facts.dtype, "the value for missing voxels")
-    return replace(facts, missing=next(iter(marks), None), also_missing=marks[1:], remarks=(*facts.remarks, *remarks))
-
-
-#: How the images of a file or folder are listed, by kind; the other kinds hold one.
-_IMAGES: dict[str, Callable[[str], tuple[str, ...]]] = {
-    "patch": patch_images,
-    "tiff": tiff_images,
-    "npz": npz_images,
-    "microscope": microscope_images,
-    "raster": raster.raster_images,
-}
+        return format_of(place).images(place, OpenOptions(storage=storage_options))
 
 
 @contextmanager
@@ -159,62 +93,3 @@ def _sound(place: str) -> Iterator[None]:
             f"a sound volume was wanted at {place}; it is damaged, or says what nobody expects "
             f"({type(error).__name__}: {error}); take a fresh copy, or repair what it says of itself"
         ) from error
-
-
-def _kind(place: str) -> tuple[str, bytes]:
-    """Return how a place is to be read, and its first bytes if it is a file.
-
-    Raises:
-        BadVolume: There is nothing.
-    """
-    if is_remote(place) or Path(place).is_dir():
-        return ("patch" if not is_remote(place) and is_patch(place) else "zarr"), b""
-    check_there(place)
-    check_regular(place)
-    with Path(place).open("rb") as file:
-        mark = file.read(12)
-    if is_microscope(place):
-        return "microscope", mark
-    if mark[:4] in TIFF_MARKS:
-        return "tiff", mark
-    if mark.startswith(NPY_MARK):
-        return "npy", mark
-    return ("npz" if mark.startswith(ZIP_MARK) else "raster"), mark
-
-
-def _open(place: str, asked: Asked, image: str | None) -> tuple[Source, SourceInfo]:
-    kind, mark = _kind(place)
-    axes, level = asked.axes, asked.level
-    match kind:
-        case "zarr":
-            return open_zarr(place, asked, image)
-        case "patch":
-            return open_patch(place, axes, level, image)
-        case "tiff":
-            return open_tiff(place, axes, level, image)
-        case "microscope":
-            return open_microscope(place, axes, level, image)
-    if kind in ("npy", "npz") and level:
-        raise BadVolume(f"level {level} was wanted of {place}, which is a single array; leave level at 0")
-    if kind == "npz":
-        return open_npz(place, axes, image)
-    if kind == "npy" and image is not None:
-        raise BadVolume(f"image {image!r} was wanted of {place}, which is a single array; leave image out")
-    return open_npy(place, axes) if kind == "npy" else _open_raster(place, asked, image, mark)
-
-
-def _open_raster(place: str, asked: Asked, image: str | None, mark: bytes) -> tuple[Source, SourceInfo]:
-    found = raster.open_raster(place, asked.axes, asked.level, image)
-    if found is not None:
-        return found
-    if not raster.is_installed() and raster.needs_rasterio(place, mark):
-        raise BadVolume(f"rasterio was wanted to read {place}, it is not installed; pip install 'ilcore[geo]'")
-    raise BadVolume(
-        f"OME-Zarr, Zarr, TIFF, .npy or .npz was wanted, {place} is none of them"
-        + (
-            ", nor a raster that holds its own pixels; "
-            if raster.is_installed()
-            else "; for other rasters install ilcore[geo], "
-        )
-        + "convert it to one of these formats"
-    )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.formats.gdal import check_own, opened, read_block
+from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions
 from ilcore.formats.tiff_pixels import is_ramp
 from ilcore.grammar.errors import BadVolume
 from ilcore.volumes.axes import find_axes
@@ -110,38 +111,40 @@ class Georeference:
         return unit_of(self.about.crs)
 
 
-def open_raster(path: str, axes: str | None, level: int, image: str | None) -> tuple[RasterSource, SourceInfo] | None:
-    """Open a raster; None where rasterio is not installed, or GDAL does not know the format.
+class Raster:
+    """Whatever file is left: GDAL may know it; the images are what it calls subdatasets."""
 
-    Raises:
-        BadVolume: It holds several images, or not the level.
-    """
-    check_own(path)
-    found = _tried(_part(path, image))
-    if found is None:
-        return None
-    with found as dataset:
-        if dataset.count == 0:
-            raise BadVolume(_several(dataset, path))
-        levels = 1 + len(dataset.overviews(1))
-        if not 0 <= level < levels:
-            raise BadVolume(f"a level from 0 to {levels - 1} was wanted of {path}, got {level}")
-        facts, is_masked = _facts(dataset, path, axes), _is_masked(dataset)
-        name = str(dataset.name)
-    if level:
-        with opened(name, level) as coarse:
-            facts = _coarser(facts, coarse, level)
-    mask = RasterMask(name, level, len(facts.shape) == 2) if is_masked else None
-    return RasterSource(name, level, len(facts.shape) == 2), replace(_with_levels(facts, levels, level), mask=mask)
+    name = "raster"
 
+    def recognises(self, look: FirstLook) -> bool:
+        return look.is_file
 
-def raster_images(path: str) -> tuple[str, ...]:
-    """Return the names of the parts of a raster file that are images; none where it is one image itself."""
-    found = _tried(path)
-    if found is None:
-        return ()
-    with found as dataset:
-        return tuple(_short(path, name) for name in dataset.subdatasets) if dataset.count == 0 else ()
+    def open(self, address: str, options: OpenOptions) -> Opened:
+        check_own(address)
+        level, found = options.level, _tried(_part(address, options.image))
+        if found is None:
+            raise BadVolume(_unreadable(address))
+        with found as dataset:
+            if dataset.count == 0:
+                raise BadVolume(_several(dataset, address))
+            levels = 1 + len(dataset.overviews(1))
+            if not 0 <= level < levels:
+                raise BadVolume(f"a level from 0 to {levels - 1} was wanted of {address}, got {level}")
+            facts, is_masked = _facts(dataset, address, options.axes), _is_masked(dataset)
+            name = str(dataset.name)
+        if level:
+            with opened(name, level) as coarse:
+                facts = _coarser(facts, coarse, level)
+        is_plane = len(facts.shape) == 2
+        mask = RasterMask(name, level, is_plane) if is_masked else None
+        return RasterSource(name, level, is_plane), replace(_with_levels(facts, levels, level), mask=mask)
+
+    def images(self, address: str, options: OpenOptions) -> tuple[str, ...]:
+        found = _tried(address)
+        if found is None:
+            return ()
+        with found as dataset:
+            return tuple(_short(address, name) for name in dataset.subdatasets) if dataset.count == 0 else ()
 
 
 def georeference(path: str) -> Georeference | None:
@@ -153,11 +156,6 @@ def georeference(path: str) -> Georeference | None:
         return _told_all(dataset)
 
 
-def needs_rasterio(path: str, mark: bytes) -> bool:
-    """Tell whether only rasterio can read a file, going by its first bytes and its name."""
-    return mark.startswith(JP2_MARKS) or Path(path).suffix.lower() in JP2_SUFFIXES
-
-
 def is_installed() -> bool:
     """Tell whether rasterio is there."""
     try:
@@ -165,6 +163,20 @@ def is_installed() -> bool:
     except ImportError:
         return False
     return True
+
+
+def _unreadable(path: str) -> str:
+    """Return why a file that no format knows is not read."""
+    look = FirstLook.at(path)
+    if not is_installed() and (look.mark.startswith(JP2_MARKS) or look.suffix in JP2_SUFFIXES):
+        return f"rasterio was wanted to read {path}, it is not installed; pip install 'ilcore[geo]'"
+    others = (
+        ", nor a raster that holds its own pixels; " if is_installed() else "; for other rasters install ilcore[geo], "
+    )
+    return (
+        f"OME-Zarr, Zarr, TIFF, .npy or .npz was wanted, {path} is none of them{others}"
+        "convert it to one of these formats"
+    )
 
 
 def _tried(name: str) -> Any:
@@ -336,3 +348,6 @@ def _several(dataset: Any, path: str) -> str:
         f"one image was wanted, {path} holds {len(names)}: {', '.join(names[:6])}; "
         f"choose one with image= (--image), for example {names[0]}"
     )
+
+
+FORMAT: Format = Raster()

@@ -1,13 +1,14 @@
 """Zarr v2 and v3 arrays, datasets and OME-Zarr images as sources."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any
 
 import zarr
 
 from ilcore.formats.chunks import chunk_mask
 from ilcore.formats.ngff import Multiscale, ome_of, read_multiscale
+from ilcore.formats.protocol import NAMED, FirstLook, Format, Opened, OpenOptions, check_single
 from ilcore.formats.stored_mask import MASK, StoredMask
 from ilcore.formats.variable import Variable, image_about, meant, other_attributes, values_of, variable_info
 from ilcore.formats.zarr_images import (
@@ -36,45 +37,29 @@ from ilcore.volumes.axes import find_axes
 from ilcore.volumes.validity import StackedMask, all_of
 from ilcore.volumes.volume import KINDS, SourceInfo
 
-Opened: TypeAlias = tuple[ZarrSource | StackedSource, SourceInfo]
-#: So many names a message gives of those there are.
-NAMED = 6
+
+class Zarr:
+    """Whatever folder or URL is left: Zarr arrays, datasets of xarray, OME-Zarr and GeoZarr."""
+
+    name = "zarr"
+
+    def recognises(self, look: FirstLook) -> bool:
+        return not look.is_file
+
+    def open(self, address: str, options: OpenOptions) -> Opened:
+        node = open_node(address, options.storage)
+        if not isinstance(node, zarr.Group):
+            check_single(address, replace(options, level=0))
+            return _open_variable(Variable(node, address), options)
+        image = options.image
+        return _open_group(node, address, options) if image is None else _open_image(node, address, image, options)
+
+    def images(self, address: str, options: OpenOptions) -> tuple[str, ...]:
+        node = open_node(address, options.storage)
+        return image_names(node, address) if isinstance(node, zarr.Group) else ()
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What of a Zarr store is wanted."""
-
-    axes: str | None = None
-    level: int = 0
-    options: Options = None
-
-
-def open_zarr(url: str, asked: Asked, image: str | None = None) -> Opened:
-    """Open a Zarr array, a variable of a dataset, or one level of an OME-Zarr or GeoZarr image.
-
-    Raises:
-        BadVolume: There is no Zarr, it cannot be understood, or it holds several images or none.
-    """
-    node = open_node(url, asked.options)
-    if isinstance(node, zarr.Group):
-        return _open_group(node, url, asked) if image is None else _open_image(node, url, image, asked)
-    if image is not None:
-        raise BadVolume(f"image {image!r} was wanted of {url}, which is a single array; leave image out")
-    return _open_variable(Variable(node, url), asked)
-
-
-def zarr_images(url: str, options: Options = None) -> tuple[str, ...]:
-    """Return the names of the images in a Zarr store; none where it is one image itself.
-
-    Raises:
-        BadVolume: There is no Zarr, or it cannot be understood.
-    """
-    node = open_node(url, options)
-    return image_names(node, url) if isinstance(node, zarr.Group) else ()
-
-
-def _open_group(group: zarr.Group, url: str, asked: Asked) -> Opened:
+def _open_group(group: zarr.Group, url: str, asked: OpenOptions) -> Opened:
     attributes = group.attrs.asdict()
     described = read_multiscale(attributes, url)
     if described is not None:
@@ -87,18 +72,18 @@ def _open_group(group: zarr.Group, url: str, asked: Asked) -> Opened:
     raise BadVolume(_not_one(group, names, url))
 
 
-def _open_image(group: zarr.Group, url: str, image: str, asked: Asked) -> Opened:
+def _open_image(group: zarr.Group, url: str, image: str, asked: OpenOptions) -> Opened:
     above, _, leaf = image.strip("/").rpartition("/")
     if ".." in image.split("/"):
         raise BadVolume(_unknown(group, url, image))
-    parent = open_child(url, above, asked.options) if above else group
+    parent = open_child(url, above, asked.storage) if above else group
     if isinstance(parent, zarr.Group):
         place = join(url, above)
         if leaf == ALL:
             return _open_stack(parent, place, asked)
         if layout_of(parent.attrs.asdict()) and leaf in image_names(parent, place):
             return _open_layout(parent, leaf, place, asked)
-        child = open_child(place, leaf, asked.options)
+        child = open_child(place, leaf, asked.storage)
         if isinstance(child, zarr.Array):
             return _open_variable(_variable(child, parent, join(place, leaf)), asked)
         if child is not None:
@@ -110,32 +95,31 @@ def _variable(array: Array, group: zarr.Group, url: str) -> Variable:
     return Variable(array, url, arrays_of(group), group.attrs.asdict())
 
 
-def _open_variable(variable: Variable, asked: Asked) -> Opened:
-    if asked.level:
-        raise BadVolume(f"level {asked.level} was wanted of {variable.url}, which is a single array; leave level at 0")
-    return ZarrSource(variable.url, asked.options), _with_chunks(variable, variable_info(variable, asked.axes), asked)
+def _open_variable(variable: Variable, asked: OpenOptions) -> Opened:
+    check_single(variable.url, replace(asked, image=None))
+    return ZarrSource(variable.url, asked.storage), _with_chunks(variable, variable_info(variable, asked.axes), asked)
 
 
-def _with_chunks(variable: Variable, facts: SourceInfo, asked: Asked) -> SourceInfo:
+def _with_chunks(variable: Variable, facts: SourceInfo, asked: OpenOptions) -> SourceInfo:
     """Add where there are chunks at all."""
     marks = () if facts.missing is None else (facts.missing, *facts.also_missing)
-    return replace(facts, mask=chunk_mask(variable.array, variable.url, asked.options, marks))
+    return replace(facts, mask=chunk_mask(variable.array, variable.url, asked.storage, marks))
 
 
-def _open_level(group: zarr.Group, image: Multiscale, url: str, asked: Asked) -> Opened:
+def _open_level(group: zarr.Group, image: Multiscale, url: str, asked: OpenOptions) -> Opened:
     _check_level(asked.level, len(image.paths), url)
     place = join(url, image.paths[asked.level])
-    array = _array_at(place, url, asked.options)
+    array = _array_at(place, url, asked.storage)
     # What level 0 says of place, values and time counts for all.
-    finest = _array_at(join(url, image.paths[0]), url, asked.options) if asked.level else array
+    finest = _array_at(join(url, image.paths[0]), url, asked.storage) if asked.level else array
     said = {key: value for key, value in group.attrs.asdict().items() if key not in ("multiscales", SERIES)}
     about = image_about(Variable(finest, url, {}, said))
     variable = Variable(array, place, {}, said)
     facts = _with_chunks(variable, replace(_image_facts(variable, image, asked), about=about), asked)
-    return ZarrSource(place, asked.options), _with_ours(facts, group, url, image.paths[asked.level], asked)
+    return ZarrSource(place, asked.storage), _with_ours(facts, group, url, image.paths[asked.level], asked)
 
 
-def _with_ours(facts: SourceInfo, group: zarr.Group, url: str, path: str, asked: Asked) -> SourceInfo:
+def _with_ours(facts: SourceInfo, group: zarr.Group, url: str, path: str, asked: OpenOptions) -> SourceInfo:
     """Add what results of ours say beyond OME: kind and mask."""
     said = group.attrs.asdict().get("ilcore")
     if "image-label" in ome_of(group.attrs.asdict()):
@@ -146,9 +130,9 @@ def _with_ours(facts: SourceInfo, group: zarr.Group, url: str, path: str, asked:
     if said.get("mask") != MASK:
         return found
     place = join(url, f"{MASK}/{path}")
-    if _array_at(place, url, asked.options).shape != facts.shape:
+    if _array_at(place, url, asked.storage).shape != facts.shape:
         raise BadVolume(f"a mask of shape {facts.shape} was wanted at {place}; it has another; restore the image again")
-    return replace(found, mask=all_of((found.mask, StoredMask(ZarrSource(place, asked.options)))))
+    return replace(found, mask=all_of((found.mask, StoredMask(ZarrSource(place, asked.storage)))))
 
 
 def _check_level(level: int, count: int, url: str) -> None:
@@ -163,7 +147,7 @@ def _array_at(place: str, url: str, options: Options) -> Array:
     return array
 
 
-def _image_facts(variable: Variable, image: Multiscale, asked: Asked) -> SourceInfo:
+def _image_facts(variable: Variable, image: Multiscale, asked: OpenOptions) -> SourceInfo:
     array = variable.array
     found = find_axes(asked.axes, image.axes, array.shape, variable.url)
     if len(image.axes) != array.ndim:
@@ -189,19 +173,19 @@ def _image_facts(variable: Variable, image: Multiscale, asked: Asked) -> SourceI
     )
 
 
-def _open_layout(group: zarr.Group, name: str, url: str, asked: Asked) -> Opened:
+def _open_layout(group: zarr.Group, name: str, url: str, asked: OpenOptions) -> Opened:
     """Open one level of a GeoZarr pyramid; what level 0 says of the place of the picture counts for all."""
     paths = layout_of(group.attrs.asdict())
     _check_level(asked.level, len(paths), url)
-    finest = variable_info(_layer(group, name, 0, url, asked.options), asked.axes)
-    variable = _layer(group, name, asked.level, url, asked.options)
+    finest = variable_info(_layer(group, name, 0, url, asked.storage), asked.axes)
+    variable = _layer(group, name, asked.level, url, asked.storage)
     facts = variable_info(variable, asked.axes)
     if facts.about.affine == finest.about.affine:
         ratios = [whole / length for whole, length in zip(finest.shape, facts.shape, strict=True)]
         facts = replace(facts, scale=tuple(a * b for a, b in zip(finest.scale or (), ratios, strict=True)))
     about = replace(facts.about, affine=finest.about.affine)
     found = replace(facts, about=about, level=asked.level, levels=len(paths), format=f"geo{facts.format}")
-    return ZarrSource(variable.url, asked.options), _with_chunks(variable, found, asked)
+    return ZarrSource(variable.url, asked.storage), _with_chunks(variable, found, asked)
 
 
 def _layer(group: zarr.Group, name: str, level: int, url: str, options: Options) -> Variable:
@@ -219,7 +203,7 @@ def _layer(group: zarr.Group, name: str, level: int, url: str, options: Options)
     return Variable(array, place, beside, {**attributes, **own, **said})
 
 
-def _open_stack(group: zarr.Group, url: str, asked: Asked) -> Opened:
+def _open_stack(group: zarr.Group, url: str, asked: OpenOptions) -> Opened:
     """Open all variables of a group as the channels of one image."""
     held = data_variables(arrays_of(group))
     if not can_be_stacked(held):
@@ -247,11 +231,6 @@ def _open_stack(group: zarr.Group, url: str, asked: Asked) -> Opened:
     masks = tuple(one.mask for one in facts)
     mask = None if any(one is None for one in masks) else StackedMask(tuple(one for one in masks if one is not None))
     return StackedSource(sources), replace(_stacked(facts[0], tuple(held), group.attrs.asdict()), mask=mask)
-
-
-def _meaning(one: SourceInfo) -> tuple[Any, ...]:
-    """Return what must be the same in all channels of an image."""
-    return (one.missing, one.also_missing, one.valid_range, one.kind, one.about.value_scale, one.about.value_offset)
 
 
 def _stacked(one: SourceInfo, names: tuple[str, ...], attributes: dict[str, Any]) -> SourceInfo:
@@ -300,3 +279,6 @@ def _unknown(group: zarr.Group, url: str, image: str) -> str:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f" {', '.join(names[:NAMED])}{more}" if names else ""
+
+
+FORMAT: Format = Zarr()

@@ -24,6 +24,7 @@ from ilcore.formats.in_memory import mapped_chunks
 from ilcore.formats.ome_files import open_file
 from ilcore.formats.pictures import bounded_decoder
 from ilcore.formats.plain_file import PlainArray
+from ilcore.formats.protocol import FirstLook, Format, Opened, OpenOptions
 from ilcore.formats.raster import Georeference, has_categories
 from ilcore.formats.tiff_masks import mask_beside, written_shape
 from ilcore.formats.tiff_pixels import kind_of, opacity_of, remarks_of
@@ -36,6 +37,8 @@ from ilcore.volumes.marks import Mark, marks_in
 from ilcore.volumes.scan_metadata import ScanMetadata
 from ilcore.volumes.validity import all_of
 from ilcore.volumes.volume import Reopened, SourceInfo, check_dtype
+
+MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclass(frozen=True)
@@ -80,42 +83,33 @@ class TiffSource(Reopened):
         return array.read(index) if isinstance(array, PlainArray) else np.asarray(array[index])
 
 
-def open_tiff(path: str, axes: str | None, level: int, image: str | None = None) -> tuple[TiffSource, SourceInfo]:
-    """Open an image of a TIFF file.
+class Tiff:
+    """TIFF files; the images are numbers."""
 
-    Raises:
-        BadVolume: The file is damaged or truncated, its compression is unknown, it holds no volume, or several.
-    """
-    with _opened(path) as file:
-        series = _chosen(file, path, image)
-        facts = _facts(file, path, axes, Part(series, level))
-        held = file.series[series].levels[level]
-        if _is_plain(held):
-            _plain(file.byteorder, held).check_length()
-            source = TiffSource(path, level, series)
-        else:
-            source = TiffSource(path, level, series, facts.missing or 0)
-            other = replace(source, fill=1 if not source.fill else 0)
-            facts = replace(
-                facts, mask=WrittenMask(source, other, math.prod(facts.shape) // math.prod(held.keyframe.shape))
+    name = "tiff"
+
+    def recognises(self, look: FirstLook) -> bool:
+        return look.mark.startswith(MARKS)
+
+    def open(self, address: str, options: OpenOptions) -> Opened:
+        with _opened(address) as file:
+            part = Part(_chosen(file, address, options.image), options.level)
+            facts = _facts(file, address, options.axes, part)
+            held = file.series[part.series].levels[part.level]
+            source, written = _source(file, address, part, facts)
+            page, masks = held.keyframe, mask_beside(file, address, part.series, facts, TiffSource)
+            opacity = opacity_of(page)
+            alpha = (
+                None
+                if opacity is None or "c" not in facts.axes
+                else OpacityMask(source, facts.axes.index("c"), opacity)
             )
-        page, masks = held.keyframe, mask_beside(file, path, series, facts, TiffSource)
-        opacity = opacity_of(page)
-        alpha = (
-            None if opacity is None or "c" not in facts.axes else OpacityMask(source, facts.axes.index("c"), opacity)
-        )
-    return source, replace(facts, mask=all_of((facts.mask, alpha, masks)))
+        return source, replace(facts, mask=all_of((written, alpha, masks)))
 
-
-def tiff_images(path: str) -> tuple[str, ...]:
-    """Return the names of the images in a TIFF file: their numbers; none where there is only one.
-
-    Raises:
-        BadVolume: The file is damaged or truncated.
-    """
-    with _opened(path) as file:
-        names = tuple(map(str, _pictures(file)))
-    return names if len(names) > 1 else ()
+    def images(self, address: str, options: OpenOptions) -> tuple[str, ...]:
+        with _opened(address) as file:
+            names = tuple(map(str, _pictures(file)))
+        return names if len(names) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +152,17 @@ def _chosen(file: tifffile.TiffFile, path: str, image: str | None) -> int:
     if image not in map(str, held):
         raise BadVolume(f"an image of {path} was wanted, got {image!r}; it has {few}")
     return int(image)
+
+
+def _source(file: tifffile.TiffFile, path: str, part: Part, facts: SourceInfo) -> tuple[TiffSource, WrittenMask | None]:
+    """Return the voxels, and where they were written at all: what lies there plain is there."""
+    held = file.series[part.series].levels[part.level]
+    if _is_plain(held):
+        _plain(file.byteorder, held).check_length()
+        return TiffSource(path, part.level, part.series), None
+    source = TiffSource(path, part.level, part.series, facts.missing or 0)
+    other = replace(source, fill=1 if not source.fill else 0)
+    return source, WrittenMask(source, other, math.prod(facts.shape) // math.prod(held.keyframe.shape))
 
 
 def _facts(file: tifffile.TiffFile, path: str, axes: str | None, part: Part) -> SourceInfo:
@@ -360,3 +365,6 @@ class _Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.messages.append(record.getMessage())
+
+
+FORMAT: Format = Tiff()

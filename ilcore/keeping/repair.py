@@ -52,7 +52,7 @@ from ilcore.running.stages import (
 )  # fmt: skip
 from ilcore.running.tile import restore_unit
 from ilcore.running.workspace import Workspace, write_text
-from ilcore.stores.places import remove
+from ilcore.stores.places import read_text, remove
 from ilcore.tiling.grid import Index
 
 #: Files that say what image a folder holds, in Zarr v3 and v2.
@@ -240,7 +240,7 @@ def _remake_arrays(run: Run, levels: Sequence[str]) -> None:
             else:
                 result_array(run.plan, f"{folder}/{path}", rung.level.shape if rung else run.plan.source.shape)
             for file in Path(folder, path).iterdir():
-                write_text(root / path / file.name, file.read_text())
+                write_text(root / path / file.name, read_text(file))
 
 
 def _note(workspace: Workspace, damages: Sequence[Damage]) -> None:

@@ -3,7 +3,8 @@
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan
 from ilcore.results.destination import place_of_result
-from ilcore.stores.places import Place
+from ilcore.stores.places import read_text
+from ilcore.stores.store import Place
 
 PLAN, PLAN_COPY = "plan.yaml", "plan.copy.yaml"
 
@@ -37,7 +38,7 @@ def text_of_plan(path: Place) -> str:
         write = command("il plan SOURCE TARGET --save", path)
         raise BadPlan(f"a plan must be a YAML file, got {path}; write one with `{write}`")
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise BadPlan(
             f"a plan must be a readable text file, got {path}: {error}; `il plan` writes a good one"

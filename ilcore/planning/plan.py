@@ -18,7 +18,7 @@ from ilcore.planning.depth import length_of
 from ilcore.planning.options import Depth, Task
 from ilcore.qa.verdict import gate_complaints
 from ilcore.results.layout import ResultFormat
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.marks import Mark
 

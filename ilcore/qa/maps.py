@@ -7,18 +7,18 @@ and maps together draws each number over the voxels it speaks of.
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ilcore.formats.open import from_array
+from ilcore.formats.in_memory import from_array
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import five, whole
 from ilcore.qa.verdict import tile_verdicts
 from ilcore.results.ome_zarr import Level, create_array, write_root
-from ilcore.stores.places import Place, place_of, remove
+from ilcore.stores.places import place_of, remove, store_of
+from ilcore.stores.store import Place
 from ilcore.tiling.grid import TileGrid
 from ilcore.volumes.georeference import coarsened
 from ilcore.volumes.scan_metadata import ScanMetadata
@@ -69,7 +69,7 @@ def write_maps(
         raise BadInput(f"maps of shape {grid.grid_shape} (t, z, y, x) were wanted, got {', '.join(wrong) or 'none'}")
     place = place_of(path)
     # In a store nothing can be renamed: there the root, which comes last, is what makes it an image.
-    partial = place.with_name(place.name + ".partial") if isinstance(place, Path) else place
+    partial = store_of(place).half_made(place)
     remove(partial)
     _write(
         partial, np.stack([np.asarray(values, np.float32) for values in maps.values()], 1), _face(maps, source, grid)
@@ -85,9 +85,9 @@ def _write(partial: Place, block: NDArray[np.float32], face: Volume) -> None:
 def _finish(partial: Place, place: Place, face: Volume, attributes: Mapping[str, Any] | None) -> None:
     name = place.name.removesuffix(".zarr").removesuffix(".ome")
     write_root(str(partial), volume=face, levels=(Level("0", face.shape),), name=name, attributes=attributes)
-    if isinstance(partial, Path):
+    if partial != place:
         remove(place)
-        partial.rename(str(place))
+        store_of(place).give_name(partial, place)
 
 
 def _face(maps: Mapping[str, NDArray[Any]], source: Volume, grid: TileGrid) -> Volume:

@@ -1,7 +1,7 @@
 """Volumes as Cloud Optimized GeoTIFF, through rasterio."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from ilcore.formats.raster import is_installed
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import Region, blocks, five
 from ilcore.results.cf_attributes import mark_of, scan_attributes
+from ilcore.results.writer import Writer
 from ilcore.volumes.volume import STREAM_BYTES, Volume
 
 #: Side of a tile.
@@ -101,3 +102,10 @@ def _strips(volume: Volume) -> Iterator[Region]:
 
 def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _write(path: Path, levels: Sequence[Volume]) -> None:
+    write_cog(path, levels[0])
+
+
+WRITER = Writer((".tif", ".tiff"), lambda volume, path: True, check, _write, takes_levels=False)

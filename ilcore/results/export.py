@@ -2,19 +2,20 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from ilcore.formats.geozarr import is_placed
 from ilcore.formats.open import open_volume
 from ilcore.formats.roi import open_roi
 from ilcore.grammar.errors import BadInput, DestinationError
 from ilcore.results import cog, ome_tiff
 from ilcore.results.masks import with_holes_told
+from ilcore.results.writer import Writer
 from ilcore.stores.addresses import is_remote
 from ilcore.volumes.volume import Volume
 
-SUFFIXES = (".tif", ".tiff")
+#: The first that suits a volume and a name writes it.
+WRITERS = (ome_tiff.WRITER, cog.WRITER)
+SUFFIXES = tuple(dict.fromkeys(suffix for writer in WRITERS for suffix in writer.suffixes))
 
 
 def export_volume(
@@ -51,15 +52,14 @@ def export_volume(
     """
     place = _checked(uri, path, overwrite=overwrite)
     volume = with_holes_told(open_roi(uri, level=level, image=image, roi=roi))
-    is_cog = as_cog or (is_placed(volume.about) and not _is_ome(place))
-    (cog if is_cog else ome_tiff).check(volume, place)
-    coarser = (
-        [] if is_cog or roi else [open_volume(uri, level=at, image=image) for at in range(level + 1, volume.levels)]
-    )
+    writer = cog.WRITER if as_cog else _writer(volume, place)
+    writer.check(volume, place)
+    coarser = range(level + 1, volume.levels) if writer.takes_levels and not roi else ()
+    levels = [volume, *(open_volume(uri, level=at, image=image) for at in coarser)]
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=f"{place.name}.partial-") as folder:
-            _write(Path(folder) / place.name, volume, coarser, is_cog=is_cog)
+            writer.write(Path(folder) / place.name, levels)
             (Path(folder) / place.name).replace(place)
     except OSError as error:
         raise DestinationError(
@@ -69,23 +69,17 @@ def export_volume(
     return place
 
 
-def _write(path: Path, volume: Volume, coarser: Sequence[Volume], *, is_cog: bool) -> None:
-    if is_cog:
-        cog.write_cog(path, volume)
-    else:
-        ome_tiff.write_ome_tiff(path, [volume, *coarser])
+def _writer(volume: Volume, place: Path) -> Writer:
+    return next(each for each in WRITERS if place.suffix.lower() in each.suffixes and each.suits(volume, place))
 
 
 def _checked(uri: str, path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     if is_remote(path) or Path(path).suffix.lower() not in SUFFIXES:
-        raise BadInput(f"a local file *.tif or *.tiff was wanted for the export, got {os.fspath(path)}; name one")
+        names = " or ".join(f"*{suffix}" for suffix in SUFFIXES)
+        raise BadInput(f"a local file {names} was wanted for the export, got {os.fspath(path)}; name one")
     place = Path(os.path.abspath(path))
     if place.is_dir() or (os.path.lexists(place) and not overwrite):
         raise BadInput(f"a new file was wanted, {place} is there already; choose another, or ask to overwrite it")
     if not is_remote(uri) and place.resolve() == Path(uri.removeprefix("file://")).resolve():
         raise BadInput(f"a file apart from the source was wanted, got {place} for both; choose another")
     return place
-
-
-def _is_ome(place: Path) -> bool:
-    return place.name.lower().endswith((".ome.tif", ".ome.tiff"))

@@ -14,12 +14,11 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from upath import UPath
-
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume, DestinationError
 from ilcore.results.destination import GENERATION, check_destination
-from ilcore.stores.places import Place, answered, entries, remove, write_text
+from ilcore.stores.places import answered, entries, read_text, remove, write_text
+from ilcore.stores.store import Place
 
 #: Root metadata of Zarr v3, and of v2.
 ROOT, GROUP, ATTRIBUTES = "zarr.json", ".zgroup", ".zattrs"
@@ -27,14 +26,14 @@ ROOT, GROUP, ATTRIBUTES = "zarr.json", ".zgroup", ".zattrs"
 LETTERS = 8
 
 
-def new_generation(target: UPath, fingerprint: str) -> str:
+def new_generation(target: Place, fingerprint: str) -> str:
     """Return a name under which nothing lies yet."""
     first = fingerprint[:LETTERS]
     taken = {place.name for place in entries(target)}
     return next(name for n in count(1) if (name := first if n == 1 else f"{first}-{n}") not in taken)
 
 
-def published_generation(target: UPath) -> UPath:
+def published_generation(target: Place) -> Place:
     """Return where the levels lie that the root leads to: a generation, or the target itself."""
     names = _led_to(target)
     # A root that was lost leads nowhere; what it led to is all that is there.
@@ -42,7 +41,7 @@ def published_generation(target: UPath) -> UPath:
     return target / names.pop() if len(names) == 1 else target
 
 
-def lead_to(generation: UPath, target: UPath) -> None:
+def lead_to(generation: Place, target: Place) -> None:
     """Lead readers to a generation; the last write decides.
 
     Raises:
@@ -53,20 +52,14 @@ def lead_to(generation: UPath, target: UPath) -> None:
         attributes = _each_path(root["attributes"], partial(_inside, generation.name))
         write_text(target / ROOT, json.dumps({**root, "attributes": attributes}, indent=2))
         return
-    write_text(target / GROUP, (generation / GROUP).read_text())
+    write_text(target / GROUP, read_text(generation / GROUP))
     attributes = _each_path(_read(generation / ATTRIBUTES) or {}, partial(_inside, generation.name))
     write_text(target / ATTRIBUTES, json.dumps(attributes, indent=2))
     # A reader that finds both formats takes the newer one, which is the previous result here.
     remove(target / ROOT)
 
 
-def sweep(target: UPath) -> None:
-    """Delete generations that were begun and given up: those that the root does not lead to."""
-    for place in orphans(target):
-        remove(place)
-
-
-def orphans(target: UPath) -> list[UPath]:
+def orphans(target: Place) -> list[Place]:
     """Return the generations that the root does not lead to; none where it cannot be read, as it may lead to any."""
     kept, there = _led_to(target), entries(target)
     if not kept and {ROOT, ATTRIBUTES} & {place.name for place in there}:
@@ -74,7 +67,7 @@ def orphans(target: UPath) -> list[UPath]:
     return [place for place in there if GENERATION.fullmatch(place.name) and place.name not in kept]
 
 
-def publish_generation(staging: UPath, target: UPath, overwrite: bool = False) -> None:
+def publish_generation(staging: Place, target: Place, overwrite: bool = False) -> None:
     """Lead readers to a finished result by one PUT; the previous one is deleted after that.
 
     Args:
@@ -94,7 +87,7 @@ def publish_generation(staging: UPath, target: UPath, overwrite: bool = False) -
             finish_generation(staging, target)
 
 
-def finish_generation(staging: Place, target: UPath) -> bool:
+def finish_generation(staging: Place, target: Place) -> bool:
     """Delete what the root leads to no more, if it leads to `staging`; tell whether it does."""
     if staging.name not in _led_to(target):
         return False
@@ -106,10 +99,10 @@ def finish_generation(staging: Place, target: UPath) -> bool:
     return True
 
 
-def _read(place: UPath) -> dict[str, Any] | None:
+def _read(place: Place) -> dict[str, Any] | None:
     """Return what a file of metadata says; None where there is none, nothing where it is damaged."""
     try:
-        found = json.loads(place.read_text())
+        found = json.loads(read_text(place))
     except FileNotFoundError:
         return None
     except ValueError:
@@ -117,7 +110,7 @@ def _read(place: UPath) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {}
 
 
-def _led_to(target: UPath) -> set[str]:
+def _led_to(target: Place) -> set[str]:
     """Return the names right under the root that the paths of its levels begin with."""
     root, found = _read(target / ROOT), set[str]()
     attributes = (_read(target / ATTRIBUTES) or {}) if root is None else root.get("attributes", {})
@@ -157,7 +150,7 @@ def _renamed(entry: Mapping[str, Any], names: tuple[str, ...], changed: Callable
     return {key: changed(value) if key in names and isinstance(value, str) else value for key, value in entry.items()}
 
 
-def _check_complete(staging: UPath) -> None:
+def _check_complete(staging: Place) -> None:
     """Refuse what is no result all of whose levels can be opened."""
     try:
         volume = open_volume(str(staging))

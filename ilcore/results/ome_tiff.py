@@ -10,11 +10,13 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from ilcore.formats.geozarr import is_placed
 from ilcore.formats.ome_xml import NAMESPACE
 from ilcore.formats.tiff_scale import NODATA_TAG
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import blocks, five, region_of
 from ilcore.results.cf_attributes import mark_of
+from ilcore.results.writer import Writer
 from ilcore.volumes.units import symbol_of
 from ilcore.volumes.volume import STREAM_BYTES, Volume
 
@@ -135,3 +137,11 @@ def _tags(volume: Volume) -> list[tuple[Any, ...]]:
     """Return GDAL's mark for missing values."""
     missing = mark_of(volume.missing, volume.dtype)
     return [] if missing is None else [(NODATA_TAG, "s", 0, repr(missing), True)]
+
+
+def _suits(volume: Volume, path: Path) -> bool:
+    """A place on the Earth is better kept in a GeoTIFF, unless the name asks for OME."""
+    return not is_placed(volume.about) or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+
+
+WRITER = Writer((".tif", ".tiff"), _suits, check, write_ome_tiff, takes_levels=True)

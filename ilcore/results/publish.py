@@ -29,7 +29,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from upath import UPath
 
@@ -37,8 +37,7 @@ from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadVolume, DestinationError
 from ilcore.results.destination import ZARR_MARKS, check_destination, estimated_bytes
 from ilcore.results.generations import finish_generation, publish_generation
-from ilcore.stores.addresses import is_remote
-from ilcore.stores.places import place_of
+from ilcore.stores.places import place_of, store_of
 
 __all__ = ["check_destination", "estimated_bytes", "finish_publishing", "publish"]
 
@@ -85,8 +84,8 @@ def publish(staging: Somewhere, destination: Somewhere, overwrite: bool = False)
         DestinationError: There is nothing complete to publish, or the disk refuses.
         StoreError: The store does not answer.
     """
-    if is_remote(destination):
-        publish_generation(_in_store(staging), _in_store(destination), overwrite)
+    if not store_of(str(destination)).renames:
+        publish_generation(place_of(staging), place_of(destination), overwrite)
         return
     places = _places(staging, destination)
     try:
@@ -114,8 +113,8 @@ def finish_publishing(staging: Somewhere, destination: Somewhere) -> bool:
     Raises:
         DestinationError: The folders were moved by others, so that new and old cannot be told apart.
     """
-    if is_remote(destination):
-        return finish_generation(_in_store(staging), _in_store(destination))
+    if not store_of(str(destination)).renames:
+        return finish_generation(place_of(staging), place_of(destination))
     places = _places(staging, destination)
     note = _read(places.note)
     if note is None or not places.destination.parent.is_dir():
@@ -128,10 +127,6 @@ def finish_publishing(staging: Somewhere, destination: Somewhere) -> bool:
     if published:
         _remove(places.previous)
     return published and not places.staging.exists()
-
-
-def _in_store(place: Somewhere) -> UPath:
-    return cast(UPath, place_of(place))
 
 
 def _places(staging: Somewhere, destination: Somewhere) -> _Places:

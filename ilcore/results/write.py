@@ -20,7 +20,8 @@ from ilcore.formats.zarr_node import dimension_names
 from ilcore.grammar.errors import BadInput, CorruptData, DestinationError
 from ilcore.grammar.region import Five, Region, aligned, five, inside, region_of, size, words
 from ilcore.results.layout import Layout, layout_for
-from ilcore.stores.places import Place, opened_by, trouble
+from ilcore.stores.places import opened_by, trouble
+from ilcore.stores.store import Place
 from ilcore.volumes.axes import canonical, from_five, pick, read_axes, source_index, spread, to_five
 from ilcore.volumes.volume import Reopened
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import CorruptData
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import remove, write_text
+from ilcore.stores.places import read_text, remove, write_text
 
 #: Where damage may be, besides levels, which go by their path: in the result, and in what is kept of the run.
 ROOT, TILES = "root", "tiles"
@@ -50,7 +50,7 @@ def read_damage(workspace: Workspace) -> tuple[Damage, ...]:
     if not workspace.damage.exists():
         return ()
     try:
-        return tuple(Damage(**each) for each in json.loads(workspace.damage.read_text()))
+        return tuple(Damage(**each) for each in json.loads(read_text(workspace.damage)))
     except (ValueError, TypeError) as error:
         raise CorruptData(
             f"a note of damage was wanted at {workspace.damage}, it is cut or garbled; "

@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,8 @@ from zarr.codecs import Crc32cCodec
 
 from ilcore.results.write import store_errors
 from ilcore.running.tile_record import CURVE, MEASURES, RECORD, USED, WORDS, TileRecord
-from ilcore.stores.places import Place, opened_by, remove
+from ilcore.stores.places import opened_by, remove, store_of
+from ilcore.stores.store import Place
 from ilcore.tiling.grid import Index, Tile, TileGrid, Unit
 
 _logger = logging.getLogger(__name__)
@@ -71,7 +71,8 @@ class Ledger:
         shape = self.grid.grid_shape
         chunk = (1, *(min(u, n) for u, n in zip(self.grid.unit, shape[1:], strict=True)))
         # On a disk it gets its name when it is whole; in a store the group, which makes it a ledger, comes last.
-        path = self.path.with_name(self.path.name + ".partial") if isinstance(self.path, Path) else self.path
+        store = store_of(self.path)
+        path = store.half_made(self.path)
         with store_errors(str(path)):
             remove(path)
             _array(path, "tiles", (*shape, record.itemsize), (*chunk, record.itemsize), "u1", 0)
@@ -79,8 +80,7 @@ class Ledger:
             _array(path, "seam", shape, chunk, "f4", np.nan)
             _array(path, "blocks", (blocks, _BLOCK.itemsize), (min(blocks, BLOCKS), _BLOCK.itemsize), "u1", 0)
             zarr.create_group(**opened_by(path), attributes=attributes)
-            if isinstance(path, Path):
-                path.rename(str(self.path))
+            store.give_name(path, self.path)
 
     @cached_property
     def _group(self) -> "zarr.Group":

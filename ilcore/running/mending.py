@@ -25,7 +25,8 @@ from ilcore.running.metadata import NAMES, difference
 from ilcore.running.run import Run
 from ilcore.running.scratch import Scratch
 from ilcore.running.tile_record import RECORD
-from ilcore.stores.places import Place, is_there, write_text
+from ilcore.stores.places import is_there, read_bytes, read_text, write_text
+from ilcore.stores.store import Place
 from ilcore.tiling.grid import Index, TileGrid
 
 _logger = logging.getLogger(__name__)
@@ -142,12 +143,12 @@ def _record(ledger: Place) -> "np.dtype[Any]":
 
 
 def _texts(made: Path) -> dict[str, str]:
-    return {name: (made / name).read_text() for name in NAMES if (made / name).exists()}
+    return {name: read_text(made / name) for name in NAMES if (made / name).exists()}
 
 
 def _held(place: Place) -> str | None:
     try:
-        return str(place.read_text(errors="replace"))
+        return read_bytes(place).decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ilcore.running.damage import ROOT
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place, entries, write_text
+from ilcore.stores.places import entries, read_text, write_text
+from ilcore.stores.store import Place
 
 #: Files that say what a folder is, in Zarr v3 and v2.
 NAMES = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
@@ -26,7 +27,7 @@ def keep_metadata(workspace: Workspace) -> None:
 def kept_metadata(workspace: Workspace) -> Mapping[str, str] | None:
     """Return the copy, by the names of the files; None where there is none, or it is damaged itself."""
     try:
-        told = json.loads(workspace.metadata.read_text())
+        told = json.loads(read_text(workspace.metadata))
         files = {str(name): str(text) for name, text in told["files"].items()}
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -110,7 +111,7 @@ def _place(workspace: Workspace, name: str) -> Place:
 
 def _text(place: Place) -> str | None:
     try:
-        return str(place.read_text())
+        return read_text(place)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError:

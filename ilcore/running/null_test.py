@@ -34,7 +34,7 @@ from ilcore.running.run import Run
 from ilcore.running.tile_record import STATUS
 from ilcore.running.volume_model import sampled_patches
 from ilcore.running.workspace import Workspace, write_text
-from ilcore.stores.places import write_bytes
+from ilcore.stores.places import read_bytes, read_text, write_bytes
 from ilcore.tiling.grid import Tile
 
 #: Share of the work of a run that the fields may take.
@@ -116,7 +116,7 @@ def make_null_test(run: Run, device: str = "cpu") -> NullTest:
 def null_test_before(workspace: Workspace) -> NullTest | None:
     """Return what an earlier call found; None where there was none, as in runs of version 0.1, or it cannot be read."""
     try:
-        return NullTest(**json.loads(workspace.null_test.read_text()))
+        return NullTest(**json.loads(read_text(workspace.null_test)))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -125,7 +125,7 @@ def null_fields(workspace: Workspace) -> list[NullField]:
     """Return the fields of the first live channel, for pictures; none where the test was not made."""
     if not workspace.null_fields.exists():
         return []
-    with np.load(io.BytesIO(workspace.null_fields.read_bytes())) as held:
+    with np.load(io.BytesIO(read_bytes(workspace.null_fields))) as held:
         columns = zip(held["names"].tolist(), held["seen"], held["restored"], strict=True)
         return [NullField(name=name, seen=seen, restored=restored) for name, seen, restored in columns]
 

@@ -16,7 +16,7 @@ from ilcore.qa.verdict import Finding, QAReport
 from ilcore.running.bounding import bound_of_run
 from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import write_text
+from ilcore.stores.places import read_text, write_text
 
 _PACKAGES = ("ilcore", "torch", "numpy", "scipy", "scikit-image", "zarr", "numcodecs", "tifffile", "safetensors")
 
@@ -44,7 +44,7 @@ def read_record(workspace: Workspace) -> dict[str, Any]:
         CorruptData: When it is missing or damaged.
     """
     try:
-        record: dict[str, Any] = json.loads(workspace.record.read_text())
+        record: dict[str, Any] = json.loads(read_text(workspace.record))
         record["published"], record["verdict"], record["versions"]
         _report_in(record)
     except FileNotFoundError:
@@ -94,7 +94,7 @@ def note_device(workspace: Workspace, device: str, open_units: int) -> None:
 def devices_of(workspace: Workspace) -> list[dict[str, Any]]:
     """Return the kinds of device that a run was carried out on, with the units that were open when it went there."""
     try:
-        told = json.loads(workspace.devices.read_text())
+        told = json.loads(read_text(workspace.devices))
         return [{"device": str(each["device"]), **each} for each in told]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return []

@@ -15,7 +15,7 @@ from ilcore.results.write import WriteTarget, open_target
 from ilcore.running.ledger import Ledger
 from ilcore.running.scratch import Scratch
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 from ilcore.tiling.grid import TileGrid
 from ilcore.volumes.volume import Volume
 

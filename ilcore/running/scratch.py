@@ -1,10 +1,8 @@
 """Restored tiles on their way to the result: core and overlap of one tile are one chunk."""
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -18,7 +16,8 @@ from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import size
 from ilcore.planning.plan import RestorationPlan
 from ilcore.results.write import store_errors
-from ilcore.stores.places import Place, opened_by, remove
+from ilcore.stores.places import opened_by, store_of
+from ilcore.stores.store import Place
 from ilcore.tiling.grid import Tile, TileGrid
 
 #: What a process read last: the rim of a tile is wanted by several blocks of the result. 32 MB.
@@ -56,10 +55,7 @@ class Scratch:
 
     def remove(self) -> None:
         """Remove the array, if it is there."""
-        if isinstance(self.path, Path):
-            shutil.rmtree(self.path, ignore_errors=True)
-        else:
-            remove(self.path)
+        store_of(self.path).discard(self.path)
         self.__dict__.pop("_array", None)
 
     def __getstate__(self) -> dict[str, Any]:

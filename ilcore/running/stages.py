@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,8 @@ from ilcore.running.tile_record import STATUS
 from ilcore.running.volume_model import check_start_weights, keep_start_weights
 from ilcore.running.workspace import Workspace, write_text
 from ilcore.stores.concurrent import map_concurrently
-from ilcore.stores.places import Place, is_there, remove
+from ilcore.stores.places import is_there, remove, store_of
+from ilcore.stores.store import Place
 from ilcore.tiling.assemble import blend, cast, clipped_count
 from ilcore.tiling.grid import Tile, Unit
 from ilcore.volumes.validity import data_in
@@ -320,10 +320,8 @@ def coarser_levels(run: Run, root: Place) -> tuple[PyramidLevel | MaskLevel, ...
 def complete(run: Run, report: QAReport) -> None:
     """Write the root metadata that makes staging, whose levels are all written, a readable image."""
     run.workspace.check_lock()
-    if isinstance(staging := run.workspace.staging, Path):
-        for orphan in staging.rglob("*.partial"):
-            # What a killed writer had not given its name yet.
-            orphan.unlink()
+    staging = run.workspace.staging
+    store_of(staging).remove_halves(staging)
     write_image_metadata(run, staging, report)
 
 

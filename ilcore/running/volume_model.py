@@ -24,7 +24,8 @@ from ilcore.planning.plan import Five, RestorationPlan
 from ilcore.running.patches import Patch, patch_of, problem_of
 from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place, at_hand, make_folder, put_by, write_bytes, write_text
+from ilcore.stores.places import at_hand, make_folder, put_by, read_text, store_of, write_bytes, write_text
+from ilcore.stores.store import Place
 from ilcore.volumes.volume import Volume
 
 #: Learning on the volume always uses so many threads: another number would change the last bits of the weights.
@@ -91,7 +92,7 @@ def start_of(run: Run) -> tuple[Entry, Weights | None]:
     if run.plan.weights is None:
         return run.plan.entry, None
     kept = run.workspace.weights / ("start" + Path(run.plan.weights.path).suffix)
-    network, weights = _start_held(kept, run.plan.weights.sha256, _stamp(kept))
+    network, weights = _start_held(kept, run.plan.weights.sha256, store_of(kept).stamp(kept))
     return configure(find(run.plan.method).with_network(network), run.plan.overrides), _copied(weights)
 
 
@@ -134,7 +135,7 @@ def learnt_before(workspace: Workspace) -> LearntModel | None:
     if not notes.exists():
         return None
     try:
-        content = json.loads(notes.read_text())
+        content = json.loads(read_text(notes))
         return LearntModel(**content | {"curve": tuple((int(step), loss) for step, loss in content["curve"])})
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptData(
@@ -155,7 +156,7 @@ def learnt_weights(workspace: Workspace, model: LearntModel) -> Weights:
     """
     place = model_path(workspace)
     # Without a hash only the file itself is to be believed.
-    return _copied(_model_held(place, model.sha256, _stamp(place) if model.sha256 else object()))
+    return _copied(_model_held(place, model.sha256, store_of(place).stamp(place) if model.sha256 else object()))
 
 
 # A worker does thousands of units with the same weights: it fetches and checks them once.
@@ -173,14 +174,6 @@ def _model_held(place: Place, sha256: str | None, _stamp: object) -> Weights:
 
 def _copied(weights: Weights) -> Weights:
     return {name: value.clone() for name, value in weights.items()}
-
-
-def _stamp(place: Place) -> object:
-    """Return what changes when a file on a disk does; in a store the hash alone tells."""
-    if not isinstance(place, Path) or not place.is_file():
-        return None
-    at = place.stat()
-    return at.st_mtime_ns, at.st_size, at.st_ino
 
 
 def _learn(run: Run, entry: Entry, start: Weights | None, place: Place, device: str) -> LearntModel:

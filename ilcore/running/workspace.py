@@ -20,29 +20,25 @@ TARGET.il/
   untracked/        records that MLflow did not take, to be sent later; they outlive the run
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
-
-from upath import UPath
 
 from ilcore.grammar.commands import command
-from ilcore.grammar.errors import BadPlan, Busy, DestinationError
+from ilcore.grammar.errors import BadPlan, Busy
 from ilcore.planning.begun import PLAN, PLAN_COPY, check_begun, root_of
 from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.results.destination import place_of_result
-from ilcore.results.generations import lead_to, new_generation, published_generation, sweep
-from ilcore.stores.places import Place, answered, entries, remove, write_text
-from ilcore.stores.store_lock import StoreLock
+from ilcore.results.publisher import Publisher, publisher_of
+from ilcore.stores.locks import Lock, lock_of
+from ilcore.stores.places import answered, entries, remove, write_text
+from ilcore.stores.store import Place
 
 __all__ = ["Workspace", "give_back_locks", "write_text"]
 
-#: The locks in stores that this process holds, by their places.
-_HELD: dict[str, StoreLock] = {}
+#: The locks that this process holds and that outlive it, by their places.
+_HELD: dict[str, Lock] = {}
 
 
 @dataclass(frozen=True)
@@ -67,26 +63,22 @@ class Workspace:
 
     @property
     def staging(self) -> Place:
-        """Return where the result in the making lies: on a disk beside the target, in a store under it.
-
-        Nothing can be renamed in a store; a note in the workspace says which generation of the target is in the making.
-        """
-        if isinstance(self.target, Path):
-            return self.root / "staging.ome.zarr"
-        try:
-            return self.target / self.generation.read_text()
-        except FileNotFoundError:
-            return self.target / "none"
+        """Return where the result in the making lies: on a disk beside the target, in a store under it."""
+        return self.publisher.staging
 
     @property
     def published(self) -> Place:
         """Return where the levels of the published result lie: in the target, in a store in a folder of it."""
-        return self.target if isinstance(self.target, Path) else published_generation(self.target)
+        return self.publisher.published
+
+    @property
+    def publisher(self) -> Publisher:
+        """Return how the result takes the place of the one before it."""
+        return publisher_of(self.target, self.root)
 
     def show_published(self) -> None:
         """Lead readers to the published result again; on a disk they find it where it lies."""
-        if not isinstance(self.target, Path):
-            lead_to(cast(UPath, self.published), self.target)
+        self.publisher.show_published()
 
     def __getattr__(self, name: str) -> Place:
         if name not in _PLACES:
@@ -147,30 +139,21 @@ class Workspace:
             DestinationError: When the folder cannot be made.
             StoreError: When the store does not answer.
         """
-        if isinstance(self.root, Path):
-            with self._locked_here():
-                yield
-        else:
-            with self._locked_in_store(), answered():
-                yield
-
-    @contextmanager
-    def _locked_in_store(self) -> Iterator[None]:
-        lock = StoreLock(cast(UPath, self.lock), str(self.target))
+        lock, name = lock_of(self.lock, str(self.target)), str(self.lock)
+        lock.take()
+        if lock.outlives_us:
+            _HELD[name] = lock
         try:
-            lock.take()
-        except FileNotFoundError as error:
-            raise DestinationError(
-                f"a bucket to write to was wanted for {self.target}; got {error}; make it, or choose another target"
-            ) from error
-        _HELD[str(self.lock)] = lock
-        try:
-            yield
+            with answered():
+                yield
         finally:
-            _HELD.pop(str(self.lock), None)
-            with suppress(Exception):
-                is_empty = [place.name for place in entries(self.root)] == [self.lock.name]
-            lock.release(is_last=is_empty)
+            _HELD.pop(name, None)
+            lock.release(is_last=self._is_empty())
+
+    def _is_empty(self) -> bool:
+        with suppress(Exception):
+            return [place.name for place in entries(self.root)] == [self.lock.name]
+        return False
 
     def check_lock(self, *, is_sure: bool = False) -> None:
         """Stop here if another run took the lock of this process over; on a disk nobody can.
@@ -190,39 +173,8 @@ class Workspace:
         Raises:
             Busy: Another plan is carried out here now.
         """
-        if isinstance(self.target, Path):
-            return
-        # Nothing in the making: a published result is being repaired.
-        place = self.staging if self.generation.exists() else self.published
-        if not place.name.startswith(plan.fingerprint[:8]):
+        if not self.publisher.is_of(plan.fingerprint):
             raise Busy(f"the run of this plan was wanted in {self.root}, got another run there; let that one go on")
-
-    @contextmanager
-    def _locked_here(self) -> Iterator[None]:
-        handle = self._open_lock()
-        while not _take(handle, self):
-            handle = self._open_lock()
-        try:
-            yield
-        finally:
-            self._leave()
-            os.close(handle)
-
-    def _open_lock(self) -> int:
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            return os.open(str(self.lock), os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise DestinationError(
-                f"a folder to work in was wanted at {self.root}; got {error}; choose another target"
-            ) from error
-
-    def _leave(self) -> None:
-        # While the lock is still held: whoever takes a lock file that was removed notices, and makes another.
-        with suppress(OSError):
-            if os.listdir(str(self.root)) == [self.lock.name]:
-                self.lock.unlink()
-                self.root.rmdir()
 
     def clear(self) -> None:
         """Remove everything for a new run but the lock and what MLflow is still to be told.
@@ -237,45 +189,17 @@ class Workspace:
 
     def begin(self, plan: RestorationPlan) -> None:
         """Choose where the result in the making lies; on a disk that is always the same place."""
-        if not isinstance(self.target, Path):
-            sweep(self.target)
-            write_text(self.generation, new_generation(self.target, plan.fingerprint))
+        self.publisher.begin(plan.fingerprint)
 
     def forget_staging(self) -> None:
         """Note that nothing is in the making any more: what was is published."""
-        if not isinstance(self.target, Path):
-            remove(self.generation)
+        self.publisher.forget_staging()
 
 
 def give_back_locks() -> None:
     """Give back what this process holds in stores, when it is about to stop without unwinding."""
     for lock in tuple(_HELD.values()):
         lock.release()
-
-
-def _take(handle: int, workspace: Workspace) -> bool:
-    """Lock the file; tell whether it is still the one that others will find."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(handle, 32, 0).decode().strip() or "unknown"
-        os.close(handle)
-        raise Busy(
-            f"one run at a time may work on {workspace.target}, got another (process {holder}); wait for it, or stop it"
-        ) from error
-    if not _is_at(handle, Path(str(workspace.lock))):
-        os.close(handle)
-        return False
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return True
-
-
-def _is_at(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 _PLACES = {
@@ -285,7 +209,6 @@ _PLACES = {
     "weights": "weights",
     "ledger": "ledger.zarr",
     "scratch": "scratch.zarr",
-    "generation": "generation",
     "maps": "qa.ome.zarr",
     "report": "report.html",
     "record": "record.json",

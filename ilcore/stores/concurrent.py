@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from ilcore.stores.addresses import is_remote
-from ilcore.stores.places import Place
+from ilcore.stores.places import store_of
+from ilcore.stores.store import Place
 
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
@@ -23,7 +23,7 @@ def map_concurrently(
 
     The first is worked on alone, by the caller's thread: what is opened on first use is opened once.
     """
-    if not is_remote(str(place)):
+    if not store_of(place).is_waited_for:
         yield from map(work, items)
         return
     left = iter(items)

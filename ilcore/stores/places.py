@@ -6,24 +6,24 @@ process opens it, so a place can be pickled, printed and written into a plan. Wh
 
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from fsspec.config import conf
 from upath import UPath
 
 from ilcore.grammar.errors import StoreError
 from ilcore.stores.addresses import is_remote, normalised, protocols
+from ilcore.stores.disk import Disk
+from ilcore.stores.objects import S3, Memory, ObjectStore
+from ilcore.stores.store import Place, Store
 
-Place: TypeAlias = Path | UPath
 Answer = TypeVar("Answer")
 
-S3 = ("s3", "s3a")
+S3_PROTOCOLS = ("s3", "s3a")
 #: Attempts of one request to S3. Waits double up to 20 s with jitter: 15 of them bridge an outage of at least a minute.
 ATTEMPTS, HASTY_ATTEMPTS = 16, 2
 CONNECT_SECONDS, READ_SECONDS, HASTY_SECONDS = 5, 30, 3
@@ -33,6 +33,8 @@ WAITS_SECONDS = (0.5, 1, 2, 4, 8, 16, 16, 16)
 HASTY_WAITS_SECONDS = (0.5, 1, 2)
 #: Answers over HTTP after which it is worth to ask again.
 _PASSING = frozenset({429, 500, 502, 503, 504})
+_DISK, _OTHERS = Disk(), ObjectStore()
+_STORES: dict[str, Store] = {"memory": Memory(), **dict.fromkeys(S3_PROTOCOLS, S3())}
 
 
 def place_of(uri: "str | os.PathLike[str] | UPath", *, is_patient: bool = True) -> Place:
@@ -71,39 +73,50 @@ def opened_by(place: "str | Place", more: Mapping[str, Any] | None = None) -> di
     return {"store": address, "storage_options": options or None}
 
 
+def store_of(place: "str | Place") -> Store:
+    """Return what a place lies in, by its address alone."""
+    address = str(place)
+    if not is_remote(address):
+        return _DISK
+    return _STORES.get(next(iter(protocols(address)), ""), _OTHERS) if "::" not in address else _OTHERS
+
+
+def read_text(place: Place) -> str:
+    """Return the text of a file or an object as it was at one moment, whoever writes meanwhile.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    return read_bytes(place).decode()
+
+
+def read_bytes(place: Place) -> bytes:
+    """Return the content of a file or an object as it was at one moment, whoever writes meanwhile.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    return store_of(place).read_bytes(place)
+
+
 def write_text(place: Place, text: str) -> None:
     """Write a file or an object in one step: readers see the old content or the new one."""
-    write_bytes(place, text.encode())
+    store_of(place).write_bytes(place, text.encode())
 
 
 def write_bytes(place: Place, content: bytes) -> None:
     """Write a file or an object in one step: readers see the old content or the new one."""
-    if isinstance(place, Path):
-        partial = place.with_name(place.name + ".partial")
-        partial.write_bytes(content)
-        partial.replace(place)
-    else:
-        place.fs.pipe_file(place.path, content)
+    store_of(place).write_bytes(place, content)
 
 
 def make_folder(place: Place) -> None:
     """Make a folder where there are folders; in a store names alone make them."""
-    if isinstance(place, Path):
-        place.mkdir(parents=True, exist_ok=True)
+    store_of(place).make_folder(place)
 
 
 def remove(place: Place) -> None:
     """Remove a file, an object, or everything below a name; nothing where there is nothing."""
-    if isinstance(place, Path):
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
-        else:
-            place.unlink(missing_ok=True)
-        return
-    try:
-        place.fs.rm(place.path, recursive=True)
-    except FileNotFoundError:
-        return
+    store_of(place).remove(place)
 
 
 def entries(place: Place) -> list[Any]:
@@ -116,42 +129,26 @@ def entries(place: Place) -> list[Any]:
 
 def is_there(place: Place) -> bool:
     """Tell whether a file or folder is there, or an object below a name: some stores keep names of what was removed."""
-    if isinstance(place, Path):
-        return place.exists()
-    # Most often these are there, and nobody has to list thousands of chunks.
-    if place.is_file() or any((place / name).exists() for name in ("zarr.json", "0/zarr.json")):
-        return True
-    # Where only the name is left, it is all that is found below it.
-    own = place.path.rstrip("/")
-    return any(found.rstrip("/") != own for found in place.fs.find(place.path))
+    return store_of(place).is_there(place)
 
 
-@contextmanager
-def at_hand(place: Place) -> Iterator[Path]:
+def size_of(place: Place) -> int:
+    """Return the bytes of a file, or of all files below a folder or a name."""
+    return store_of(place).size(place)
+
+
+def at_hand(place: Place) -> AbstractContextManager[Path]:
     """Lend a local file with the content of a place, for libraries that know nothing else.
 
     Raises:
         FileNotFoundError: There is none.
     """
-    if isinstance(place, Path):
-        yield place
-        return
-    with tempfile.TemporaryDirectory(prefix="il-") as folder:
-        copy = Path(folder) / place.name
-        copy.write_bytes(place.read_bytes())
-        yield copy
+    return store_of(place).at_hand(place)
 
 
-@contextmanager
-def put_by(place: Place) -> Iterator[Path]:
+def put_by(place: Place) -> AbstractContextManager[Path]:
     """Lend a local file whose content is put into a place in the end, for libraries that know nothing else."""
-    if isinstance(place, Path):
-        yield place
-        return
-    with tempfile.TemporaryDirectory(prefix="il-") as folder:
-        made = Path(folder) / place.name
-        yield made
-        write_bytes(place, made.read_bytes())
+    return store_of(place).put_by(place)
 
 
 @contextmanager
@@ -177,7 +174,7 @@ def check_answers(uri: str) -> None:
         StoreError: It does not answer, or refuses us.
     """
     place = place_of(uri, is_patient=False)
-    if not isinstance(place, Path) and protocols(str(place))[0] in S3:
+    if next(iter(protocols(str(place))), None) in S3_PROTOCOLS:
         with answered():
             place.exists()
 
@@ -210,7 +207,7 @@ def patiently(call: Callable[[], Answer], *, is_patient: bool = True) -> Answer:
 
 
 def _options(protocol: str, is_patient: bool) -> dict[str, Any]:
-    if protocol in S3:
+    if protocol in S3_PROTOCOLS:
         seconds = (CONNECT_SECONDS, READ_SECONDS) if is_patient else (HASTY_SECONDS, HASTY_SECONDS)
         attempts = ATTEMPTS if is_patient else HASTY_ATTEMPTS
         config = {

@@ -15,21 +15,16 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, cast
 
-from fsspec.asyn import sync
-from upath import UPath
-
-from ilcore.grammar.errors import Busy, StoreError
-from ilcore.stores.places import answered, place_of, remove
+from ilcore.grammar.errors import Busy, DestinationError, StoreError
+from ilcore.stores.places import answered, place_of, remove, store_of
+from ilcore.stores.store import Conditional, Place
 
 #: Seconds between two beats, and looks without a beat after which a holder is taken for dead.
 BEAT_SECONDS, LOOKS = 3.0, 10
 #: A holder that could not beat for so many intervals asks the store before it goes on.
 DOUBT = 3
-#: What a store answers whose object is not as the condition says.
-#: The last is for an object that is to be replaced and was removed.
-_REFUSALS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409", "NoSuchKey")
 
 
 @dataclass
@@ -41,7 +36,7 @@ class StoreLock:
         what: What is locked, for messages.
     """
 
-    place: UPath
+    place: Place
     what: str
     holder: str = field(default_factory=lambda: uuid.uuid4().hex)
     _beats: int = 0
@@ -51,24 +46,35 @@ class StoreLock:
     _stop: threading.Event = field(default_factory=threading.Event)
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _heart: threading.Thread | None = None
+    outlives_us: ClassVar[bool] = True
 
     def take(self) -> None:
         """Take the lock; a holder that seems dead is watched for `LOOKS` beats before its lock is taken over.
 
         Raises:
             Busy: Another holds it and lives.
+            DestinationError: There is no bucket.
             StoreError: The store does not answer.
         """
-        with answered():
-            while not self._taken():
-                pass
-            self._check_conditions()
+        try:
+            with answered():
+                while not self._taken():
+                    pass
+                self._check_conditions()
+        except FileNotFoundError as error:
+            raise DestinationError(
+                f"a bucket to write to was wanted for {self.what}; got {error}; make it, or choose another target"
+            ) from error
         self._heart = threading.Thread(target=self._live, name="lock", daemon=True)
         self._heart.start()
 
+    @property
+    def _store(self) -> Conditional:
+        return cast(Conditional, store_of(self.place))
+
     def _check_conditions(self) -> None:
         # A store that does not know conditions writes all the same, and would let everybody in.
-        if self._put(self.place, {"holder": None}, IfNoneMatch="*") is not None:
+        if self._put(self.place, {"holder": None}, None) is not None:
             raise StoreError(
                 f"a store that refuses to write on a condition (If-None-Match) was wanted for {self.what}, got one "
                 "that writes all the same, so that two runs could not be kept apart; use another store, or a newer one"
@@ -106,19 +112,19 @@ class StoreLock:
             if not self._is_lost and is_last:
                 remove(self.place)
             elif not self._is_lost:
-                self._put(self.place, {"holder": None}, IfMatch=self._etag)
+                self._put(self.place, {"holder": None}, self._etag)
 
     def _taken(self) -> bool:
         """Try once; tell whether it is ours now."""
         found = self._look()
         if found is None:
-            return self._write(self.place, IfNoneMatch="*")
+            return self._write(self.place, None)
         etag, held = found
         if held.get("holder") == self.holder:
             # The answer to our own writing was lost.
             self._etag, self._seen = etag, _now()
             return True
-        return (held.get("holder") is None or self._is_dead(etag, held)) and self._write(self.place, IfMatch=etag)
+        return (held.get("holder") is None or self._is_dead(etag, held)) and self._write(self.place, etag)
 
     def _is_dead(self, etag: str, held: dict[str, Any]) -> bool:
         for _ in range(LOOKS):
@@ -142,15 +148,15 @@ class StoreLock:
             with suppress(Exception):
                 self._beat(place)
 
-    def _beat(self, place: Any) -> None:
+    def _beat(self, place: Place) -> None:
         with self._turn:
-            self._is_lost = self._is_lost or not self._write(place, IfMatch=self._etag)
+            self._is_lost = self._is_lost or not self._write(place, self._etag)
 
-    def _write(self, place: Any, **condition: str) -> bool:
-        """Write our object if the condition holds; tell whether ours is what lies there now."""
+    def _write(self, place: Place, tag: str | None) -> bool:
+        """Write our object if what lies there has this tag still; tell whether ours is what lies there now."""
         before, self._beats = _now(), self._beats + 1
         mine = {"holder": self.holder, "beat": self._beats, "machine": socket.gethostname(), "process": os.getpid()}
-        etag = self._put(place, mine, **condition)
+        etag = self._put(place, mine, tag)
         if etag is None:
             found = self._look(place)
             # Our own object: its writing was repeated because the first answer got lost.
@@ -159,45 +165,18 @@ class StoreLock:
             self._etag, self._seen = etag, before
         return etag is not None
 
-    def _put(self, place: Any, content: dict[str, Any], **condition: str) -> str | None:
-        bucket, _, key = place.path.partition("/")
-        try:
-            body = json.dumps(content).encode()
-            told = place.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=body, **condition)
-        except OSError as error:
-            if is_refusal(error):
-                return None
-            raise
-        return str(told["ETag"])
+    def _put(self, place: Place, content: dict[str, Any], tag: str | None) -> str | None:
+        return self._store.write_if(place, json.dumps(content).encode(), tag)
 
-    def _look(self, place: Any = None) -> tuple[str, dict[str, Any]] | None:
-        place = place or self.place
-        bucket, _, key = place.path.partition("/")
-        try:
-            # Content and tag of the same moment: two requests could see two objects.
-            content, told = _fetched(place.fs, bucket, key)
-        except FileNotFoundError:
+    def _look(self, place: Place | None = None) -> tuple[str, dict[str, Any]] | None:
+        found = self._store.read_tagged(place or self.place)
+        if found is None:
             return None
         try:
-            held = json.loads(content)
+            held = json.loads(found[0])
         except ValueError:
             held = {}
-        return told, held if isinstance(held, dict) else {}
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Tell whether a store refused to write because its condition does not hold."""
-    said = getattr(error.__cause__, "response", {})
-    return said.get("Error", {}).get("Code") in _REFUSALS
-
-
-def _fetched(files: Any, bucket: str, key: str) -> tuple[bytes, str]:
-    async def fetch() -> tuple[bytes, str]:
-        told = await files._call_s3("get_object", Bucket=bucket, Key=key)
-        async with told["Body"] as body:
-            return await body.read(), str(told["ETag"])
-
-    return sync(files.loop, fetch)
+        return found[1], held if isinstance(held, dict) else {}
 
 
 def _now() -> float:

@@ -19,7 +19,7 @@ from ilcore.grammar.plain_text import plain
 from ilcore.grammar.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
 from ilcore.stores.places import trouble
 from ilcore.volumes.axes import source_index, spread, to_five
-from ilcore.volumes.marks import Mark
+from ilcore.volumes.marks import Mark, marks_in
 from ilcore.volumes.scan_metadata import NOTHING, ScanMetadata
 from ilcore.volumes.units import full_unit
 from ilcore.volumes.validity import Mask, Validity, data_in
@@ -95,6 +95,13 @@ class SourceInfo:
     about: ScanMetadata = NOTHING
     kind: Kind = "image"
     remarks: tuple[str, ...] = ()
+
+    def with_mark(self, missing: Mark | None) -> "SourceInfo":
+        """Return the same with another mark for missing values than the source names; None keeps those."""
+        if missing is None or missing == self.missing:
+            return self
+        marks, remarks = marks_in(missing, self.dtype, "the value for missing voxels")
+        return replace(self, missing=next(iter(marks), None), also_missing=marks[1:], remarks=(*self.remarks, *remarks))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from ilcore.archives.due import read_schedule
 from ilcore.archives.policy import Archive
 from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.archives.status import died_words, missed_words
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 from tasks.nights.steps import BAD, Night
 from tasks.tracking.client import EXPERIMENT, NIGHT, RunPayload, tracking_uri
 from tasks.tracking.journal import Journal

@@ -8,7 +8,8 @@ from prefect.cache_policies import NO_CACHE
 
 from ilcore.archives.night_report import night_report_page
 from ilcore.archives.scan_registry import ScanRegistry
-from ilcore.stores.places import Place, make_folder, write_text
+from ilcore.stores.places import make_folder, write_text
+from ilcore.stores.store import Place
 
 #: The newest page also has a name that never changes.
 LAST = "last-night.html"

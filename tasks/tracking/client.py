@@ -33,7 +33,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from ilcore.adapting.weights import sha256_of
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadWeights, TrackingError
-from ilcore.stores.places import Place, at_hand
+from ilcore.stores.places import at_hand
+from ilcore.stores.store import Place
 from tasks.environment.machine import own_folder
 from tasks.tracking.champions import Registered, cache_folder, remember_champion
 

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ilcore.grammar.errors import TrackingError
-from ilcore.stores.places import Place, entries, make_folder, remove, write_bytes, write_text
+from ilcore.stores.places import entries, make_folder, read_text, remove, write_bytes, write_text
+from ilcore.stores.store import Place
 from tasks.tracking.client import ENVIRONMENT, RunPayload, Tracker, VolumeRun, environment_lock
 
 BEGIN, NOTE, END, KEEP = "begin", "note", "end", "keep"
@@ -138,7 +139,7 @@ def _sent(folder: Place) -> bool:
     """Tell what waits of one run, in order; return whether that was its end."""
     run_id, is_over = _run_id_in(folder), False
     for place in _entries_in(folder):
-        entry = json.loads(place.read_text())
+        entry = json.loads(read_text(place))
         stored = entry.pop("sheet")
         files = {folder / name: where for name, where in stored.pop("files").items()}
         run_id = _carried_out(Tracker(entry["uri"]), run_id, entry, _sheet_of(stored, files))

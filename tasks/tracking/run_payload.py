@@ -18,7 +18,8 @@ from ilcore.running.record import git_commit
 from ilcore.running.run import Run
 from ilcore.running.tile_record import STATUS
 from ilcore.running.workspace import Workspace
-from ilcore.stores.places import Place, entries
+from ilcore.stores.places import entries
+from ilcore.stores.store import Place
 from tasks.tracking.client import RunPayload, VolumeRun
 
 

@@ -10,7 +10,7 @@ from ilcore.grammar.errors import ILError
 from ilcore.running.carry_out import Ended
 from ilcore.running.numbers import curves_of
 from ilcore.running.run import Run
-from ilcore.stores.places import Place
+from ilcore.stores.store import Place
 from tasks.executors.shutdown import at_last
 from tasks.tracking.client import tracking_uri
 from tasks.tracking.journal import Journal, catch_up

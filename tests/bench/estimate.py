@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ilcore.formats.open import from_array
+from ilcore.formats.in_memory import from_array
 from ilcore.methods.catalogue import find
 from ilcore.planning.cutting import Cut, grid_for
 from ilcore.results.layout import layout_for

@@ -18,7 +18,8 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.results.export import export_volume
 from ilcore.volumes.axes import from_five
 from ilcore.volumes.scan_metadata import ScanMetadata

@@ -10,7 +10,8 @@ import pytest
 import tifffile
 import zarr
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import blocks, slices, whole
 from ilcore.volumes.axes import to_five

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.grammar.region import whole
 from ilcore.results.ome_zarr import Level, write_root
 from ilcore.results.publish import publish
@@ -21,7 +22,7 @@ SHAPE = (1, 1, 1, 8, 8)
 # them, inside of rmtree too; the swap is seen by what follows it.
 DRIVER = """
 import os, signal, sys
-from ilcore.volumes import publish as module
+from ilcore.results import publish as module
 
 OPERATIONS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
 folder, swapping = sys.argv[1], sys.argv[2] == "swap"

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.results.export import export_volume
 from ilcore.volumes.georeference import sides, unit_of, wkt2_of
 from ilcore.volumes.scan_metadata import ScanMetadata

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ilcore.degradations.estimate import ChannelReport, Preflight
-from ilcore.formats.open import from_array
+from ilcore.formats.in_memory import from_array
 from ilcore.grammar.errors import BadPlan
 from ilcore.grammar.problem import Noise
 from ilcore.planning.channels import channel_plans

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import whole
 from ilcore.qa.maps import verdict_map, write_maps

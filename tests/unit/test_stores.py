@@ -14,6 +14,7 @@ from ilcore.grammar.errors import BadInput, BadVolume, DestinationError, StoreEr
 from ilcore.results import destination
 from ilcore.running.workspace import Workspace
 from ilcore.stores.addresses import is_remote, joined, normalised
+from ilcore.stores.objects import S3
 from ilcore.stores.places import (
     answered,
     at_hand,
@@ -71,8 +72,8 @@ def test_a_bucket_that_is_not_there_is_told(monkeypatch):
         raise FileNotFoundError("The specified bucket does not exist")
 
     monkeypatch.setattr(destination, "entries", lambda _: [])
-    monkeypatch.setattr(destination, "write_text", missing)
-    monkeypatch.setattr(type(destination.place_of("s3://a/b")), "is_file", lambda _: False)
+    monkeypatch.setattr(S3, "write_bytes", missing)
+    monkeypatch.setattr(type(place_of("s3://a/b")), "is_file", lambda _: False)
     with pytest.raises(DestinationError, match="a bucket to write to was wanted"):
         destination.check_destination("s3://no-such-bucket/out.ome.zarr")
 

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from ilcore.formats.gdal import not_georeferenced
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import size
 from ilcore.results import cog, ome_tiff

@@ -8,8 +8,10 @@ import pytest
 import tifffile
 import zarr
 
-from ilcore.formats.microscope import microscope_images, open_microscope
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.microscope import FORMAT
+from ilcore.formats.open import open_volume
+from ilcore.formats.protocol import OpenOptions
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import whole
 from ilcore.volumes.volume import make_volume
@@ -145,9 +147,9 @@ def microscope(path):
 @pytest.mark.filterwarnings("ignore")
 def test_a_microscope_format_through_bioio(tmp_path):
     path = str(microscope(tmp_path / "a.ome.tif"))
-    names = microscope_images(path)
+    names = FORMAT.images(path, OpenOptions())
     assert len(names) == 2
-    volume = make_volume(path, *_adapted(open_microscope(path, None, 0, names[1])), names[1])
+    volume = make_volume(path, *_adapted(FORMAT.open(path, OpenOptions(image=names[1]))), names[1])
     assert (volume.axes, volume.channels) == ("czyx", ("a", "b"))
     assert (volume.scale[2], volume.scale[4], volume.units[2]) == (2, 0.25, "micrometer")
     wanted = tifffile.imread(path, series=1)
@@ -155,11 +157,11 @@ def test_a_microscope_format_through_bioio(tmp_path):
     part = volume.read(((0, 1), (1, 2), (0, 2), (3, 9), (4, 5)))
     np.testing.assert_array_equal(part[0], wanted[1:2, :2, 3:9, 4:5])
     with pytest.raises(BadVolume, match="holds 2: .*choose one"):
-        open_microscope(path, None, 0, None)
+        FORMAT.open(path, OpenOptions())
     with pytest.raises(BadVolume, match="got 'x'; it has"):
-        open_microscope(path, None, 0, "x")
+        FORMAT.open(path, OpenOptions(image="x"))
     with pytest.raises(BadVolume, match="a level from 0 to 0"):
-        open_microscope(path, None, 1, names[0])
+        FORMAT.open(path, OpenOptions(level=1, image=names[0]))
 
 
 def _adapted(opened):

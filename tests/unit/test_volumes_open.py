@@ -5,7 +5,8 @@ import pytest
 import tifffile
 import zarr
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.grammar.region import whole
 from ilcore.volumes.volume import streaming_step
 

@@ -8,7 +8,8 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, DestinationError
 from ilcore.grammar.region import whole
 from ilcore.results import publish

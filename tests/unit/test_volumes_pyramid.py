@@ -9,7 +9,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import blocks, whole
 from ilcore.results.layout import layout_for

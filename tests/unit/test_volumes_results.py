@@ -11,7 +11,8 @@ import xarray
 import zarr
 
 from ilcore.formats.gdal import not_georeferenced
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.formats.roi import open_roi
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import whole
@@ -23,9 +24,8 @@ from ilcore.results.publish import publish
 from ilcore.results.pyramid import write_pyramid
 from ilcore.results.write import create_array, has_array
 from ilcore.running import stages
-from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import write_damage
-from ilcore.running.run import Run
+from ilcore.running.local import carry_out
 from ilcore.running.workspace import Workspace
 from ilcore.volumes.scan_metadata import ScanMetadata
 from tasks.describe import describe
@@ -231,7 +231,7 @@ def test_a_restoration_keeps_all_that_its_source_said(tmp_path, monkeypatch, res
     assert found.format == result_format
     np.testing.assert_array_equal(voxels(found), voxels(source))
     # It is known as the result of this plan: there is nothing left to do.
-    assert stages.prepare(Run.of(plan)).is_published
+    assert stages.prepare(plan, Workspace.of(plan.target)).is_published
     told = describe(plan.target, axes=None, level=1, missing=None)
     assert (told["CRS"], told["missing"]) == ("WGS 84 / UTM zone 33N (EPSG:32633)", 7)
     assert told["bounds"] == ["500000", "5194000", "502800", "5200000"]
@@ -267,10 +267,10 @@ def test_damage_to_04_is_found_and_made_good_though_its_chunks_have_no_checksum(
     content[len(content) // 2] ^= 4
     chunk.unlink() if damage == "missing" else chunk.write_bytes(content)
     workspace = Workspace.of(plan.target)
-    found = verify(Run(plan, workspace))
+    found = verify(plan, workspace)
     assert {each.place for each in found} == {"1"}
     write_damage(workspace, found)
-    repair(Run(plan, workspace))
+    repair(plan, workspace)
     assert contents(tmp_path / "a") == before
 
 

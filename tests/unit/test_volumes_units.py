@@ -5,7 +5,8 @@ import pytest
 import tifffile
 import zarr
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.results.export import export_volume
 from ilcore.results.ome_tiff import write_ome_tiff
 from ilcore.volumes.units import full_unit, symbol_of

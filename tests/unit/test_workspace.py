@@ -9,6 +9,7 @@ import pytest
 
 from ilcore.grammar.errors import BadPlan, Busy, DestinationError
 from ilcore.running.workspace import Workspace, write_text
+from ilcore.stores.disk_lock import DiskLock
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_the_lock_of_the_dead_is_free(workspace):
 
 
 def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(workspace, monkeypatch):
-    opened = Workspace._open_lock
+    opened = DiskLock._open
     first = []
 
     def open_late(self):
@@ -85,10 +86,10 @@ def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(workspace, monkeypatc
         if not first:
             first.append(handle)
             # Another run ends between our opening of the file and our taking of the lock.
-            self.lock.unlink()
+            self.place.unlink()
         return handle
 
-    monkeypatch.setattr(Workspace, "_open_lock", open_late)
+    monkeypatch.setattr(DiskLock, "_open", open_late)
     with workspace.locked():
         assert workspace.lock.exists()
         with pytest.raises(Busy), Workspace(workspace.target).locked():

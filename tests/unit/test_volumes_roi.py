@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.in_memory import from_array
+from ilcore.formats.open import open_volume
 from ilcore.formats.roi import open_roi, plain_roi, read_roi, roi_of
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import region_of, whole
 from ilcore.results.ome_zarr import create_array, write_root
 from ilcore.results.pyramid import write_pyramid
-from ilcore.running.carry_out import carry_out
+from ilcore.running.local import carry_out
 from ilcore.volumes.scan_metadata import ScanMetadata
 from tests.standins import add_standins, assembled, planned
 
