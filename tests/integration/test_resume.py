@@ -396,7 +396,7 @@ def test_an_audit_says_that_another_version_made_a_result(tmp_path, monkeypatch)
     points = audit(Run.of(plan), tiles=1, seed=0)
     assert is_sound(points), "the same voxels are the same voxels, whatever their version"
     monkeypatch.setitem(METHODS, "box", replace(METHODS["unchanged"], name="box", version=2))
-    attempts._opened.cache_clear()
+    attempts._OPENED.clear()
     replayed = next(point for point in audit(Run.of(plan), tiles=1, seed=0) if point.name == "replay")
     assert replayed.finding == "differs"
     assert "version 1 of box made the result, here is version 2" in replayed.told
