@@ -113,7 +113,7 @@ def predict(method: Method, problem: Problem, weights: Weights, streams: Streams
 def _applied(recipe: Recipe, problem: Problem, weights: Weights, streams: Streams) -> Tiles:
     model = _built(recipe, problem, streams, weights, shared=all(len(value) == 1 for value in weights.values()))
     views = recipe.views.start(problem, streams)
-    return _look(model, views, problem, range(len(streams)))
+    return problem.inside(_look(model, views, problem, range(len(streams))))
 
 
 def fit(
@@ -221,11 +221,12 @@ class _Book:
         self.rows = [row for row in self.rows if row not in ended]
 
     def _ending(self, row: int, image: Tensor, reason: str, spread: Tensor | None) -> _Ending:
+        inner = None if spread is None else self.problem.inside(spread[None])[0]
         if bool(torch.isfinite(image).all()) and not reason.startswith("diverged"):
-            return _Ending(image, self.step, reason, spread)
+            return _Ending(self.problem.inside(image[None])[0], self.step, reason, inner)
         spoilt = reason if reason.startswith("diverged") else f"diverged by step {self.step}"
-        nothing = None if spread is None else torch.full_like(spread, torch.nan)
-        return _Ending(self.problem.observed[row], self.step, spoilt, nothing)
+        nothing = None if inner is None else torch.full_like(inner, torch.nan)
+        return _Ending(self.problem.rows([row]).plain()[0], self.step, spoilt, nothing)
 
     def _copy(self, source: Weights, target: Weights, row: int) -> None:
         for name in source:

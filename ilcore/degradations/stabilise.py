@@ -12,6 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ilcore.degradations.operators import Identity
 from ilcore.grammar.arrays import Tiles
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Change
@@ -58,6 +59,9 @@ class VarianceStabilised(Change):
     def complaints(self, problem: Problem) -> Iterator[str]:
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
+        if problem.operator is not None and not isinstance(problem.operator, Identity):
+            # A root does not commute with what gathers light.
+            yield f"{self} knows denoising only, got an operator; leave stabilise out"
 
     def forward(self, problem: Problem) -> Problem:
         models = problem.noise or ()

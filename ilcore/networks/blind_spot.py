@@ -72,7 +72,7 @@ class _BlindSpot(LiveNetwork):
     def __init__(self, spec: BlindSpot, problem: Problem, inputs: int, streams: Streams) -> None:
         super().__init__()
         wide = 2 * spec.width
-        self.above = _Above(spec.width, strides(problem.space[-2:], spec.depth), inputs, streams)
+        self.above = _Above(spec.width, strides(problem.domain[-2:], spec.depth), inputs, streams)
         self.join = nn.ModuleList([_mix(4 * wide, 4 * wide, streams), _mix(4 * wide, wide, streams)])
         end = ConvSpec(inputs=wide, outputs=2 * problem.channels, kernel=(1, 1))
         self.end = TileConv(end, streams)

@@ -57,8 +57,8 @@ class _DeepDecoder(LiveNetwork):
         super().__init__()
         self.low, self.high = problem.value_range
         # One layer for each doubling, and a last one at full size.
-        self.sizes = [*reversed(halved(problem.space, spec.scales)[:-1]), problem.space]
-        point = (1,) * len(problem.space)
+        self.sizes = [*reversed(halved(problem.domain, spec.scales)[:-1]), problem.domain]
+        point = (1,) * len(problem.domain)
         widths = [inputs] + [spec.width] * len(self.sizes)
         self.mix = nn.ModuleList(
             TileConv(ConvSpec(inputs=a, outputs=b, kernel=point, bias=False), streams)

@@ -71,8 +71,8 @@ class _MaskedUNet(LiveNetwork):
     def __init__(self, spec: MaskedUNet, problem: Problem, weights: Streams, chance: Streams) -> None:
         super().__init__()
         self.range, self.dropout, self.chance = problem.value_range, spec.dropout, chance
-        self.strides = strides(problem.space, spec.depth)
-        axes, levels, wide = len(problem.space), len(self.strides), 2 * spec.width
+        self.strides = strides(problem.domain, spec.depth)
+        axes, levels, wide = len(problem.domain), len(self.strides), 2 * spec.width
         entries = [problem.channels] + [spec.width] * levels
         self.first = _Partial(problem.channels, spec.width, axes, weights)
         self.down = nn.ModuleList(_Partial(spec.width, spec.width, axes, weights) for _ in range(levels + 1))

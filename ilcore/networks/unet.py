@@ -101,8 +101,8 @@ class _UNet(LiveNetwork):
     def __init__(self, spec: UNet, problem: Problem, inputs: int, streams: Streams) -> None:
         super().__init__()
         self.spec, self.range = spec, problem.value_range
-        self.strides = strides(problem.space, spec.depth)
-        axes, levels = len(problem.space), len(self.strides)
+        self.strides = strides(problem.domain, spec.depth)
+        axes, levels = len(problem.domain), len(self.strides)
         widths = [round(spec.width * spec.growth**level) for level in range(levels + 1)]
         entries = [inputs, *widths]
         self.down = nn.ModuleList(_Block(spec, entries[n], widths[n], axes, streams) for n in range(levels))

@@ -54,7 +54,7 @@ class NoiseCode(Views):
 class _NoiseCode(LiveViews):
     def __init__(self, spec: NoiseCode, problem: Problem, streams: Streams) -> None:
         self.problem, self.streams, self.jitter = problem, streams, spec.jitter
-        self.shape = (spec.channels, *halved(problem.space, spec.halvings)[-1])
+        self.shape = (spec.channels, *halved(problem.domain, spec.halvings)[-1])
         self.code = (spec.amplitude * streams.uniform(self.shape)).to(problem.observed.device)
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:

@@ -10,8 +10,10 @@ import torch
 from ilcore import fit, restore
 from ilcore.adapting.pretrain import Schooling, pretrain
 from ilcore.adapting.weights import load_weights
+from ilcore.degradations.imaging import Imaging
+from ilcore.degradations.kernels import kernel_of
 from ilcore.degradations.noise import add_noise
-from ilcore.degradations.operators import Blur, Identity, Mask, Shrink, gaussian_kernel
+from ilcore.degradations.operators import Blur, Identity, Mask, gaussian_kernel
 from ilcore.grammar.devices import computing_on
 from ilcore.grammar.errors import BadInput, DeviceError
 from ilcore.methods.catalogue import METHODS
@@ -68,7 +70,7 @@ OPERATORS = {
     "identity": Identity(),
     "mask": Mask(torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0)) > 0.3),
     "blur": Blur(gaussian_kernel(1.0)),
-    "shrink": Shrink(2),
+    "imaging": Imaging(kernel_of("bicubic", (2, 2)), (2, 2)),
 }
 
 
