@@ -50,7 +50,7 @@ def factors_of(scale: Number | Sequence[Number], space: int) -> Factors:
         BadInput: There are other axes, a factor is no ratio, or nothing is to become finer.
     """
     given: Any = scale
-    numbers = [given] * space if isinstance(given, str | Real) else list(given)
+    numbers: list[Any] = [given] * space if isinstance(given, str | Real) else list(given)
     if len(numbers) != space:
         axes = "z, y, x" if space == 3 else "y, x"
         raise BadInput(f"a scale must be one number or one for each of {axes}, got {len(numbers)}: {scale}")
