@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED
+from ilcore.aims.choosing import choose
 from ilcore.degradations.estimate import ChannelReport, Preflight, preflight
 from ilcore.degradations.stripes import Direction, without_stripes
 from ilcore.grammar.errors import BadInput
@@ -22,7 +23,6 @@ from ilcore.grammar.region import slices
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure, full_name
 from ilcore.planning.array_scale import ArrayChannel, Scale
-from ilcore.planning.choose import choose
 from ilcore.planning.known import believed, live_channels, places
 from ilcore.planning.probing import promised
 from ilcore.planning.second_opinion import with_second_opinion

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
+from ilcore.aims.choosing import Choice, Expected, Prefer, asked_for, choose
 from ilcore.degradations.estimate import Preflight, preflight
 from ilcore.degradations.stripes import Direction
 from ilcore.formats.roi import open_part, plain_roi
@@ -21,7 +22,6 @@ from ilcore.grammar.telling import tell
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure, full_name
 from ilcore.planning.channels import channel_plans
-from ilcore.planning.choose import Choice, Expected, Prefer, asked_for, choose
 from ilcore.planning.cutting import Cut, grid_for, samples_for
 from ilcore.planning.depth import Depth, depth_wanted, stacked
 from ilcore.planning.known import believed, live_channels

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from ilcore.aims.choosing import CANDIDATES, PRICES, Expected, able, asked_for, choose, copes, expected_of
 from ilcore.degradations.estimate import ChannelReport, Preflight, preflight
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
-from ilcore.planning.choose import CANDIDATES, PRICES, Expected, able, asked_for, choose, copes, expected_of
 from tests.scenes import noisy, scene
 
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from ilcore.adapting.weights import SHIPPED
+from ilcore.aims.choosing import Candidate
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import ByHand
 from ilcore.grammar.trial import Restoration
 from ilcore.methods.catalogue import METHODS
-from ilcore.planning.choose import Candidate
 from ilcore.planning.probing import Trial
 from ilcore.running.ledger import Ledger
 from ilcore.running.local import carry_out
