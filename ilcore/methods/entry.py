@@ -32,7 +32,7 @@ class Entry:
         cost: Order of magnitude a megapixel on one data-centre GPU: 0 under a second once trained, 1 up to a minute,
             2 minutes, 3 tens of minutes and more.
         copes_with: Correlations of the noise, as preflight names them, under which it works.
-        tasks: What it can do: denoise, inpaint.
+        tasks: What it can do: denoise, inpaint, superres.
         needs: What it refuses to work without: weights, noise, stack (neighbouring planes or frames).
         scopes: tile (learn on each tile), volume (one model per acquisition).
         tile_steps: Steps per tile that must follow a model learnt on the volume; 0 where applying it is enough.

@@ -14,7 +14,7 @@ from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry, apply, knobs
-from tests.quick import QUICK, STACKS, quick
+from tests.quick import DENOISERS, QUICK, STACKS, quick
 from tests.scenes import scene
 
 NOISE_STD = 0.1
@@ -55,7 +55,7 @@ def _named(name: str):
     return pytest.param(name, marks=pytest.mark.skipif(absent, reason="the extra bm3d is not installed"))
 
 
-every_method = pytest.mark.parametrize("name", [_named(name) for name in sorted(METHODS)])
+every_method = pytest.mark.parametrize("name", [_named(name) for name in DENOISERS])
 #: Methods with weights that tiles may share.
 every_model = pytest.mark.parametrize("name", sorted(name for name in METHODS if "volume" in METHODS[name].scopes))
 #: Methods that are shown holes as they were filled before: they learn noise that is added, and fill nothing themselves.
