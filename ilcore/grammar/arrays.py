@@ -78,3 +78,9 @@ def per_tile_mean(values: Tensor, weights: Tensor | None = None) -> PerTile:
         return values.flatten(1).mean(1)
     weights = weights.to(values.dtype).expand_as(values)
     return (values * weights).flatten(1).sum(1) / weights.flatten(1).sum(1).clamp_min(1)
+
+
+def mirrored(places: Tensor, length: int) -> Tensor:
+    """Return places along an axis, those beyond it mirrored at its ends; the outermost voxel comes twice."""
+    around = places.remainder(2 * length)
+    return torch.where(around < length, around, 2 * length - 1 - around)

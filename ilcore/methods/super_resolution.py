@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ilcore.degradations.kernels import keys
-from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.arrays import Streams, Tiles, mirrored
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import ByHand
 from ilcore.grammar.trial import Restoration
@@ -124,15 +124,9 @@ def _along(image: Tensor, axis: int, factor: Fraction, margin: int) -> Tensor:
     total: Tensor | None = None
     for step in range(4):
         weight = keys(places - (first + step)).to(image).reshape(shape)
-        term = weight * image.index_select(axis, _mirrored(first + step, length).to(image.device))
+        term = weight * image.index_select(axis, mirrored(first + step, length).to(image.device))
         total = term if total is None else total + term
     return image if total is None else total
-
-
-def _mirrored(index: Tensor, length: int) -> Tensor:
-    """Return places beyond an image mirrored at its border, the border voxel twice."""
-    around = index.remainder(2 * length)
-    return torch.where(around < length, around, 2 * length - 1 - around)
 
 
 def back_projected(problem: Problem, image: Tensor, iterations: int, ridge: float) -> Tensor:
