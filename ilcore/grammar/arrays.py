@@ -80,6 +80,18 @@ def per_tile_mean(values: Tensor, weights: Tensor | None = None) -> PerTile:
     return (values * weights).flatten(1).sum(1) / weights.flatten(1).sum(1).clamp_min(1)
 
 
+def repeated(image: Tensor, space: Sequence[int]) -> Tensor:
+    """Return an image with every voxel repeated until it has a shape that is a multiple of its own.
+
+    Shape:
+        [tile, channel, *space of the image] -> [tile, channel, *space].
+    """
+    for axis, length in enumerate(space, 2):
+        if length != image.shape[axis]:
+            image = image.repeat_interleave(length // image.shape[axis], axis)
+    return image
+
+
 def mirrored(places: Tensor, length: int) -> Tensor:
     """Return places along an axis, those beyond it mirrored at its ends; the outermost voxel comes twice."""
     around = places.remainder(2 * length)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ilcore.grammar.arrays import Mask, Tiles
+from ilcore.grammar.arrays import Mask, Tiles, repeated
 
 Value = TypeVar("Value", float, Any)
 
@@ -140,11 +140,7 @@ class Problem:
         Shape:
             [tile, channel, *field].
         """
-        image = self.observed
-        for axis, length in enumerate(self.field, 2):
-            if length != image.shape[axis]:
-                image = image.repeat_interleave(length // image.shape[axis], axis)
-        return image
+        return repeated(self.observed, self.field)
 
     @property
     def channels(self) -> int:

@@ -1,6 +1,6 @@
 """What happens during a fit: the pair it trains on, the trial it makes, the restoration it ends with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -93,6 +93,7 @@ class Restoration:
         weights: Name -> stacked tensor [tile or 1, ...] of the fitted network, None for methods without one.
         method: Name in the catalogue, where `ilcore.restore` was asked.
         why: Why that method, in one sentence.
+        qa: Check -> its number, where `ilcore.restore` was asked for more than denoising.
     """
 
     image: Tiles
@@ -105,6 +106,7 @@ class Restoration:
     weights: dict[str, Tensor] | None = field(default=None, repr=False)
     method: str = ""
     why: str = ""
+    qa: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 Losses: TypeAlias = PerTile

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
-from ilcore.aims.choosing import Choice, Expected, Prefer, asked_for, choose
+from ilcore.aims.aim import Findings
+from ilcore.aims.choosing import Choice, Expected, Prefer, asked_for
+from ilcore.aims.registry import aim_for
 from ilcore.degradations.estimate import Preflight, preflight
 from ilcore.degradations.stripes import Direction
 from ilcore.formats.roi import open_part, plain_roi
@@ -279,10 +281,11 @@ def _told(one: Expected) -> ExpectedPlan:
 def _choice(found: Preflight, promises: Promises, wishes: Wishes) -> Choice:
     if wishes.task == "copy":
         return Choice(method=COPY, scope="tile", why="copied unchanged, as was asked for")
-    choice = choose(
-        found, task=wishes.task, expected=promises.expected, refused=promises.refused,
-        noise_share=promises.noise_share, prefer=wishes.prefer, hours=wishes.hours,
+    findings = Findings(
+        preflight=found, expected=promises.expected, refused=promises.refused, noise_share=promises.noise_share,
+        prefer=wishes.prefer, hours=wishes.hours,
     )  # fmt: skip
+    choice = aim_for(wishes.task).choose(findings)
     if choice.method == COPY:
         # Scope, knobs and weights are for what restores.
         return choice
