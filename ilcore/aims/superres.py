@@ -13,7 +13,7 @@ from ilcore.aims.aim import KEPT, MEASURED, PRIOR, Aim, Findings, OperatorOption
 from ilcore.aims.choosing import Choice
 from ilcore.aims.ratios import Factors, finer, whole
 from ilcore.degradations.imaging import Imaging
-from ilcore.degradations.kernels import kernel_of
+from ilcore.degradations.kernels import Psf, kernel_of
 from ilcore.grammar.arrays import Tiles, repeated
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Operator, Problem
@@ -56,7 +56,8 @@ class Superres(Aim):
         if options.space == 2 and factors[0] != 1:
             raise BadInput(f"planes that are restored one by one keep their z, got a factor of {factors[0]} for it")
         own = factors[-options.space :]
-        found = Imaging(kernel_of(USUAL_PSF if options.psf is None else options.psf, own), own)
+        psf = USUAL_PSF if options.psf is None else _seen_by(options.psf, options.space)
+        found = Imaging(kernel_of(psf, own), own)
         found.domain(source.shape[-options.space :])
         return found
 
@@ -93,3 +94,10 @@ class Superres(Aim):
         decided = numbers(free <= (noise + 0 * image).clamp_min(FAINT))
         shown = repeated(patch.weight, patch.field)
         return np.where(numbers(shown) > 0, np.where(decided, MEASURED, PRIOR), KEPT).astype(np.uint8)
+
+
+def _seen_by(psf: Psf, space: int) -> Psf:
+    """Return a kernel without a z of one voxel, which planes have not."""
+    if space == 2 and not isinstance(psf, str | list | tuple) and np.ndim(psf) == 3 and np.shape(psf)[0] == 1:
+        return np.asarray(psf)[0]
+    return psf
