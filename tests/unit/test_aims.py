@@ -19,7 +19,7 @@ from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
 from ilcore.qa.explained import explained
-from ilcore.qa.verdict import TILE_LIMITS
+from ilcore.qa.verdict import TILE_LIMITS, tile_fails, tile_verdict, tile_verdicts
 from tests.scenes import psnr, scene
 
 NOISE = (Noise(read_std=0.1),)
@@ -157,6 +157,12 @@ def test_a_consistent_result_passes_the_limits_of_superres_and_not_those_of_deno
     assert TILE_LIMITS["residual_level"].judge(numbers["consistency"] ** 2) == "warn"
     assert "untouched" not in limits
     assert limits["consistency"].judge(3.0) == "fail"
+    row = {"residual_level": 0.0, "untouched": 1.0, "consistency": 0.0, "invented_share": 0.1}
+    assert tile_verdict(row, limits) == ("pass", "")
+    assert tile_fails(row)
+    assert "explain what was observed" in (tile_fails(row | {"consistency": 3.0}, limits) or "")
+    table = {name: np.array([value, value]) for name, value in row.items()} | {"consistency": np.array([0.0, 3.0])}
+    assert tile_verdicts(table, limits=limits).tolist() == [0, 2]
     assert set(asked("denoise").limits()) == set(TILE_LIMITS) == set(asked("inpaint").limits())
 
 

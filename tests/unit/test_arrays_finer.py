@@ -132,7 +132,7 @@ SQUARE, STACK = np.zeros((16, 16), np.float32) + np.eye(16, dtype=np.float32), n
             "dip can denoise and inpaint, got task superres; methods that can: back_projection, bicubic",
         ),
         ({"method": "tv"}, "methods that can: back_projection, bicubic"),
-        ({"overrides": {"stabilise": True}}, "got an operator; leave stabilise out"),
+        ({"overrides": {"stabilise": True}}, "got an operator"),
         ({"overrides": {"ridge": 0.0}}, "ridge > 0"),
         ({"overrides": {"steps": 3}}, "must name a knob"),
         ({"weights": "mine.safetensors"}, "weights serve methods that start pretrained"),
