@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ilcore.grammar.errors import ILError
     from ilcore.grammar.problem import Noise, Problem
-    from ilcore.grammar.trial import Restoration
+    from ilcore.grammar.step_context import Restoration
     from ilcore.methods.catalogue import METHODS as methods  # noqa: N811 (public names are lower case)
     from ilcore.restoring.arrays import restore
     from ilcore.restoring.planning import plan_restoration
@@ -26,7 +26,7 @@ _HOMES = {
     "ILError": ("ilcore.grammar.errors", "ILError"),
     "Noise": ("ilcore.grammar.problem", "Noise"),
     "Problem": ("ilcore.grammar.problem", "Problem"),
-    "Restoration": ("ilcore.grammar.trial", "Restoration"),
+    "Restoration": ("ilcore.grammar.step_context", "Restoration"),
     "methods": ("ilcore.methods.catalogue", "METHODS"),
     "images_in": ("ilcore.volumes.open", "images_in"),
     "open_volume": ("ilcore.volumes.open", "open_volume"),

@@ -17,7 +17,7 @@ from ilcore.grammar.errors import BadWeights, RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import ByHand, Change, Method, Recipe, Then, Within
 from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews, Spreading
-from ilcore.grammar.trial import Judgement, Pair, Predict, Restoration, Trial
+from ilcore.grammar.step_context import Judgement, Pair, Predict, Restoration, Trial
 
 Strategy = Literal["sequential", "grouped", "vmap"]
 Weights = dict[str, Tensor]

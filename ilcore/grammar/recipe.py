@@ -12,7 +12,7 @@ from ilcore.grammar.arrays import PerTile, Streams, Tiles
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.slots import Descent, LiveLoss, Loss, Network, Readout, Stop, Views
-from ilcore.grammar.trial import Restoration, Trial
+from ilcore.grammar.step_context import Restoration, Trial
 
 
 class Method(ABC):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ilcore.grammar.arrays import PerTile, Streams, Tiles
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.trial import Judgement, Pair, Predict, Trial
+from ilcore.grammar.step_context import Judgement, Pair, Predict, Trial
 
 if TYPE_CHECKING:
     from ilcore.grammar.recipe import Recipe

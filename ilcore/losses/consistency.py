@@ -9,7 +9,7 @@ from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import Trial
 
 
 @final

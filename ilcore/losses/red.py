@@ -14,7 +14,7 @@ from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import Trial
 from ilcore.losses.fidelity import SquaredError
 
 

@@ -21,7 +21,7 @@ from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import Trial
 
 #: Values of a probe with mean 0, variance 1 and third moment 1, and the probability of the second.
 _SKEWED = (-0.6180339887, 1.6180339887, 0.2763932023)

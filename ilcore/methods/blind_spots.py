@@ -46,7 +46,7 @@ from ilcore.views.dropped_pixels import DroppedPixels
 from ilcore.views.hidden_grid import HiddenGrid
 from ilcore.views.hidden_pixels import HiddenPixels
 from ilcore.views.posterior import Posterior
-from ilcore.views.stitched import Stitched
+from ilcore.views.j_invariant_image import Stitched
 
 _withheld = HeldOutPixels(steps=2000, hides_input=True, every=25, patience=500, memory=0.0)
 

@@ -19,7 +19,7 @@ from scipy import ndimage
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.classical import (
     BAYES,
     BUADES,

@@ -21,7 +21,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_
 from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.entry import Entry
 
 Image: TypeAlias = NDArray[Any]

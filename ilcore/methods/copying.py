@@ -7,7 +7,7 @@ from typing import final
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.entry import Entry
 
 

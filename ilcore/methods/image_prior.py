@@ -26,7 +26,7 @@ from dataclasses import replace
 
 from ilcore.descents.adam import Adam
 from ilcore.descents.discrepant import DiscrepantRates
-from ilcore.descents.guard import SteppingBack
+from ilcore.descents.backtracking import SteppingBack
 from ilcore.descents.langevin import Langevin
 from ilcore.grammar.recipe import Recipe
 from ilcore.losses.fidelity import SquaredError

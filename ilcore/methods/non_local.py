@@ -19,7 +19,7 @@ from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.alike import Block, alike, patches_of, reference_blocks, together
 from ilcore.methods.entry import Entry
 

@@ -8,7 +8,7 @@ from ilcore.grammar.recipe import Method, Recipe, Then, Within
 from ilcore.grammar.slots import Stop, Views
 from ilcore.readouts.last import Best, Last
 from ilcore.stops.budget import After
-from ilcore.stops.calm import CalmAverage, CalmWindow
+from ilcore.stops.windowed_variance import CalmAverage, CalmWindow
 from ilcore.stops.discrepancy import Discrepancy
 from ilcore.stops.held_out import HeldOut
 from ilcore.stops.held_out_pixels import HeldOutPixels

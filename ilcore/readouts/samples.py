@@ -11,7 +11,7 @@ from ilcore.grammar.arrays import Tiles
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
-from ilcore.grammar.trial import Predict, Trial
+from ilcore.grammar.step_context import Predict, Trial
 
 
 @final

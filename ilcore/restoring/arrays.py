@@ -16,7 +16,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import COPY
 from ilcore.methods.entry import Scalar
 from ilcore.restoring.array_choice import Seen, Way, asked, chosen

@@ -19,7 +19,7 @@ from ilcore.fit import Strategy, Weights
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import computing_on, is_out_of_memory
 from ilcore.grammar.errors import MissingKnowledge
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.classical import NonLocalMeans, nearest_data
 from ilcore.methods.entry import Entry
 from ilcore.restoring.frames import Frame, noise_of, problem_of, to_numpy

@@ -14,7 +14,7 @@ from ilcore.grammar.masks import neighbour_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.trial import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, Trial
 from ilcore.stops.stein_risk import SteinRisk
 
 #: Fewer withheld values say nothing.

@@ -8,7 +8,7 @@ from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.trial import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, Trial
 
 
 @final

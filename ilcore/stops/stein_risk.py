@@ -8,7 +8,7 @@ from torch import Tensor
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import probe_of, probe_weight
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import Trial
 
 #: Length of the probe in standard deviations of the noise: a network bends over longer ones.
 _PROBE = 0.03

@@ -15,7 +15,7 @@ from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 #: Side of the box over which two planes are compared.
 _BOX = 5

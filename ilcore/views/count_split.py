@@ -13,7 +13,7 @@ from ilcore.grammar.draws import knows_correlation, lags_of, unit_noise
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 #: Counts above this are drawn as if they were this many.
 _MOST_COUNTS = 1e7

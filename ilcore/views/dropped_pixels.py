@@ -11,7 +11,7 @@ from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final

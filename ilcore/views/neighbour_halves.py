@@ -13,7 +13,7 @@ from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 #: Ordered pairs of pixels of a 2x2 cell that share a side; pixels are numbered 0 1 / 2 3.
 ADJACENT = ((0, 1), (1, 0), (0, 2), (2, 0), (1, 3), (3, 1), (2, 3), (3, 2))

@@ -12,7 +12,7 @@ from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final

@@ -14,7 +14,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import is_out_of_memory
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.classical import nearest_data
 from ilcore.restoring import attempts

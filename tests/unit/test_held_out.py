@@ -10,7 +10,7 @@ from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.masks import grid_phase
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.trial import Pair, Trial
+from ilcore.grammar.step_context import Pair, Trial
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
 from ilcore.stops.held_out import _groups, standard_error

@@ -11,7 +11,7 @@ from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry, configure, knobs
 from ilcore.networks.plain import Plain
 from ilcore.networks.unet import UNet
-from ilcore.stops.calm import CalmAverage
+from ilcore.stops.windowed_variance import CalmAverage
 
 
 def in_turn(*names: str) -> Entry:

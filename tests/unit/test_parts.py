@@ -7,7 +7,7 @@ import torch
 
 from ilcore import fit
 from ilcore.descents.adam import Adam
-from ilcore.descents.guard import SteppingBack
+from ilcore.descents.backtracking import SteppingBack
 from ilcore.grammar.arrays import Streams, per_tile_mean
 from ilcore.grammar.masks import grid_phase, neighbour_mean
 from ilcore.grammar.problem import Noise, Problem

@@ -13,7 +13,7 @@ from ilcore.descents.langevin import Langevin
 from ilcore.grammar.arrays import Streams, per_tile_mean
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.trial import Pair, Trial
+from ilcore.grammar.step_context import Pair, Trial
 from ilcore.losses.likelihood import GaussianLikelihood
 from ilcore.losses.red import Red
 from ilcore.losses.smoothness import TotalVariation, total_variation

@@ -12,7 +12,7 @@ from ilcore.adapting.weights import SHIPPED
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import METHODS
 from ilcore.restoring.alone import carry_out
 from ilcore.restoring.choose import Candidate

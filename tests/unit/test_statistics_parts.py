@@ -11,7 +11,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.trial import Pair, Trial
+from ilcore.grammar.step_context import Pair, Trial
 from ilcore.losses.cross_entropy import CrossEntropy
 from ilcore.losses.invariance import InvarianceBound
 from ilcore.losses.neighbours import NeighbourDifference
@@ -33,7 +33,7 @@ from ilcore.views.neighbour_halves import NeighbourHalves
 from ilcore.views.pixel_bank import PixelBank, alike
 from ilcore.views.recorruption import Recorruption
 from ilcore.views.sorted_halves import SortedHalves
-from ilcore.views.stitched import Stitched
+from ilcore.views.j_invariant_image import Stitched
 
 _BRIEF = {"steps": 80, "network.width": 8, "network.depth": 4, "descent.learning_rate": 3e-3}
 

@@ -9,7 +9,7 @@ from torch import nn
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.trial import Pair, Trial
+from ilcore.grammar.step_context import Pair, Trial
 from ilcore.losses.sure import Sure, UnknownNoiseSure
 from ilcore.methods.catalogue import METHODS
 from ilcore.views.whole import Whole

@@ -11,12 +11,12 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.trial import Pair, Trial
+from ilcore.grammar.step_context import Pair, Trial
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
 from ilcore.methods.stopping import RULES
 from ilcore.stops import calm, self_validation
-from ilcore.stops.calm import CalmAverage, CalmWindow
+from ilcore.stops.windowed_variance import CalmAverage, CalmWindow
 from ilcore.stops.discrepancy import Discrepancy
 from ilcore.stops.held_out_pixels import HeldOutPixels
 from ilcore.stops.self_referenced import SelfReferenced

@@ -13,7 +13,7 @@ from ilcore.grammar.masks import grid_phase, neighbour_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 from ilcore.views.hidden_grid import HiddenGrid
 
 
