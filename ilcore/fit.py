@@ -15,9 +15,9 @@ from torch import Tensor
 from ilcore.grammar.arrays import PerTile, Streams, Tiles
 from ilcore.grammar.errors import BadWeights, RecipeError
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand, Change, Method, Recipe, Then, Within
+from ilcore.grammar.recipe import DirectMethod, Method, Recipe, Sequential, Transform, Transformed
 from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews, Spreading
-from ilcore.grammar.step_context import Judgement, Pair, Predict, Restoration, Trial
+from ilcore.grammar.step_context import Judgement, Pair, Predict, Restoration, StepContext
 
 Strategy = Literal["sequential", "grouped", "vmap"]
 Weights = dict[str, Tensor]
@@ -41,14 +41,14 @@ def restore(
         strategy: How a batch is computed; the image is the same up to rounding.
     """
     match method:
-        case ByHand():
+        case DirectMethod():
             method.check(problem)
             return method.restore(problem, streams)
-        case Within(change, inner):
+        case Transformed(transform, inner):
             method.check(problem)
-            done = restore(inner, change.forward(problem), streams, start=start, strategy=strategy)
-            return _changed_back(change, done, problem)
-        case Then(methods):
+            done = restore(inner, transform.forward(problem), streams, start=start, strategy=strategy)
+            return _changed_back(transform, done, problem)
+        case Sequential(methods):
             return _in_turn(methods, problem, streams, start, strategy)
         case Recipe() if strategy == "sequential" and len(streams) > 1:
             alone = [_alone(method, problem, streams, start, row) for row in range(len(streams))]
@@ -58,7 +58,9 @@ def restore(
                 method, problem, streams, start=start, strategy="grouped" if strategy == "sequential" else strategy
             )
         case _:
-            raise TypeError(f"a method must be a Recipe, Then, Within or ByHand, got {type(method).__name__}")
+            raise TypeError(
+                f"a method must be a Recipe, Sequential, Transformed or DirectMethod, got {type(method).__name__}"
+            )
 
 
 def learn(
@@ -79,12 +81,12 @@ def learn(
     match method:
         case Recipe():
             return fit(method, problem, streams, start=start, shared=True, batch=batch)
-        case Within(change, inner):
+        case Transformed(transform, inner):
             method.check(problem)
             return _changed_back(
-                change, learn(inner, change.forward(problem), streams, start=start, batch=batch), problem
+                transform, learn(inner, transform.forward(problem), streams, start=start, batch=batch), problem
             )
-        case Then(methods):
+        case Sequential(methods):
             done = learn(methods[0], problem, streams, start=start, batch=batch)
             for later in methods[1:]:
                 done = learn(later, problem, streams, start=done.weights, batch=batch)
@@ -100,9 +102,9 @@ def predict(method: Method, problem: Problem, weights: Weights, streams: Streams
         RecipeError: When the method has no weights.
     """
     match method:
-        case Within(change, inner):
-            return change.backward(predict(inner, change.forward(problem), weights, streams), problem)
-        case Then(methods):
+        case Transformed(transform, inner):
+            return transform.backward(predict(inner, transform.forward(problem), weights, streams), problem)
+        case Sequential(methods):
             return predict(methods[-1], problem, weights, streams)
         case Recipe():
             return _applied(method, problem, weights, streams)
@@ -141,25 +143,25 @@ def fit(
     loss_of = recipe.loss.start(training, streams)
     descent = recipe.descent.start(model, streams)
     readout = recipe.readout.start(problem)
-    book = _Book(problem, model, wants_best=recipe.readout.wants_best, shared=shared)
+    state = FitState(problem, model, wants_best=recipe.readout.wants_best, shared=shared)
     turns = _Turns(streams, batch if shared else None)
 
-    while book.rows:
-        rows = turns.rows(book.rows, book.step)
-        pair = views.draw(book.step, rows)
+    while state.rows:
+        rows = turns.rows(state.rows, state.step)
+        pair = views.draw(state.step, rows)
         output = model(pair.input, _repeated(rows, pair))
-        trial = Trial(book.step, rows, training, pair, output, model, partial(_look, model, views, training))
-        trial = replace(trial, image_of=partial(_look, model, views))
-        losses = loss_of(trial)
-        seen = replace(trial, output=output.detach(), losses=losses.detach())
-        judged = book.noted(losses.detach(), stop.judge(replace(seen, rows=book.rows)))
-        readout.observe(seen, {row for row, best in zip(book.rows, judged.best, strict=True) if best})
-        book.close(judged, readout, partial(_look, model, views, problem))
-        going = [n for n, row in enumerate(rows) if row in book.rows]
+        context = StepContext(state.step, rows, training, pair, output, model, partial(_look, model, views, training))
+        context = replace(context, image_of=partial(_look, model, views))
+        losses = loss_of(context)
+        seen = replace(context, output=output.detach(), losses=losses.detach())
+        judged = state.noted(losses.detach(), stop.judge(replace(seen, rows=state.rows)))
+        readout.observe(seen, {row for row, best in zip(state.rows, judged.best, strict=True) if best})
+        state.close(judged, readout, partial(_look, model, views, problem))
+        going = [n for n, row in enumerate(rows) if row in state.rows]
         if going:
             descent.step(losses[going].mean()[None] if shared else losses[going], [rows[n] for n in going])
-        book.step += 1
-    return book.restoration()
+        state.step += 1
+    return state.restoration()
 
 
 def _repeated(rows: Sequence[int], pair: Pair) -> list[int]:
@@ -174,7 +176,7 @@ class _Ending:
     spread: Tensor | None
 
 
-class _Book:
+class FitState:
     """What one fit remembers: who is still at work, their curves, their best weights and how they ended."""
 
     def __init__(self, problem: Problem, model: LiveNetwork, *, wants_best: bool, shared: bool) -> None:
@@ -307,10 +309,10 @@ def _look(model: LiveNetwork, views: LiveViews, problem: Problem, rows: Sequence
         return views.image(model, problem, rows)
 
 
-def _changed_back(change: Change, done: Restoration, problem: Problem) -> Restoration:
+def _changed_back(transform: Transform, done: Restoration, problem: Problem) -> Restoration:
     # A risk or a spread in other units says nothing in these.
     nothing = (None,) * len(done.steps)
-    return replace(done, image=change.backward(done.image, problem), risk=nothing, risk_before=nothing, spread=None)
+    return replace(done, image=transform.backward(done.image, problem), risk=nothing, risk_before=nothing, spread=None)
 
 
 def _in_turn(

@@ -15,7 +15,7 @@ from ilcore.grammar.slots import Descent, LiveDescent, LiveNetwork
 
 @final
 @dataclass(frozen=True)
-class SteppingBack(Descent):
+class Backtracking(Descent):
     """Return a tile to its last good weights when its loss jumps by more than `drop_db`.
 
     Args:
@@ -35,11 +35,11 @@ class SteppingBack(Descent):
             yield f"{self} needs drop_db > 0"
 
     def start(self, model: LiveNetwork, streams: Streams) -> LiveDescent:
-        return _SteppingBack(self, model, streams)
+        return _Backtracking(self, model, streams)
 
 
-class _SteppingBack:
-    def __init__(self, spec: SteppingBack, model: LiveNetwork, streams: Streams) -> None:
+class _Backtracking:
+    def __init__(self, spec: Backtracking, model: LiveNetwork, streams: Streams) -> None:
         self.spec, self.inner = spec, spec.inner.start(model, streams)
         self.live = [value.detach() for value in model.parameters()]
         self.good = [value.clone() for value in self.live]

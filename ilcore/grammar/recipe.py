@@ -12,7 +12,7 @@ from ilcore.grammar.arrays import PerTile, Streams, Tiles
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.slots import Descent, LiveLoss, Loss, Network, Readout, Stop, Views
-from ilcore.grammar.step_context import Restoration, Trial
+from ilcore.grammar.step_context import Restoration, StepContext
 
 
 class Method(ABC):
@@ -79,7 +79,7 @@ class Recipe(Method):
         return self.network.align(space)
 
 
-class ByHand(Method):
+class DirectMethod(Method):
     """A method that does not fit the six slots: frozen dataclasses derive from it, their fields are its knobs."""
 
     @abstractmethod
@@ -89,7 +89,7 @@ class ByHand(Method):
 
 @final
 @dataclass(frozen=True)
-class Then(Method):
+class Sequential(Method):
     """Several methods one after the other; each starts from the weights of the one before."""
 
     methods: tuple[Method, ...]
@@ -117,11 +117,11 @@ class Then(Method):
         return tuple(math.lcm(*axis) for axis in zip(*steps, strict=True))
 
 
-class Change(ABC):
-    """A change of the units in which a problem is posed, to be undone on the image."""
+class Transform(ABC):
+    """Other units in which a problem is posed; they are undone on the image."""
 
     def complaints(self, problem: Problem) -> Iterator[str]:
-        """Yield one sentence for each reason why `problem` cannot be changed."""
+        """Yield one sentence for each reason why `problem` cannot be transformed."""
         yield from ()
 
     @abstractmethod
@@ -135,10 +135,10 @@ class Change(ABC):
 
 @final
 @dataclass(frozen=True)
-class Within(Method):
+class Transformed(Method):
     """Any method, carried out in other units."""
 
-    change: Change
+    transform: Transform
     method: Method
 
     @property
@@ -152,8 +152,8 @@ class Within(Method):
         return self.method.budget
 
     def complaints(self, problem: Problem) -> Iterator[str]:
-        found = list(self.change.complaints(problem))
-        yield from found or self.method.complaints(self.change.forward(problem))
+        found = list(self.transform.complaints(problem))
+        yield from found or self.method.complaints(self.transform.forward(problem))
 
     def halo(self, space: int) -> tuple[int, ...]:
         return self.method.halo(space)
@@ -176,8 +176,8 @@ class Sum(Loss):
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         live = [term.start(problem, streams) for term in self.terms]
 
-        def total(trial: Trial) -> PerTile:
-            losses = [term(trial) for term in live]
+        def total(context: StepContext) -> PerTile:
+            losses = [term(context) for term in live]
             return sum(losses[1:], losses[0])
 
         return total
@@ -196,4 +196,4 @@ class Scaled(Loss):
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         live = self.term.start(problem, streams)
-        return lambda trial: self.factor * live(trial)
+        return lambda context: self.factor * live(context)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ilcore.grammar.arrays import PerTile, Streams, Tiles
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.step_context import Judgement, Pair, Predict, Trial
+from ilcore.grammar.step_context import Judgement, Pair, Predict, StepContext
 
 if TYPE_CHECKING:
     from ilcore.grammar.recipe import Recipe
@@ -108,7 +108,7 @@ class Network(Part):
 class LiveLoss(Protocol):
     """A loss during one fit."""
 
-    def __call__(self, trial: Trial) -> PerTile:
+    def __call__(self, context: StepContext) -> PerTile:
         """Return one differentiable number per row."""
 
 
@@ -154,7 +154,7 @@ class LiveStop(Protocol):
     def training_problem(self) -> Problem:
         """Return the problem as the other parts may see it, less whatever this rule withholds."""
 
-    def judge(self, trial: Trial) -> Judgement:
+    def judge(self, context: StepContext) -> Judgement:
         """Return for each row whether, and why, to end."""
 
 
@@ -172,7 +172,7 @@ class Stop(Part):
 class LiveReadout(Protocol):
     """A readout during one fit."""
 
-    def observe(self, trial: Trial, best: Set[int]) -> None:
+    def observe(self, context: StepContext, best: Set[int]) -> None:
         """Take note of a step; `best` are the rows for which the stop calls it the best so far."""
 
     def result(self, rows: Sequence[int], predict: Predict) -> Tiles:

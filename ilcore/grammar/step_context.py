@@ -1,4 +1,4 @@
-"""What happens during a fit: the pair it trains on, the trial it makes, the restoration it ends with."""
+"""What happens during a fit: the pair it trains on, the context it makes, the restoration it ends with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Trial:
+class StepContext:
     """One step as parts see it; read-only.
 
     Args:

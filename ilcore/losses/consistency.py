@@ -9,7 +9,7 @@ from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.step_context import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -28,11 +28,11 @@ class HalvesConsistency(Loss):
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         seen = shown(problem)
 
-        def loss(trial: Trial) -> PerTile:
-            if trial.pair.shrink is None:
+        def loss(context: StepContext) -> PerTile:
+            if context.pair.shrink is None:
                 raise TypeError("HalvesConsistency needs views that shrink the image; pair it with DiagonalHalves")
-            whole = trial.model(seen[list(trial.rows)], trial.rows)
-            losses = per_tile_mean((trial.output - trial.pair.shrink(whole)).square(), trial.pair.trusted)
-            return losses.unflatten(0, (-1, len(trial.rows))).mean(0)
+            whole = context.model(seen[list(context.rows)], context.rows)
+            losses = per_tile_mean((context.output - context.pair.shrink(whole)).square(), context.pair.trusted)
+            return losses.unflatten(0, (-1, len(context.rows))).mean(0)
 
         return loss

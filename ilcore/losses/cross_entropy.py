@@ -8,7 +8,7 @@ from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.step_context import Trial
+from ilcore.grammar.step_context import StepContext
 
 #: Outputs are kept this far from the ends of the range.
 _LEAST = 1e-6
@@ -33,10 +33,10 @@ class CrossEntropy(Loss):
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         low, high = problem.value_range
 
-        def loss(trial: Trial) -> PerTile:
-            output = ((trial.output - low) / (high - low)).clamp(_LEAST, 1 - _LEAST)
-            target = (trial.pair.target - low) / (high - low)
+        def loss(context: StepContext) -> PerTile:
+            output = ((context.output - low) / (high - low)).clamp(_LEAST, 1 - _LEAST)
+            target = (context.pair.target - low) / (high - low)
             entropy = -target * output.log() - (1 - target) * (1 - output).log()
-            return per_tile_mean(entropy, trial.pair.trusted)
+            return per_tile_mean(entropy, context.pair.trusted)
 
         return loss

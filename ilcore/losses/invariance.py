@@ -11,7 +11,7 @@ from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.step_context import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -45,11 +45,11 @@ class _InvarianceBound:
         self.seen, self.trusted = shown(problem), problem.trusted
         self.weight = spec.weight * _scale(problem, self.seen)
 
-    def __call__(self, trial: Trial) -> PerTile:
-        rows = list(trial.rows)
-        whole, seen = trial.model(self.seen[rows], rows), self.seen[rows]
+    def __call__(self, context: StepContext) -> PerTile:
+        rows = list(context.rows)
+        whole, seen = context.model(self.seen[rows], rows), self.seen[rows]
         fidelity = per_tile_mean((whole - seen).square(), None if self.trusted is None else self.trusted[rows])
-        moved = per_tile_mean((whole - trial.output).square(), trial.pair.trusted)
+        moved = per_tile_mean((whole - context.output).square(), context.pair.trusted)
         # The slope of a root is infinite at zero.
         return fidelity + self.weight[rows] * (moved + 1e-12).sqrt()
 

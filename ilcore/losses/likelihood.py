@@ -10,7 +10,7 @@ from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.step_context import Trial
+from ilcore.grammar.step_context import StepContext
 
 #: Least variance, so that noise-free constants stay finite.
 _LEAST = 1e-8
@@ -39,11 +39,11 @@ class GaussianLikelihood(Loss):
         return _gaussian_likelihood
 
 
-def _gaussian_likelihood(trial: Trial) -> PerTile:
-    mean, spread = trial.output.chunk(2, 1)
-    noise = noise_variance(trial.problem, mean)
+def _gaussian_likelihood(context: StepContext) -> PerTile:
+    mean, spread = context.output.chunk(2, 1)
+    noise = noise_variance(context.problem, mean)
     variance = spread.square() + noise
-    return per_tile_mean((trial.pair.target - mean).square() / variance + variance.log(), trial.pair.trusted)
+    return per_tile_mean((context.pair.target - mean).square() / variance + variance.log(), context.pair.trusted)
 
 
 def noise_variance(problem: Problem, mean: Tensor) -> Tensor:

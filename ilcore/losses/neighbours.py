@@ -11,7 +11,7 @@ from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.step_context import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -39,13 +39,15 @@ class NeighbourDifference(Loss):
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         seen = shown(problem)
 
-        def loss(trial: Trial) -> PerTile:
-            if trial.pair.shrink is None:
+        def loss(context: StepContext) -> PerTile:
+            if context.pair.shrink is None:
                 raise TypeError("NeighbourDifference needs views that pick neighbours; pair it with NeighbourHalves")
             with torch.no_grad():
-                rows = list(trial.rows)
-                one, two = trial.pair.shrink(trial.model(seen[rows], rows)).chunk(2)
-            gamma = self.gamma * min(1.0, trial.step / self.ramp if self.ramp else 1.0)
-            return gamma * per_tile_mean((trial.output - trial.pair.target - (one - two)).square(), trial.pair.trusted)
+                rows = list(context.rows)
+                one, two = context.pair.shrink(context.model(seen[rows], rows)).chunk(2)
+            gamma = self.gamma * min(1.0, context.step / self.ramp if self.ramp else 1.0)
+            return gamma * per_tile_mean(
+                (context.output - context.pair.target - (one - two)).square(), context.pair.trusted
+            )
 
         return loss

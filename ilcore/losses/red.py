@@ -14,7 +14,7 @@ from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.step_context import Trial
+from ilcore.grammar.step_context import StepContext
 from ilcore.losses.fidelity import SquaredError
 
 
@@ -66,13 +66,13 @@ class _Red:
         self.memory = torch.zeros_like(self.image)
         self.denoised = self.image.clone()
 
-    def __call__(self, trial: Trial) -> PerTile:
-        rows, output = list(trial.rows), trial.output.detach()
-        for row in rows if trial.step % self.spec.every == 0 else ():
+    def __call__(self, context: StepContext) -> PerTile:
+        rows, output = list(context.rows), context.output.detach()
+        for row in rows if context.step % self.spec.every == 0 else ():
             self.denoised[row] = self._without_noise(self.image[row])
         self._update(rows, output)
-        gap = trial.output - self.image[rows] + self.memory[rows]
-        return self.fidelity(trial) + self.spec.coupling * per_tile_mean(gap.square())
+        gap = context.output - self.image[rows] + self.memory[rows]
+        return self.fidelity(context) + self.spec.coupling * per_tile_mean(gap.square())
 
     def _update(self, rows: list[int], output: Tensor) -> None:
         pull, tie = self.spec.strength, self.spec.coupling

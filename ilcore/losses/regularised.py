@@ -8,7 +8,7 @@ from ilcore.grammar.arrays import PerTile, Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.step_context import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -29,7 +29,7 @@ class Regularised(Loss):
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         fidelity, term = self.fidelity.start(problem, streams), self.term.start(problem, streams)
 
-        def total(trial: Trial) -> PerTile:
-            return fidelity(trial) + self.weight * term(trial)
+        def total(context: StepContext) -> PerTile:
+            return fidelity(context) + self.weight * term(context)
 
         return total

@@ -8,7 +8,7 @@ from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.step_context import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -31,7 +31,7 @@ class OutlierError(Loss):
         return _outlier_error
 
 
-def _outlier_error(trial: Trial) -> PerTile:
-    operator, outliers = trial.problem.operator, getattr(trial.model, "outliers")  # noqa: B009
-    clean = trial.output if operator is None else operator.forward(trial.output)
-    return per_tile_mean((clean + outliers(trial.rows) - trial.pair.target).square(), trial.pair.trusted)
+def _outlier_error(context: StepContext) -> PerTile:
+    operator, outliers = context.problem.operator, getattr(context.model, "outliers")  # noqa: B009
+    clean = context.output if operator is None else operator.forward(context.output)
+    return per_tile_mean((clean + outliers(context.rows) - context.pair.target).square(), context.pair.trusted)

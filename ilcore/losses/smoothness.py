@@ -11,7 +11,7 @@ from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.step_context import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -36,9 +36,9 @@ class TotalVariation(Loss):
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return self._of
 
-    def _of(self, trial: Trial) -> PerTile:
-        variation = per_tile_mean(total_variation(trial.output, isotropic=self.isotropic))
-        return variation.unflatten(0, (-1, len(trial.rows))).mean(0)
+    def _of(self, context: StepContext) -> PerTile:
+        variation = per_tile_mean(total_variation(context.output, isotropic=self.isotropic))
+        return variation.unflatten(0, (-1, len(context.rows))).mean(0)
 
 
 def total_variation(image: Tensor, *, isotropic: bool = True) -> Tensor:

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import ByHand
+from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
 from ilcore.methods.classical import (
     BAYES,
@@ -37,7 +37,7 @@ from ilcore.methods.entry import Entry
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Calibrated(ByHand):
+class Calibrated(DirectMethod):
     """A classical denoiser at the level that predicts hidden pixels best: nobody needs to know the noise.
 
     Args:

@@ -20,7 +20,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_
 
 from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import ByHand
+from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
 from ilcore.methods.entry import Entry
 
@@ -29,7 +29,7 @@ Image: TypeAlias = NDArray[Any]
 _LEAST = 1e-4
 
 
-class Classical(ByHand):
+class Classical(DirectMethod):
     """A denoiser of one channel that is told the noise level and learns nothing."""
 
     #: True where z is treated plane by plane.
@@ -235,8 +235,8 @@ _DABOV = "Dabov, Foi, Katkovnik & Egiazarian, TIP 2007; Mäkinen, Azzari & Foi, 
 
 
 def baseline(
-    name: str, method: ByHand, summary: str, reference: str, when: str, needs: frozenset[str] = _TOLD, cost: int = 1,
-    beside: int = 1500,
+    name: str, method: DirectMethod, summary: str, reference: str, when: str, needs: frozenset[str] = _TOLD,
+    cost: int = 1, beside: int = 1500,
 ) -> Entry:  # fmt: skip
     """Return the entry of a method that learns nothing."""
     return Entry(

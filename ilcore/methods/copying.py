@@ -6,14 +6,14 @@ from typing import final
 
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand
+from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
 from ilcore.methods.entry import Entry
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Copy(ByHand):
+class Copy(DirectMethod):
     """Everything as it is."""
 
     def complaints(self, problem: Problem) -> Iterator[str]:

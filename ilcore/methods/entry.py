@@ -9,7 +9,7 @@ from ilcore.fit import Weights, predict
 from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Method, Recipe, Then, Within
+from ilcore.grammar.recipe import Method, Recipe, Sequential, Transformed
 from ilcore.grammar.slots import Network
 from ilcore.methods.stopping import RULE_VERSIONS, chooses_anew, with_stop
 
@@ -109,7 +109,7 @@ def configure(entry: Entry, overrides: Mapping[str, Scalar]) -> Entry:
         if path not in ("stop", "stabilise"):
             method = _turned(method, full_name(path), value)
     if _cast(False, overrides.get("stabilise", False), "stabilise"):
-        method = Within(VarianceStabilised(), method)
+        method = Transformed(VarianceStabilised(), method)
     return replace(entry, method=method, version=version + chooses_anew(method))
 
 
@@ -125,11 +125,11 @@ def knobs(entry: Entry) -> dict[str, Scalar]:
 
 def _turned(method: Method, path: str, value: Scalar) -> Method:
     match method:
-        case Within(_, inner):
+        case Transformed(_, inner):
             # What a wrapper holds is reached as if the wrapper were not there.
             return replace(method, method=_turned(inner, path, value))
-        case Then(methods):
-            return Then(tuple(_turned_in_turn(methods, path, value)))
+        case Sequential(methods):
+            return Sequential(tuple(_turned_in_turn(methods, path, value)))
     turned: Method = _set(method, path.split("."), value, path)
     return turned
 
@@ -150,11 +150,11 @@ def _on_network(method: Method, network: Network) -> Method:
     match method:
         case Recipe():
             return replace(method, network=network)
-        case Within(change, inner):
-            return Within(change, _on_network(inner, network))
-        case Then(methods):
+        case Transformed(transform, inner):
+            return Transformed(transform, _on_network(inner, network))
+        case Sequential(methods):
             # Each starts from the weights of the one before.
-            return Then(tuple(_on_network(one, network) for one in methods))
+            return Sequential(tuple(_on_network(one, network) for one in methods))
         case _:
             raise RecipeError(f"a network can be replaced in methods that have one, got {method}")
 
@@ -176,9 +176,9 @@ def _numbered(methods: Sequence[Method]) -> dict[str, Scalar]:
 
 
 def _walk(part: Any, prefix: str) -> list[tuple[str, Scalar]]:
-    if isinstance(part, Then):
+    if isinstance(part, Sequential):
         return [(prefix + path, value) for path, value in _numbered(part.methods).items()]
-    if isinstance(part, Within):
+    if isinstance(part, Transformed):
         return _walk(part.method, prefix)
     found: list[tuple[str, Scalar]] = []
     for field in fields(part):

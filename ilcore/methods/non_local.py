@@ -18,7 +18,7 @@ from torch import Tensor
 from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand
+from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
 from ilcore.methods.alike import Block, alike, patches_of, reference_blocks, together
 from ilcore.methods.entry import Entry
@@ -30,7 +30,7 @@ _STRIDES = ((4, 5), (4, 6))
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class NonLocalRidge(ByHand):
+class NonLocalRidge(DirectMethod):
     """Linear combinations of alike patches, learnt group by group from the noisy patches alone.
 
     Args:

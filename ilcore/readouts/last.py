@@ -8,7 +8,7 @@ from ilcore.grammar.arrays import Tiles
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
-from ilcore.grammar.step_context import Predict, Trial
+from ilcore.grammar.step_context import Predict, StepContext
 
 
 @final
@@ -36,7 +36,7 @@ class Best(Readout):
 
 
 class _Present:
-    def observe(self, trial: Trial, best: Set[int]) -> None:
+    def observe(self, context: StepContext, best: Set[int]) -> None:
         pass
 
     def result(self, rows: Sequence[int], predict: Predict) -> Tiles:

@@ -11,7 +11,7 @@ from ilcore.grammar.arrays import Tiles
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
-from ilcore.grammar.step_context import Predict, Trial
+from ilcore.grammar.step_context import Predict, StepContext
 
 
 @final
@@ -44,8 +44,8 @@ class _MovingAverage:
         self.means: dict[int, Tensor] = {}
         self.kept: dict[int, Tensor] = {}
 
-    def observe(self, trial: Trial, best: Set[int]) -> None:
-        for row, output in zip(trial.rows, trial.output, strict=True):
+    def observe(self, context: StepContext, best: Set[int]) -> None:
+        for row, output in zip(context.rows, context.output, strict=True):
             mean = self.means.get(row)
             self.means[row] = output.clone() if mean is None else mean.lerp(output, 1 - self.weight)
             if row in best:

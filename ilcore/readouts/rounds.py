@@ -12,7 +12,7 @@ from ilcore.grammar.arrays import Tiles
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
-from ilcore.grammar.step_context import Predict, Trial
+from ilcore.grammar.step_context import Predict, StepContext
 
 #: The images are kept as this many sums, whatever their number.
 _SUMS = 7
@@ -49,10 +49,10 @@ class _MeanOfLast:
         self.spec, self.size = spec, -(-spec.count // _SUMS)
         self.sums: dict[int, deque[tuple[Tensor, int]]] = {}
 
-    def observe(self, trial: Trial, best: Set[int]) -> None:
-        if trial.step % self.spec.every:
+    def observe(self, context: StepContext, best: Set[int]) -> None:
+        if context.step % self.spec.every:
             return
-        for row, image in zip(trial.rows, trial.predict(trial.rows), strict=True):
+        for row, image in zip(context.rows, context.predict(context.rows), strict=True):
             kept = self.sums.setdefault(row, deque(maxlen=-(-self.spec.count // self.size)))
             if kept and kept[-1][1] < self.size:
                 total, number = kept.pop()

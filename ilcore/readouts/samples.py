@@ -11,7 +11,7 @@ from ilcore.grammar.arrays import Tiles
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
-from ilcore.grammar.step_context import Predict, Trial
+from ilcore.grammar.step_context import Predict, StepContext
 
 
 @final
@@ -47,11 +47,11 @@ class _MeanAfter:
         self.means: dict[int, Tensor] = {}
         self.scatter: dict[int, Tensor] = {}
 
-    def observe(self, trial: Trial, best: Set[int]) -> None:
-        since = trial.step - self.spec.burn_in
+    def observe(self, context: StepContext, best: Set[int]) -> None:
+        since = context.step - self.spec.burn_in
         if since < 0 or since % self.spec.every:
             return
-        for row, output in zip(trial.rows, trial.output, strict=True):
+        for row, output in zip(context.rows, context.output, strict=True):
             self._keep(row, output)
 
     def _keep(self, row: int, output: Tensor) -> None:

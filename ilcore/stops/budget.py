@@ -8,7 +8,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.step_context import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 
 
 @final
@@ -37,7 +37,7 @@ class _After:
     def training_problem(self) -> Problem:
         return self.problem
 
-    def judge(self, trial: Trial) -> Judgement:
-        count = len(trial.rows)
-        reason = f"budget of {self.steps} steps" if trial.step >= self.steps else None
+    def judge(self, context: StepContext) -> Judgement:
+        count = len(context.rows)
+        reason = f"budget of {self.steps} steps" if context.step >= self.steps else None
         return Judgement((reason,) * count, (True,) * count)

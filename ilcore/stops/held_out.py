@@ -14,7 +14,7 @@ from ilcore.grammar.masks import grid_phase
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.step_context import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 from ilcore.stops.stein_risk import SteinRisk
 
 #: Tiles looked at together.
@@ -84,23 +84,23 @@ class _HeldOut:
     def training_problem(self) -> Problem:
         return self.training
 
-    def judge(self, trial: Trial) -> Judgement:
-        count, done = len(trial.rows), trial.step >= self.spec.steps
-        if trial.step % self.spec.every and not done:
+    def judge(self, context: StepContext) -> Judgement:
+        count, done = len(context.rows), context.step >= self.spec.steps
+        if context.step % self.spec.every and not done:
             return Judgement((None,) * count, (False,) * count, (None,) * count)
         times = count if self.shared else 1
-        errors = self._errors(trial)
+        errors = self._errors(context)
         looks = [self._look(key, error) for key, error in errors.items()] * times
         reasons = [self._reason(key, done) for key in errors] * times
         return Judgement(tuple(reasons), tuple(best for best, _ in looks), tuple(risk for _, risk in looks))
 
-    def _errors(self, trial: Trial) -> dict[int, Tensor]:
+    def _errors(self, context: StepContext) -> dict[int, Tensor]:
         """Return the unbiased error of every held-out pixel, row by row, or of all rows under key 0."""
-        by_row = {row: error for rows in _batches(trial.rows) for row, error in self._of_rows(trial, rows)}
+        by_row = {row: error for rows in _batches(context.rows) for row, error in self._of_rows(context, rows)}
         return {0: torch.cat(list(by_row.values()))} if self.shared else by_row
 
-    def _of_rows(self, trial: Trial, rows: list[int]) -> Iterator[tuple[int, Tensor]]:
-        errors = self.risk.errors(trial, rows)
+    def _of_rows(self, context: StepContext, rows: list[int]) -> Iterator[tuple[int, Tensor]]:
+        errors = self.risk.errors(context, rows)
         return ((row, error[self.held[row]]) for row, error in zip(rows, errors, strict=True))
 
     def _look(self, key: int, errors: Tensor) -> tuple[bool, float | None]:

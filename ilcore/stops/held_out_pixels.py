@@ -14,7 +14,7 @@ from ilcore.grammar.masks import neighbour_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.step_context import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 from ilcore.stops.stein_risk import SteinRisk
 
 #: Fewer withheld values say nothing.
@@ -81,36 +81,36 @@ class _HeldOutPixels:
     def training_problem(self) -> Problem:
         return self.training
 
-    def judge(self, trial: Trial) -> Judgement:
-        count, done = len(trial.rows), trial.step >= self.spec.steps
+    def judge(self, context: StepContext) -> Judgement:
+        count, done = len(context.rows), context.step >= self.spec.steps
         budget = f"budget of {self.spec.steps} steps" if done else None
         if self.shared and not self.spec.hides_input:
             # One code per tile: a model of all tiles is never seen whole.
             return Judgement((budget,) * count, (True,) * count)
-        if trial.step % self.spec.every and not done:
+        if context.step % self.spec.every and not done:
             return Judgement((None,) * count, (False,) * count, (None,) * count)
-        errors = self._errors(trial)
+        errors = self._errors(context)
         if self.shared:
             errors = {0: sum(errors.values()) / len(errors)}
-        sights = [self._look(trial, key, error) for key, error in errors.items()] * (count if self.shared else 1)
+        sights = [self._look(context, key, error) for key, error in errors.items()] * (count if self.shared else 1)
         reasons = tuple(reason or budget for _, reason, _ in sights)
         return Judgement(reasons, tuple(best for best, _, _ in sights), tuple(risk for _, _, risk in sights))
 
-    def _errors(self, trial: Trial) -> dict[int, float]:
+    def _errors(self, context: StepContext) -> dict[int, float]:
         return {
             row: float(per_tile_mean((image - self.problem.observed[[row]]).square(), self.held[[row]]))
-            for row, image in zip(trial.rows, self._images(trial), strict=True)
+            for row, image in zip(context.rows, self._images(context), strict=True)
         }
 
-    def _images(self, trial: Trial) -> Iterator[Tensor]:
+    def _images(self, context: StepContext) -> Iterator[Tensor]:
         """Yield the image of every row, [1, channel, *space], as it would be observed without noise."""
         operator = self.problem.operator
-        for position, row in enumerate(trial.rows):
+        for position, row in enumerate(context.rows):
             if self.spec.hides_input:
                 with torch.no_grad():
-                    image = trial.model(self.hidden[[row]], [row])
+                    image = context.model(self.hidden[[row]], [row])
             else:
-                image = self._averaged(row, trial.output[[position]])
+                image = self._averaged(row, context.output[[position]])
             yield image if operator is None else operator.forward(image)
 
     def _averaged(self, row: int, output: Tensor) -> Tensor:
@@ -118,20 +118,20 @@ class _HeldOutPixels:
         self.means[row] = output if before is None else before.lerp(output, 1 - self.spec.memory)
         return self.means[row]
 
-    def _look(self, trial: Trial, key: int, error: float) -> tuple[bool, str | None, float | None]:
+    def _look(self, context: StepContext, key: int, error: float) -> tuple[bool, str | None, float | None]:
         """Return whether this iterate is the best so far, why it is the last if it is, and its risk."""
-        step, rows = trial.step, list(trial.rows) if self.shared else [key]
+        step, rows = context.step, list(context.rows) if self.shared else [key]
         held = sum(int(self.held[row].sum()) for row in rows)
         if held < _FEWEST:
             return True, None, None
         if error < self.lowest.get(key, float("inf")):
             self.lowest[key], self.when[key] = error, step
-            return True, None, self._risk(trial, rows, error)
+            return True, None, self._risk(context, rows, error)
         waited = step - self.when.get(key, step) >= self.spec.patience
         reason = f"withheld pixels have not been predicted better for {self.spec.patience} steps" if waited else None
         return False, reason, None
 
-    def _risk(self, trial: Trial, rows: list[int], error: float) -> float | None:
+    def _risk(self, context: StepContext, rows: list[int], error: float) -> float | None:
         """Return the estimated mean squared error of the image that would be read out."""
         if self.floor is None:
             return None
@@ -139,4 +139,4 @@ class _HeldOutPixels:
             return error - float(self.floor[rows].mean())
         if self.stein is None:
             return None
-        return fmean(float(per_tile_mean(self.stein.errors(trial, [row]), self.held[[row]])) for row in rows)
+        return fmean(float(per_tile_mean(self.stein.errors(context, [row]), self.held[[row]])) for row in rows)

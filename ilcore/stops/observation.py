@@ -8,7 +8,7 @@ from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.step_context import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 
 
 @final
@@ -52,22 +52,22 @@ class _NearestObservation:
     def training_problem(self) -> Problem:
         return self.problem
 
-    def judge(self, trial: Trial) -> Judgement:
-        count = len(trial.rows)
-        budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
-        if trial.step % self.spec.every:
+    def judge(self, context: StepContext) -> Judgement:
+        count = len(context.rows)
+        budget = f"budget of {self.spec.steps} steps" if context.step >= self.spec.steps else None
+        if context.step % self.spec.every:
             return Judgement((budget,) * count, (True,) * count)
-        distances = self._distances(trial)
+        distances = self._distances(context)
         if self.shared:
             reasons = [self._reason(0, float(distances.mean()))] * count
         else:
-            reasons = [self._reason(row, one) for row, one in zip(trial.rows, distances.tolist(), strict=True)]
+            reasons = [self._reason(row, one) for row, one in zip(context.rows, distances.tolist(), strict=True)]
         return Judgement(tuple(reason or budget for reason in reasons), (True,) * count)
 
-    def _distances(self, trial: Trial) -> PerTile:
-        rows: Sequence[int] = list(trial.rows)
+    def _distances(self, context: StepContext) -> PerTile:
+        rows: Sequence[int] = list(context.rows)
         weight = None if self.problem.trusted is None else self.problem.trusted[rows]
-        return per_tile_mean((trial.predict(rows) - self.problem.observed[rows]).square(), weight)
+        return per_tile_mean((context.predict(rows) - self.problem.observed[rows]).square(), weight)
 
     def _reason(self, key: int, distance: float) -> str | None:
         if distance < self.lowest.get(key, float("inf")):

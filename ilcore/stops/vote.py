@@ -11,7 +11,7 @@ from ilcore.grammar.draws import is_white
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.step_context import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 
 
 @final
@@ -83,22 +83,22 @@ class _Vote:
     def training_problem(self) -> Problem:
         return self.problem
 
-    def judge(self, trial: Trial) -> Judgement:
-        budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
+    def judge(self, context: StepContext) -> Judgement:
+        budget = f"budget of {self.spec.steps} steps" if context.step >= self.spec.steps else None
         if self.shared:
             # A model of all tiles is never seen whole.
-            return Judgement((budget,) * len(trial.rows), (True,) * len(trial.rows))
-        judged = [rule.judge(trial) for rule in self.rules]
-        above = None if self.floor is None else self.floor.judge(trial)
-        for position, row in enumerate(trial.rows):
+            return Judgement((budget,) * len(context.rows), (True,) * len(context.rows))
+        judged = [rule.judge(context) for rule in self.rules]
+        above = None if self.floor is None else self.floor.judge(context)
+        for position, row in enumerate(context.rows):
             self._vote(
-                row, trial.step, trial.output[position], [(j.best[position], j.reasons[position]) for j in judged]
+                row, context.step, context.output[position], [(j.best[position], j.reasons[position]) for j in judged]
             )
             if above is not None and (row not in self.floors or self.floors[row].reason is None):
-                self.floors[row] = _Ballot(trial.step, self.means[row], above.reasons[position])
-        reasons = tuple(self._reason(row) or budget for row in trial.rows)
-        images = tuple(self._chosen(row) if reason else None for row, reason in zip(trial.rows, reasons, strict=True))
-        return Judgement(reasons, (True,) * len(reasons), _risks(judged, len(trial.rows)), images)
+                self.floors[row] = _Ballot(context.step, self.means[row], above.reasons[position])
+        reasons = tuple(self._reason(row) or budget for row in context.rows)
+        images = tuple(self._chosen(row) if reason else None for row, reason in zip(context.rows, reasons, strict=True))
+        return Judgement(reasons, (True,) * len(reasons), _risks(judged, len(context.rows)), images)
 
     def _vote(self, row: int, step: int, output: Tensor, said: list[tuple[bool, str | None]]) -> None:
         before = self.means.get(row)

@@ -11,7 +11,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.step_context import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 
 
 class Sight(NamedTuple):
@@ -65,12 +65,12 @@ class Watching:
     def training_problem(self) -> Problem:
         return self.problem
 
-    def judge(self, trial: Trial) -> Judgement:
-        budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
-        if self.shared or trial.losses is None:
-            return Judgement((budget,) * len(trial.rows), (True,) * len(trial.rows))
-        images = trial.predict(trial.rows) if self.spec.wants_still else trial.output
-        seen = zip(trial.rows, images, trial.losses.tolist(), strict=True)
-        sights = [self.watchers[row].look(trial.step, image, loss) for row, image, loss in seen]
+    def judge(self, context: StepContext) -> Judgement:
+        budget = f"budget of {self.spec.steps} steps" if context.step >= self.spec.steps else None
+        if self.shared or context.losses is None:
+            return Judgement((budget,) * len(context.rows), (True,) * len(context.rows))
+        images = context.predict(context.rows) if self.spec.wants_still else context.output
+        seen = zip(context.rows, images, context.losses.tolist(), strict=True)
+        sights = [self.watchers[row].look(context.step, image, loss) for row, image, loss in seen]
         reasons = tuple(sight.reason or budget for sight in sights)
         return Judgement(reasons, tuple(s.is_best for s in sights), tuple(s.risk for s in sights))

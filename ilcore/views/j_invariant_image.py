@@ -19,7 +19,7 @@ from ilcore.views.hidden_grid import HiddenGrid
 
 @final
 @dataclass(frozen=True)
-class Stitched(Views):
+class JInvariantImage(Views):
     """Train as `grid` does; the image takes every pixel from a pass in which it was hidden.
 
     Args:
@@ -38,11 +38,11 @@ class Stitched(Views):
         yield from self.grid.complaints(recipe, problem)
 
     def start(self, problem: Problem, streams: Streams) -> LiveViews:
-        return _Stitched(self, problem, streams)
+        return _JInvariantImage(self, problem, streams)
 
 
-class _Stitched(LiveViews):
-    def __init__(self, spec: Stitched, problem: Problem, streams: Streams) -> None:
+class _JInvariantImage(LiveViews):
+    def __init__(self, spec: JInvariantImage, problem: Problem, streams: Streams) -> None:
         self.spec, self.problem = spec, problem
         self.live = spec.grid.start(problem, streams)
         self.seen = shown(problem)

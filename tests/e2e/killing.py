@@ -145,8 +145,8 @@ def _killed(plan: RestorationPlan, moment: Moment) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if moment.what == "learning":
-        noted = fit._Book.noted
-        fit._Book.noted = lambda *given: (count(), noted(*given))[1]
+        noted = fit.FitState.noted
+        fit.FitState.noted = lambda *given: (count(), noted(*given))[1]
     else:
         _watch(Path(plan.target).parent, lambda path: count() if moment.what == "any" or moment.what in path else None)
     alone.carry_out(plan)

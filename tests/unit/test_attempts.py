@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import is_out_of_memory
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand
+from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.classical import nearest_data
@@ -93,7 +93,7 @@ def test_holes_take_the_nearest_data() -> None:
 
 
 @dataclass(frozen=True)
-class Averaged(ByHand):
+class Averaged(DirectMethod):
     """A mean of neighbours that says how far the images it averaged lay apart: a tenth, more to the right."""
 
     def halo(self, space: int) -> tuple[int, ...]:

@@ -6,16 +6,16 @@ import pytest
 
 from ilcore.degradations.stabilise import VarianceStabilised
 from ilcore.grammar.errors import RecipeError
-from ilcore.grammar.recipe import Then, Within
+from ilcore.grammar.recipe import Sequential, Transformed
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry, configure, knobs
 from ilcore.networks.plain import Plain
 from ilcore.networks.unet import UNet
-from ilcore.stops.windowed_variance import CalmAverage
+from ilcore.stops.windowed_variance import RunningVariance
 
 
 def in_turn(*names: str) -> Entry:
-    return replace(METHODS["n2v"], name="both", method=Then(tuple(METHODS[name].method for name in names)))
+    return replace(METHODS["n2v"], name="both", method=Sequential(tuple(METHODS[name].method for name in names)))
 
 
 def test_tiles_lie_on_the_grid_of_every_method_in_turn() -> None:
@@ -48,9 +48,9 @@ def test_a_knob_that_no_method_in_turn_has_is_refused_by_name(path: str) -> None
 
 def test_stop_rules_and_networks_reach_every_method_in_turn() -> None:
     entry = configure(in_turn("dip", "nlm", "dip_tv"), {"stop": "es_emv", "stabilise": True})
-    assert isinstance(entry.method, Within)
+    assert isinstance(entry.method, Transformed)
     first, plain, last = entry.method.method.methods
-    assert (first.stop, last.stop) == (CalmAverage(steps=3000), CalmAverage(steps=3000))
+    assert (first.stop, last.stop) == (RunningVariance(steps=3000), RunningVariance(steps=3000))
     assert plain == METHODS["nlm"].method
     with pytest.raises(RecipeError, match="makes steps"):
         configure(in_turn("nlm", "tv"), {"stop": "es_emv"})
@@ -61,7 +61,7 @@ def test_stop_rules_and_networks_reach_every_method_in_turn() -> None:
 
 def test_a_wrapper_is_passed_over_in_names_as_in_turning() -> None:
     inner = METHODS["n2v"].method
-    entry = replace(METHODS["n2v"], method=Then((Within(VarianceStabilised(), inner), inner)))
+    entry = replace(METHODS["n2v"], method=Sequential((Transformed(VarianceStabilised(), inner), inner)))
     assert set(knobs(entry)) == {f"{place}.{path}" for place in (1, 2) for path in knobs(METHODS["n2v"])}
     turned = configure(entry, {"1.network.width": 8}).method
     assert isinstance(inner.network, UNet)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ilcore.adapting.weights import SHIPPED
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import ByHand
+from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import METHODS
 from ilcore.restoring.alone import carry_out
@@ -26,7 +26,7 @@ AMOUNT, LEVEL = 0.05, 0.1
 
 
 @dataclass(frozen=True)
-class Shaken(ByHand):
+class Shaken(DirectMethod):
     """Half of what is seen, and draws of its own on top: by Stein's formula its slope is a half."""
 
     def halo(self, space: int) -> tuple[int, ...]:

@@ -11,17 +11,17 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.step_context import Pair, Trial
+from ilcore.grammar.step_context import Pair, StepContext
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
 from ilcore.methods.stopping import RULES
-from ilcore.stops import calm, self_validation
-from ilcore.stops.windowed_variance import CalmAverage, CalmWindow
+from ilcore.stops import self_validation, windowed_variance
 from ilcore.stops.discrepancy import Discrepancy
 from ilcore.stops.held_out_pixels import HeldOutPixels
 from ilcore.stops.self_referenced import SelfReferenced
 from ilcore.stops.self_validation import SelfValidation
 from ilcore.stops.vote import Vote
+from ilcore.stops.windowed_variance import RunningVariance, WindowedVariance
 from ilcore.stops.zero_crossing import ZeroCrossing
 
 STD, SIDE, STEPS = 0.1, 48, 500
@@ -55,7 +55,7 @@ def kept_and_ended(stop, *, held_out_of_noise=False, loss=lambda step: 1.0):
     generator = torch.Generator().manual_seed(1)
     for step in range(STEPS + 1):
         output = history(step, clean, learnable, generator)
-        trial = Trial(
+        context = StepContext(
             step,
             [0],
             problem,
@@ -65,7 +65,7 @@ def kept_and_ended(stop, *, held_out_of_noise=False, loss=lambda step: 1.0):
             lambda _, one=output: one,
             torch.tensor([loss(step)]),
         )
-        judged = live.judge(trial)
+        judged = live.judge(context)
         best = step if judged.best[0] else best
         means.append(output if step == 0 else means[-1].lerp(output, 0.01))
         if judged.reasons[0]:
@@ -79,8 +79,8 @@ def kept_and_ended(stop, *, held_out_of_noise=False, loss=lambda step: 1.0):
 @pytest.mark.parametrize(
     ("stop", "least", "most"),
     [
-        (CalmWindow(steps=STEPS, window=20, patience=100, warm_up=50), 100, 230),
-        (CalmAverage(steps=STEPS, patience=100, warm_up=50), 60, 230),
+        (WindowedVariance(steps=STEPS, window=20, patience=100, warm_up=50), 100, 230),
+        (RunningVariance(steps=STEPS, patience=100, warm_up=50), 60, 230),
         (HeldOutPixels(steps=STEPS, patience=100, memory=0.9), 80, 260),
         (SelfValidation(steps=STEPS, memory=24, code=4, every=2, patience=100), 60, 260),
     ],
@@ -208,7 +208,11 @@ def test_any_rule_can_end_deep_image_prior(name):
 @pytest.mark.parametrize("name", ["es_wmv", "es_emv", "self_validation", "vote"])
 def test_rules_that_compare_outputs_see_them_without_jitter(name, monkeypatch):
     seen = []
-    for watcher in (calm._CalmWindow, calm._CalmAverage, self_validation._SelfValidation):
+    for watcher in (
+        windowed_variance._WindowedVariance,
+        windowed_variance._RunningVariance,
+        self_validation._SelfValidation,
+    ):
         look = watcher.look
         monkeypatch.setattr(
             watcher,
@@ -226,7 +230,7 @@ def test_rules_that_compare_outputs_see_them_without_jitter(name, monkeypatch):
 
 def test_the_window_of_es_wmv_waits_for_the_false_dip_to_pass():
     assert RULES["es_wmv"](3000, METHODS["dip"].method.views).warm_up >= 500
-    rule, generator = CalmWindow(steps=2000, window=10, patience=100), torch.Generator().manual_seed(0)
+    rule, generator = WindowedVariance(steps=2000, window=10, patience=100), torch.Generator().manual_seed(0)
     watcher, best = rule.watcher(None, streams()), []
     for step in range(800):
         # A flat start looks calm; the image comes after it.
