@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ilcore.grammar.arrays import PerTile, Streams, Tiles
+from ilcore.grammar.arrays import PerTile, Streams, Tiles, Weights
 from ilcore.grammar.errors import BadWeights, RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import DirectMethod, Method, Recipe, Sequential, Transform, Transformed
@@ -20,7 +20,6 @@ from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews, Spreading
 from ilcore.grammar.step_context import Judgement, Pair, Predict, Restoration, StepContext
 
 Strategy = Literal["sequential", "grouped", "vmap"]
-Weights = dict[str, Tensor]
 
 
 def restore(
@@ -43,7 +42,7 @@ def restore(
     match method:
         case DirectMethod():
             method.check(problem)
-            return method.restore(problem, streams)
+            return method.restore(problem, streams, start=start)
         case Transformed(transform, inner):
             method.check(problem)
             done = restore(inner, transform.forward(problem), streams, start=start, strategy=strategy)

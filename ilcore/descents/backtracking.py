@@ -30,7 +30,6 @@ class Backtracking(Descent):
     drop_db: float = 5.0
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.inner.complaints(recipe, problem)
         if self.drop_db <= 0:
             yield f"{self} needs drop_db > 0"
 
@@ -41,7 +40,7 @@ class Backtracking(Descent):
 class _Backtracking:
     def __init__(self, spec: Backtracking, model: LiveNetwork, streams: Streams) -> None:
         self.spec, self.inner = spec, spec.inner.start(model, streams)
-        self.live = [value.detach() for value in model.parameters()]
+        self.live = [value.detach() for value in model.moving().values()]
         self.good = [value.clone() for value in self.live]
         self.last: dict[int, float] = {}
 

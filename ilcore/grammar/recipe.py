@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from ilcore.grammar.arrays import PerTile, Streams, Tiles
+from ilcore.grammar.arrays import PerTile, Streams, Tiles, Weights
+from ilcore.grammar.capability import Capability, Slot, missing
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.slots import Descent, LiveLoss, Loss, Network, Readout, Stop, Views
+from ilcore.grammar.slots import Descent, LiveLoss, Loss, Network, Part, Readout, Stop, Views
 from ilcore.grammar.step_context import Restoration, StepContext
 
 
@@ -22,10 +23,28 @@ class Method(ABC):
     can_apply: bool = False
     #: Steps at most; 0 for methods that make none.
     budget: int = 0
+    #: True where it restores what stands behind `Problem.operator`, rather than ignore it.
+    takes_operator: bool = False
 
-    @abstractmethod
     def complaints(self, problem: Problem) -> Iterator[str]:
         """Yield one sentence for each reason why this method cannot serve `problem`."""
+        deaf = [] if problem.operator is None else [str(one) for one in self.ignoring_operator(problem)]
+        if deaf:
+            yield (
+                f"{' and '.join(deaf)} knows denoising only, got an operator ({type(problem.operator).__name__}); "
+                "take a method that minds it in every part, such as dip"
+            )
+        else:
+            yield from self.own_complaints(problem)
+
+    @abstractmethod
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
+        """Yield one sentence for each reason beside the operator."""
+
+    def ignoring_operator(self, problem: Problem | None = None) -> Iterator[object]:
+        """Yield what of this method does as if there were no operator."""
+        if not self.takes_operator:
+            yield self
 
     @abstractmethod
     def halo(self, space: int) -> tuple[int, ...]:
@@ -61,16 +80,37 @@ class Recipe(Method):
     @property
     def can_apply(self) -> bool:  # type: ignore[override]
         """Tell whether the network sees the observation itself."""
-        return self.views.sees_observation
+        return Capability.SHOWS_OBSERVATION in self.views.offers
 
     @property
     def budget(self) -> int:  # type: ignore[override]
         """Return the steps of the stop."""
-        return int(getattr(self.stop, "steps", 1))
+        return self.stop.budget
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    @property
+    def takes_operator(self) -> bool:  # type: ignore[override]
+        """Tell whether every part does."""
+        return not any(self.ignoring_operator())
+
+    def parts(self, problem: Problem | None = None) -> Iterator[Part]:
+        """Yield all parts, those inside others too, or only those that are asked on `problem`."""
         for part in (self.views, self.network, self.loss, self.descent, self.stop, self.readout):
+            yield from part.nested(problem)
+
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
+        filled: dict[Slot, Part] = {"views": self.views, "network": self.network, "loss": self.loss}
+        for part in self.parts(problem):
+            for slot, other in filled.items():
+                wanted = {one for one in self._wanted(part, problem) if one.slot == slot}
+                yield from missing(part, wanted, other.offers, other)
             yield from part.complaints(self, problem)
+
+    def _wanted(self, part: Part, problem: Problem) -> frozenset[Capability]:
+        is_foreign = part is self.views and self.views.input_channels(problem) != problem.channels
+        return part.requires | ({Capability.READS_OTHER_CHANNELS} if is_foreign else frozenset())
+
+    def ignoring_operator(self, problem: Problem | None = None) -> Iterator[object]:
+        yield from (part for part in self.parts(problem) if not part.takes_operator)
 
     def halo(self, space: int) -> tuple[int, ...]:
         return self.network.halo(space)
@@ -83,8 +123,8 @@ class DirectMethod(Method):
     """A method that does not fit the six slots: frozen dataclasses derive from it, their fields are its knobs."""
 
     @abstractmethod
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
-        """Return the restoration of every tile."""
+    def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
+        """Return the restoration of every tile; `start` holds weights to begin from, for methods that have some."""
 
 
 @final
@@ -104,9 +144,18 @@ class Sequential(Method):
         """Return all steps."""
         return sum(method.budget for method in self.methods)
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    @property
+    def takes_operator(self) -> bool:  # type: ignore[override]
+        """Tell whether all of them do."""
+        return all(method.takes_operator for method in self.methods)
+
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
         for method in self.methods:
             yield from method.complaints(problem)
+
+    def ignoring_operator(self, problem: Problem | None = None) -> Iterator[object]:
+        for method in self.methods:
+            yield from method.ignoring_operator(problem)
 
     def halo(self, space: int) -> tuple[int, ...]:
         reaches = [method.halo(space) for method in self.methods]
@@ -119,6 +168,9 @@ class Sequential(Method):
 
 class Transform(ABC):
     """Other units in which a problem is posed; they are undone on the image."""
+
+    #: True where a degradation looks the same in the new units.
+    takes_operator: bool = False
 
     def complaints(self, problem: Problem) -> Iterator[str]:
         """Yield one sentence for each reason why `problem` cannot be transformed."""
@@ -151,7 +203,17 @@ class Transformed(Method):
         """Return the steps of the method inside."""
         return self.method.budget
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    @property
+    def takes_operator(self) -> bool:  # type: ignore[override]
+        """Tell whether both the units and the method inside do."""
+        return self.transform.takes_operator and self.method.takes_operator
+
+    def ignoring_operator(self, problem: Problem | None = None) -> Iterator[object]:
+        if not self.transform.takes_operator:
+            yield self.transform
+        yield from self.method.ignoring_operator(problem)
+
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
         found = list(self.transform.complaints(problem))
         yield from found or self.method.complaints(self.transform.forward(problem))
 
@@ -167,11 +229,8 @@ class Transformed(Method):
 class Sum(Loss):
     """Add terms."""
 
+    takes_operator = True
     terms: tuple[Loss, ...]
-
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        for term in self.terms:
-            yield from term.complaints(recipe, problem)
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         live = [term.start(problem, streams) for term in self.terms]
@@ -188,11 +247,9 @@ class Sum(Loss):
 class Scaled(Loss):
     """Multiply a term by a constant."""
 
+    takes_operator = True
     factor: float
     term: Loss
-
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.term.complaints(recipe, problem)
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         live = self.term.start(problem, streams)

@@ -14,6 +14,8 @@ from ilcore.grammar.step_context import StepContext
 class SquaredError(Loss):
     """Mean of (A f - target)^2 over what is trusted; copies of a row are averaged."""
 
+    takes_operator = True
+
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _squared_error
 

@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
@@ -28,13 +29,13 @@ class InvarianceBound(Loss):
 
     weight: float = 2.0
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.SHOWS_OBSERVATION, Capability.SHOWS_IMAGE, Capability.WHOLE_IMAGES}
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.weight < 0:
             yield f"{self} needs a weight >= 0"
-        if not (recipe.views.sees_observation and recipe.views.draws_whole_images):
-            yield f"{self} compares images with and without hidden pixels, but {recipe.views} shows something else"
-        if problem.operator is not None:
-            yield f"{self} knows denoising only, got an operator"
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _InvarianceBound(self, problem)

@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
@@ -27,13 +28,13 @@ class GaussianLikelihood(Loss):
         Laine et al., "High-quality self-supervised deep image denoising", NeurIPS 2019, section 3.
     """
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.RETURNS_SPREAD})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if not getattr(recipe.network, "is_blind", False):
-            yield f"{self} needs a network of mean and spread that is blind for its pixel, got {recipe.network}"
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
-        if problem.operator is not None:
-            yield f"{self} knows denoising only, got an operator"
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _gaussian_likelihood

@@ -10,6 +10,7 @@ from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
@@ -40,6 +41,7 @@ class Red(Loss):
         Mataev, Elad & Milanfar, "DeepRED: deep image prior powered by RED", ICCV-W 2019, section 3.
     """
 
+    takes_operator = True
     fidelity: Loss = field(default_factory=SquaredError)
     strength: float = 0.5
     coupling: float = 0.5
@@ -48,12 +50,13 @@ class Red(Loss):
     search: int = 6
     every: int = 10
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.WHOLE_IMAGES}
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.fidelity.complaints(recipe, problem)
         if min(self.strength, self.coupling, self.sigma) <= 0 or min(self.patch, self.search, self.every) < 1:
             yield f"{self} needs strength, coupling and sigma > 0, and patch, search and every >= 1"
-        if not recipe.views.draws_whole_images:
-            yield f"{self} denoises outputs as images, but {recipe.views} draws other things"
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _Red(self, problem, streams)

@@ -16,13 +16,12 @@ from ilcore.grammar.step_context import StepContext
 class Regularised(Loss):
     """fidelity + weight * term, as a sum whose parts are knobs."""
 
+    takes_operator = True
     fidelity: Loss
     term: Loss
     weight: float
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.fidelity.complaints(recipe, problem)
-        yield from self.term.complaints(recipe, problem)
         if self.weight < 0:
             yield f"{self} needs a weight >= 0"
 

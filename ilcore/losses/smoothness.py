@@ -1,6 +1,5 @@
 """Few and short edges."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -8,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
 from ilcore.grammar.step_context import StepContext
 
@@ -27,11 +26,12 @@ class TotalVariation(Loss):
         regularized deep image prior", ICASSP 2019.
     """
 
+    takes_operator = True
     isotropic: bool = True
 
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if not recipe.views.draws_whole_images:
-            yield f"{self} measures outputs as images, but {recipe.views} draws other things"
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.WHOLE_IMAGES}
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return self._of

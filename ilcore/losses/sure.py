@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import knows_correlation, probe_of, probe_weight
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
@@ -25,6 +26,8 @@ from ilcore.grammar.step_context import StepContext
 
 #: Values of a probe with mean 0, variance 1 and third moment 1, and the probability of the second.
 _SKEWED = (-0.6180339887, 1.6180339887, 0.2763932023)
+#: The observation as the network's input, and all of it as the output.
+_WANTED = frozenset({Capability.SHOWS_OBSERVATION, Capability.WHOLE_IMAGES})
 
 
 @final
@@ -42,15 +45,21 @@ class Sure(Loss):
         (Poisson-Gaussian). The term g^2 y f'' is missing there and of the same order.
     """
 
-    estimates_risk = True
     step: float = 1e-3
     second_order: bool = False
     second_step: float = 0.05
 
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return frozenset({Capability.ESTIMATES_RISK})
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | _WANTED
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.step <= 0 or self.second_step <= 0:
             yield f"{self} needs steps above 0"
-        yield from _complaints(self, recipe, problem)
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
         elif not all(knows_correlation(noise) for noise in problem.noise):
@@ -58,13 +67,6 @@ class Sure(Loss):
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _Sure(self, problem, streams)
-
-
-def _complaints(loss: Loss, recipe: Recipe, problem: Problem) -> Iterator[str]:
-    if not (recipe.views.sees_observation and recipe.views.draws_whole_images):
-        yield f"{loss} needs the observation as the network's input, but {recipe.views} shows something else"
-    if problem.operator is not None:
-        yield f"{loss} knows denoising only, got an operator"
 
 
 class _Sure:
@@ -129,10 +131,13 @@ class UnknownNoiseSure(Loss):
     reach: int = 0
     step: float = 1e-2
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | _WANTED
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.rate <= 0 or not 0 <= self.momentum < 1 or self.reach < 0 or self.step <= 0:
             yield f"{self} needs rate > 0, 0 <= momentum < 1, reach >= 0 and step > 0"
-        yield from _complaints(self, recipe, problem)
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _UnknownNoiseSure(self, problem, streams)

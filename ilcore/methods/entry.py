@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, final
 
 from ilcore.degradations.stabilise import VarianceStabilised
-from ilcore.fit import Weights, predict
-from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.fit import predict
+from ilcore.grammar.arrays import Streams, Tiles, Weights
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method, Recipe, Sequential, Transformed

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.recipe import Method, Recipe, Sequential, Transformed
 from ilcore.grammar.slots import Stop, Views
@@ -19,7 +20,7 @@ from ilcore.stops.zero_crossing import ZeroCrossing
 
 
 def _held_out_pixels(steps: int, views: Views) -> Stop:
-    if views.sees_observation:
+    if Capability.SHOWS_OBSERVATION in views.offers:
         return HeldOutPixels(steps=steps, hides_input=True, every=20, memory=0.0)
     return HeldOutPixels(steps=steps)
 
@@ -87,7 +88,7 @@ def with_stop(method: Method, name: str) -> Method:
         case Sequential(methods) if method.budget:
             return Sequential(tuple(with_stop(one, name) if one.budget else one for one in methods))
         case Recipe(readout=readout) if method.budget:
-            best = Best() if isinstance(readout, Last) and method.views.sees_observation else readout
+            best = Best() if isinstance(readout, Last) and method.can_apply else readout
             return replace(method, stop=RULES[name](method.budget, method.views), readout=best)
         case _:
             raise RecipeError(f"a stopping rule needs a method that makes steps, got {method}")

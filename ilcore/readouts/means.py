@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
@@ -28,11 +29,13 @@ class MovingAverage(Readout):
 
     weight: float = 0.99
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.WHOLE_IMAGES})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if not 0 < self.weight < 1:
             yield f"{self} needs a weight between 0 and 1"
-        if not recipe.views.draws_whole_images:
-            yield f"{self} averages outputs as images, but {recipe.views} draws other things; use Last or Best"
 
     def start(self, problem: Problem) -> LiveReadout:
         return _MovingAverage(self.weight)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
@@ -34,11 +35,13 @@ class MeanOfLast(Readout):
     count: int = 105
     every: int = 4
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_OBSERVATION})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.count < 1 or self.every < 1:
             yield f"{self} needs count and every >= 1"
-        if not recipe.views.sees_observation:
-            yield f"{self} restores the observation itself, but {recipe.views} never shows it to the network"
 
     def start(self, problem: Problem) -> LiveReadout:
         return _MeanOfLast(self)

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from ilcore import fit
-from ilcore.fit import Strategy, Weights
-from ilcore.grammar.arrays import Streams
+from ilcore.fit import Strategy
+from ilcore.grammar.arrays import Streams, Weights
 from ilcore.grammar.devices import computing_on, is_out_of_memory
 from ilcore.grammar.errors import MissingKnowledge
 from ilcore.grammar.step_context import Restoration

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
 from ilcore.degradations.estimate import Preflight
-from ilcore.fit import Weights
-from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.arrays import Streams, Tiles, Weights
 from ilcore.grammar.draws import lags_of
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method

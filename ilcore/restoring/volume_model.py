@@ -12,8 +12,7 @@ import torch
 
 from ilcore import fit
 from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
-from ilcore.fit import Weights
-from ilcore.grammar.arrays import Streams
+from ilcore.grammar.arrays import Streams, Weights
 from ilcore.grammar.commands import command
 from ilcore.grammar.devices import computing_on
 from ilcore.grammar.errors import BadVolume, CorruptData

@@ -20,7 +20,12 @@ class After(Stop):
         steps: At least 0; 0 reads out the untouched start.
     """
 
+    takes_operator = True
     steps: int
+
+    @property
+    def budget(self) -> int:
+        return self.steps
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import knows_correlation
 from ilcore.grammar.masks import grid_phase
 from ilcore.grammar.problem import Problem
@@ -53,11 +54,17 @@ class HeldOut(Stop):
     patience: int = 5
     stride: int = 3
 
+    @property
+    def budget(self) -> int:
+        return self.steps
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_OBSERVATION})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0 or self.every < 1 or self.patience < 1 or self.stride < 2:
             yield f"{self} needs steps >= 0, every >= 1, patience >= 1 and stride >= 2"
-        if not recipe.views.sees_observation:
-            yield f"{self} shows the network the observation, but {recipe.views} never does"
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
         elif self.steps and not all(knows_correlation(noise) for noise in problem.noise):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import knows_correlation
 from ilcore.grammar.masks import neighbour_mean
 from ilcore.grammar.problem import Problem
@@ -43,6 +44,7 @@ class HeldOutPixels(Stop):
         of a network that does not see the pixel); Ramani, Blu & Unser, TIP 2008, eq. 14 (of one that does).
     """
 
+    takes_operator = True
     steps: int
     share: float = 0.08
     hides_input: bool = False
@@ -50,11 +52,22 @@ class HeldOutPixels(Stop):
     patience: int = 500
     memory: float = 0.99
 
+    @property
+    def budget(self) -> int:
+        return self.steps
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        if not self.hides_input:
+            return frozenset({Capability.WHOLE_IMAGES, Capability.RETURNS_IMAGE})
+        return frozenset({Capability.SHOWS_IMAGE, Capability.READS_IMAGE, Capability.RETURNS_IMAGE})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0 or not 0 < self.share < 1 or self.every < 1 or self.patience < 1 or not 0 <= self.memory < 1:
             yield f"{self} needs steps >= 0, 0 < share < 1, every >= 1, patience >= 1 and 0 <= memory < 1"
-        if self.hides_input != recipe.views.sees_observation:
-            yield f"{self} needs hides_input={recipe.views.sees_observation} with {recipe.views}"
+        is_shown = Capability.SHOWS_OBSERVATION in recipe.views.offers
+        if self.hides_input != is_shown:
+            yield f"{self} needs hides_input={is_shown} with {recipe.views}"
 
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
         return _HeldOutPixels(self, problem, streams, shared)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
@@ -31,13 +32,18 @@ class NearestObservation(Stop):
     every: int = 4
     patience: int = 100
 
+    @property
+    def budget(self) -> int:
+        return self.steps
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        # A copy of the noise would be taken for the best image.
+        return frozenset({Capability.SHOWS_OBSERVATION, Capability.CANNOT_COPY})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0 or self.every < 1 or self.patience < 1:
             yield f"{self} needs steps >= 0, every >= 1 and patience >= 1"
-        if not recipe.views.sees_observation:
-            yield f"{self} compares the restored observation with itself, but {recipe.views} never shows it"
-        if recipe.network.can_copy_input:
-            yield f"{self} takes a copy of the noise for the best image, and {recipe.network} can copy; see residual"
 
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
         return _NearestObservation(self, problem, shared)

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
@@ -36,15 +37,23 @@ class WatchingStop(Stop, ABC):
     Where one model is learnt from many tiles no tile is seen at every step, and the budget alone ends the fit.
     """
 
+    #: What it watches are images; those that compare them with the observation do so through the operator.
+    takes_operator = True
     #: True where the jitter of an input would be taken for a change of the image; one more pass shows it without.
     wants_still: ClassVar[bool] = False
     steps: int
 
+    @property
+    def budget(self) -> int:
+        return self.steps
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.WHOLE_IMAGES})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0:
             yield f"{self} needs steps >= 0"
-        if not recipe.views.draws_whole_images:
-            yield f"{self} watches whole images, but {recipe.views} draws other things; use After or HeldOutPixels"
 
     @abstractmethod
     def watcher(self, problem: Problem, streams: Streams) -> Watcher:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
@@ -33,6 +34,10 @@ class NeighbourHalves(Views):
     Reference:
         Huang et al., "Neighbor2Neighbor", CVPR 2021, section 3.2.
     """
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.PICKED_NEIGHBOURS}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if min(problem.space[-2:]) < 2:

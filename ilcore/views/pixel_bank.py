@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
@@ -39,10 +40,13 @@ class PixelBank(Views):
         Ma et al., "Pixel2Pixel: a pixelwise approach for zero-shot single image denoising", TPAMI 2025.
     """
 
-    draws_whole_images = True
     size: int = 20
     patch: int = 7
     window: int = 41
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.WHOLE_IMAGES}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.size < 2 or self.patch < 3 or self.window < 3 or not (self.patch % 2 and self.window % 2):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
@@ -36,6 +37,10 @@ class SortedHalves(Views):
     """
 
     smoothing: int = 5
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.BOTH_HALVES}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.smoothing < 1 or self.smoothing % 2 == 0:

@@ -52,8 +52,6 @@ RANDOM = int(os.environ.get("IL_CRASHES", "3"))
 class Smoothing(Network):
     """A mixture of every voxel and the mean around it; how much of which is learnt."""
 
-    can_copy_input = False
-
     def build(self, problem: Any, channels: int, streams: Any, *, shared: bool = False) -> LiveNetwork:
         return _Smoothing(1 if shared else len(streams))
 

@@ -99,10 +99,10 @@ class Averaged(DirectMethod):
     def halo(self, space: int) -> tuple[int, ...]:
         return (0,) * space
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
         yield from ()
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start=None) -> Restoration:
         image = F.avg_pool2d(problem.observed, 3, 1, 1, count_include_pad=False)
         apart = 0.1 + torch.arange(image.shape[-1]) / image.shape[-1]
         count = len(image)
