@@ -182,7 +182,8 @@ class FitState:
         self.problem, self.shared, self.wants_best = problem, shared, wants_best
         self.step = 0
         self.rows: list[int] = list(range(len(problem.observed)))
-        self.live = {name: value.detach() for name, value in model.named_parameters()}
+        self.weights = {name: value.detach() for name, value in model.named_parameters()}
+        self.live = {name: value.detach() for name, value in model.moving().items()}
         self.best = {name: value.clone() for name, value in self.live.items()} if wants_best else {}
         self.final = {name: value.clone() for name, value in self.live.items()}
         self.endings: dict[int, _Ending] = {}
@@ -244,7 +245,8 @@ class FitState:
             risk=tuple(self.risks.get(row) for row in range(len(ends))),
             risk_before=tuple(self.first_risks.get(row) for row in range(len(ends))),
             spread=torch.stack(spreads) if spreads else None,
-            weights=self.final,
+            weights={name: self.final.get(name, value) for name, value in self.weights.items()},
+            frozen=frozenset(self.weights.keys() - self.final.keys()),
         )
 
 
@@ -298,6 +300,13 @@ def _load(model: LiveNetwork, start: Weights) -> None:
         raise BadWeights(
             f"weights must fit the network of the recipe; these differ: {odd}; use the recipe's own weights"
         )
+    counts = {name: (len(value), len(start[name])) for name, value in model.named_parameters()}
+    odd_counts = sorted((name, *count) for name, count in counts.items() if count[1] not in (1, count[0]))[:4]
+    if odd_counts:
+        raise BadWeights(
+            "weights must be given once for all tiles, or once for each where they move; these differ "
+            f"(name, wanted, got): {odd_counts}; start from the weights of one model"
+        )
     with torch.no_grad():
         for name, value in model.named_parameters():
             value.copy_(start[name].expand_as(value))
@@ -319,7 +328,9 @@ def _in_turn(
 ) -> Restoration:
     done = restore(methods[0], problem, streams, start=start, strategy=strategy)
     for method in methods[1:]:
-        done = restore(method, problem, streams, start=done.weights, strategy=strategy)
+        # A method without weights hands on those that it was given.
+        start = start if done.weights is None else done.weights
+        done = restore(method, problem, streams, start=start, strategy=strategy)
     return done
 
 
@@ -339,5 +350,9 @@ def _merged(parts: Sequence[Restoration]) -> Restoration:
         risk=sum((part.risk for part in parts), ()),
         risk_before=sum((part.risk_before for part in parts), ()),
         spread=torch.cat(spreads) if spreads else None,
-        weights={name: torch.cat([own[name] for own in weights]) for name in weights[0]},
+        weights={
+            name: value if name in parts[0].frozen else torch.cat([own[name] for own in weights])
+            for name, value in weights[0].items()
+        },
+        frozen=parts[0].frozen,
     )

@@ -41,6 +41,8 @@ class DiscrepantRates(Descent):
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.rate <= 0:
             yield f"{self} needs rate > 0"
+        if any(Capability.HOLDS_OUTLIERS in part.requires for part in self.inner.nested()):
+            yield f"{self} moves the sparse part itself, and so would {self.inner}; take its inner descent instead"
 
     def start(self, model: LiveNetwork, streams: Streams) -> LiveDescent:
         return _DiscrepantRates(self, model, streams)

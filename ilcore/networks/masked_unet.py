@@ -139,7 +139,9 @@ class _Partial(nn.Module):
     def forward(self, seen: Tensor, mask: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return features and their mask, which has one channel: where anything was known at all."""
         known = mask.mean(2, keepdim=True).flatten(0, 1)
-        share = _MEAN[seen.ndim - 3](known, 3, stride=1, padding=1).unflatten(0, mask.shape[:2])
+        # Its own padding refuses sides below 3.
+        padded = F.pad(known, (1, 1) * (seen.ndim - 3))
+        share = _MEAN[seen.ndim - 3](padded, 3, stride=1).unflatten(0, mask.shape[:2])
         some = (share > 0).to(seen.dtype)
         bias = self.bias if len(self.bias) == 1 else self.bias[list(rows)]
         out = self.conv(seen, rows) / share.clamp_min(1e-8) + bias[:, None].reshape(

@@ -135,4 +135,4 @@ def test_losses_that_need_the_noise_complain_without_it():
         assert any("correlation" in word for word in METHODS[name].method.complaints(unmeasured))
     assert not list(METHODS["unsure"].method.complaints(unknown))
     blind = replace(METHODS["dip"].method, loss=Sure())
-    assert any("shows something else" in word for word in blind.complaints(unmeasured))
+    assert any("show the observation itself" in word for word in blind.complaints(unmeasured))

@@ -250,7 +250,7 @@ def test_plans_of_rules_that_chose_otherwise_before_are_of_another_version():
 def test_a_rule_that_cannot_serve_says_why():
     problem = Problem(observed=torch.rand(1, 1, 16, 16), noise=(Noise(read_std=STD),))
     halves = configure(METHODS["zs_n2n"], {"stop": "es_wmv"})
-    with pytest.raises(RecipeError, match="watches whole images"):
+    with pytest.raises(RecipeError, match="images of whole tiles"):
         fit.restore(halves.method, problem, streams())
     with pytest.raises(RecipeError, match="stop must be one of"):
         configure(METHODS["dip"], {"stop": "oracle"})
