@@ -1,249 +1,48 @@
-"""Every pair of parts: the recipe names what does not fit, or it runs to its end with finite numbers.
+"""Every pair of parts: the recipe names what does not fit, or it runs to its end with finite numbers."""
 
-A pair takes the place of the parts in those slots of a base; a base is a recipe that works. Parts are at the smallest
-settings they have, and in `make test` pairs beyond `MOST` of two slots are thinned by a fixed rule: every n-th.
-"""
-
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from math import gcd
-from typing import Any
 
 import pytest
 import torch
 
-from ilcore import fit
-from ilcore.descents.adam import Adam
-from ilcore.descents.backtracking import Backtracking
+from ilcore.degradations.operators import Blur, gaussian_kernel
+from ilcore.degradations.stabilise import VarianceStabilised
 from ilcore.descents.discrepant import DiscrepantRates
-from ilcore.descents.langevin import Langevin
 from ilcore.grammar.arrays import Streams
-from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import Recipe
-from ilcore.grammar.slots import Descent, Loss, Network, Part, Readout, Stop, Views
-from ilcore.losses.consistency import HalvesConsistency
-from ilcore.losses.cross_entropy import CrossEntropy
-from ilcore.losses.fidelity import SquaredError
-from ilcore.losses.invariance import InvarianceBound
-from ilcore.losses.likelihood import GaussianLikelihood
-from ilcore.losses.neighbours import NeighbourDifference
-from ilcore.losses.red import Red
-from ilcore.losses.regularised import Regularised
-from ilcore.losses.robust import OutlierError
-from ilcore.losses.smoothness import TotalVariation
-from ilcore.losses.sure import Sure, UnknownNoiseSure
-from ilcore.methods.stopping import vote
-from ilcore.networks.blind_spot import BlindSpot
+from ilcore.grammar.capability import Capability
+from ilcore.grammar.problem import Problem
+from ilcore.grammar.recipe import Sequential, Transformed
+from ilcore.grammar.slots import LiveStop, Stop
+from ilcore.grammar.wrapping import Wrapper
+from ilcore.losses.sure import Sure
+from ilcore.methods.catalogue import METHODS
 from ilcore.networks.bounded import Bounded
 from ilcore.networks.by_plane import ByPlane
-from ilcore.networks.deep_decoder import DeepDecoder
-from ilcore.networks.masked_unet import MaskedUNet
 from ilcore.networks.plain import Plain
 from ilcore.networks.skip import SkipNet
-from ilcore.networks.unet import UNet
 from ilcore.networks.with_outliers import WithOutliers
-from ilcore.readouts.last import Best, Last
-from ilcore.readouts.means import MovingAverage
-from ilcore.readouts.rounds import MeanOfLast
-from ilcore.readouts.samples import MeanAfter
 from ilcore.stops.budget import After
-from ilcore.stops.discrepancy import Discrepancy
-from ilcore.stops.held_out import HeldOut
-from ilcore.stops.held_out_pixels import HeldOutPixels
-from ilcore.stops.observation import NearestObservation
-from ilcore.stops.self_referenced import SelfReferenced
-from ilcore.stops.self_validation import SelfValidation
-from ilcore.stops.windowed_variance import RunningVariance, WindowedVariance
-from ilcore.stops.zero_crossing import ZeroCrossing
-from ilcore.views.adjacent_planes import AdjacentPlanes
 from ilcore.views.averaged import AveragedDraws
-from ilcore.views.checkerboards import Checkerboards
-from ilcore.views.count_split import CountSplit
-from ilcore.views.diagonal_halves import DiagonalHalves
-from ilcore.views.dropped_pixels import DroppedPixels
-from ilcore.views.fading_noise import FadingNoise
-from ilcore.views.hidden_grid import HiddenGrid
-from ilcore.views.hidden_pixels import HiddenPixels
-from ilcore.views.j_invariant_image import JInvariantImage
-from ilcore.views.neighbour_halves import NeighbourHalves
-from ilcore.views.noise_code import NoiseCode
-from ilcore.views.pixel_bank import PixelBank
-from ilcore.views.posterior import Posterior
-from ilcore.views.recorruption import Recorruption
-from ilcore.views.sorted_halves import SortedHalves
-from ilcore.views.whole import Whole
+from tests.compositions import BARE_NETWORKS, BASES, PARTS, SHAPES, STEPS, STOPS, failure, failures, problem_of, running
 
-STEPS = 2
-#: Pairs of two slots that are tried in `make test`; `slow` tries all of them.
-MOST = 60
-
-_BARE: list[Network] = [
-    Plain(width=4, depth=2),
-    Plain(width=4, depth=2, residual=False),
-    Plain(width=4, depth=2, shuffle=2, grey=True, residual=False, pointwise_end=False),
-    UNet(width=4, depth=1),
-    UNet(width=4, depth=2, residual=True, norm=True, blur_pool=True),
-    SkipNet(width=4, skip=2, scales=2),
-    BlindSpot(width=4, depth=1),
-    MaskedUNet(width=4, depth=2),
-    DeepDecoder(width=4, scales=1),
-    DeepDecoder(width=4, scales=0),
-]
-NETWORKS: list[Network] = [
-    *_BARE,
-    *(wrapper(network) for network in _BARE for wrapper in (Bounded, WithOutliers)),
-    *(ByPlane(inner=network, residual=residual) for network in _BARE for residual in (False, True)),
-    Bounded(WithOutliers(SkipNet(width=4, skip=2, scales=2))),
-    WithOutliers(Bounded(UNet(width=4, depth=1))),
-    WithOutliers(WithOutliers(UNet(width=4, depth=1))),
-    Bounded(Bounded(MaskedUNet(width=4, depth=1))),
-    Bounded(ByPlane(inner=UNet(width=4, depth=1), residual=False)),
-    ByPlane(inner=WithOutliers(UNet(width=4, depth=1)), residual=False),
-    ByPlane(inner=ByPlane(inner=UNet(width=4, depth=1), residual=False)),
-    WithOutliers(ByPlane(inner=UNet(width=4, depth=1), residual=False)),
-]
-_PLAIN_VIEWS: list[Views] = [
-    AdjacentPlanes(planes=1),
-    AdjacentPlanes(neighbours=1, planes=2),
-    Checkerboards(),
-    CountSplit(),
-    DiagonalHalves(),
-    DroppedPixels(passes=2),
-    FadingNoise(),
-    HiddenGrid(),
-    HiddenPixels(percent=10, window=5),
-    HiddenPixels(percent=10, window=5, footprint="row", span=3, replacement="median"),
-    NeighbourHalves(),
-    NoiseCode(channels=3),
-    NoiseCode(channels=3, halvings=1),
-    PixelBank(size=3, patch=3, window=3),
-    Posterior(),
-    Recorruption(),
-    SortedHalves(smoothing=3),
-    Whole(),
-    Whole(jitter=0.3),
-]
-VIEWS: list[Views] = [
-    *_PLAIN_VIEWS,
-    *(AveragedDraws(views, draws=2) for views in _PLAIN_VIEWS),
-    JInvariantImage(HiddenGrid()),
-    JInvariantImage(HiddenGrid(), unseen=False),
-    AveragedDraws(JInvariantImage(HiddenGrid()), draws=2),
-    AveragedDraws(AveragedDraws(Recorruption(), draws=2), draws=2),
-]
-LOSSES: list[Loss] = [
-    SquaredError(),
-    CrossEntropy(),
-    GaussianLikelihood(),
-    HalvesConsistency(),
-    InvarianceBound(),
-    NeighbourDifference(),
-    OutlierError(),
-    Red(patch=1, search=1),
-    Red(fidelity=OutlierError(), patch=1, search=1),
-    TotalVariation(),
-    Sure(),
-    Sure(second_order=True),
-    UnknownNoiseSure(reach=1),
-    SquaredError() + HalvesConsistency(),
-    SquaredError() + 0.5 * NeighbourDifference(),
-    0.5 * Sure() + TotalVariation(),
-    Regularised(SquaredError(), TotalVariation(isotropic=False), 0.1),
-    Regularised(OutlierError(), InvarianceBound(), 0.1),
-]
-STOPS: list[Stop] = [
-    After(STEPS),
-    Discrepancy(steps=STEPS),
-    HeldOut(steps=STEPS, every=1),
-    HeldOutPixels(steps=STEPS),
-    HeldOutPixels(steps=STEPS, hides_input=True),
-    NearestObservation(steps=STEPS, every=1),
-    RunningVariance(steps=STEPS, warm_up=0),
-    WindowedVariance(steps=STEPS, window=2, warm_up=0),
-    SelfReferenced(steps=STEPS),
-    SelfValidation(steps=STEPS, memory=2, code=1, every=1),
-    ZeroCrossing(steps=STEPS),
-    vote(STEPS),
-]
-_RATES: list[Descent] = [Adam(1e-3), Adam(1e-2, halve_every=1, rectified=True), Langevin(1e-3)]
-DESCENTS: list[Descent] = [
-    *_RATES,
-    *(wrapper(descent) for descent in _RATES for wrapper in (Backtracking, DiscrepantRates)),
-    Backtracking(DiscrepantRates(Adam(1e-3))),
-    DiscrepantRates(DiscrepantRates(Adam(1e-3))),
-]
-READOUTS: list[Readout] = [
-    Last(),
-    Best(),
-    MovingAverage(0.9),
-    MeanOfLast(count=2, every=1),
-    MeanAfter(burn_in=0, every=1),
-]
-PARTS: dict[str, Sequence[Part]] = {
-    "views": VIEWS, "network": NETWORKS, "loss": LOSSES, "descent": DESCENTS, "stop": STOPS, "readout": READOUTS,
-}  # fmt: skip
-
-_END = {"descent": Adam(1e-3), "stop": After(STEPS), "readout": Last()}
-#: Recipes that work, each of another kind.
-BASES = {
-    "code": Recipe(NoiseCode(channels=3), SkipNet(width=4, skip=2, scales=2), SquaredError(), **_END),  # type: ignore[arg-type]
-    "observation": Recipe(Whole(), UNet(width=4, depth=1), SquaredError(), **_END),  # type: ignore[arg-type]
-    "halves": Recipe(DiagonalHalves(), UNet(width=4, depth=1), SquaredError(), **_END),  # type: ignore[arg-type]
-    "planes": Recipe(AdjacentPlanes(), ByPlane(inner=UNet(width=4, depth=1)), SquaredError(), **_END),  # type: ignore[arg-type]
-    "blind": Recipe(Posterior(), BlindSpot(width=4, depth=1), GaussianLikelihood(), **_END),  # type: ignore[arg-type]
-    "dropped": Recipe(DroppedPixels(passes=2), MaskedUNet(width=4, depth=1), SquaredError(), **_END),  # type: ignore[arg-type]
-    "outliers": Recipe(
-        NoiseCode(channels=3),
-        WithOutliers(SkipNet(width=4, skip=2, scales=2)),
-        OutlierError(),
-        **_END,  # type: ignore[arg-type]
-    ),
-    "decoder": Recipe(NoiseCode(channels=3, halvings=1), DeepDecoder(width=4, scales=1), SquaredError(), **_END),  # type: ignore[arg-type]
-}
-#: Two tiles: two channels of a plane with a hole, and a stack of one channel.
-SHAPES = {"plane": (2, 2, 8, 9), "stack": (2, 1, 3, 8, 7)}
-
-
-def problem_of(kind: str, std: float = 0.1, **more: Any) -> Problem:
-    shape = SHAPES[kind]
-    observed = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    trusted = torch.ones(shape, dtype=torch.bool)
-    trusted[..., 2:4, 3:5] = kind != "plane"
-    return Problem(observed=observed, trusted=trusted, noise=(Noise(read_std=std),) * shape[1], **more)
+#: Pairs of two slots that are tried in `make test`: every n-th of them; `slow` tries all.
+MOST = 100
 
 
 @dataclass(frozen=True)
-class Composed:
-    """A recipe, the problem it is put to, and which pair was put into which base."""
+class Called(Stop):
+    """A rule whose budget has another name."""
 
-    recipe: Recipe
-    problem: Problem
-    name: str
+    rounds: int
 
+    @property
+    def budget(self) -> int:
+        return self.rounds
 
-def running(one: str, other: str, every: int = 1) -> Iterator[Composed]:
-    """Yield for every n-th pair of parts of two slots the first base and problem of which nothing complains."""
-    for first, second in list(product(PARTS[one], PARTS[other]))[::every]:
-        for base, kind in product(BASES, SHAPES):
-            recipe, problem = replace(BASES[base], **{one: first, other: second}), problem_of(kind)
-            if next(recipe.complaints(problem), None) is None:
-                yield Composed(recipe, problem, f"{base}, {kind}: {first} with {second}")
-                break
-
-
-def failure(recipe: Recipe, problem: Problem) -> str | None:
-    """Return why a recipe that did not complain does not restore; None where it does."""
-    tiles = Streams.of(0, "pairs", [(n,) for n in range(len(problem.observed))])
-    try:
-        done = fit.fit(recipe, problem, tiles)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    if done.image.shape != problem.observed.shape:
-        return f"image of shape {tuple(done.image.shape)} for {tuple(problem.observed.shape)}"
-    if any(reason.startswith("diverged") for reason in done.stopped) or not torch.isfinite(done.image).all():
-        return f"not finite: {done.stopped}"
-    return None if max(done.steps) <= STEPS else f"{done.steps} steps"
+    def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
+        return After(self.rounds).start(problem, streams, shared=shared)
 
 
 def test_every_base_works_on_a_plane_or_a_stack():
@@ -253,11 +52,8 @@ def test_every_base_works_on_a_plane_or_a_stack():
         assert [failure(recipe, problem_of(kind)) for kind in kinds] == [None] * len(kinds), name
 
 
-def failures(chosen: Sequence[Composed]) -> dict[str, str]:
-    return {each.name: why for each in chosen if (why := failure(each.recipe, each.problem))}
-
-
-every_kind = pytest.mark.parametrize(("one", "other"), list(combinations(PARTS, 2)), ids="-".join)
+_KINDS = list(combinations(PARTS, 2))
+every_kind = pytest.mark.parametrize(("one", "other"), _KINDS, ids=["-".join(pair) for pair in _KINDS])
 
 
 @every_kind
@@ -278,17 +74,82 @@ def test_all_pairs_of_parts_complain_or_run(one, other):
     assert not failures(list(running(one, other)))
 
 
-def test_every_part_is_met_in_a_recipe_that_runs():
-    """No part is refused everywhere: what nothing complains of above would else be nothing."""
-    refused = ("AveragedDraws", "ByPlane", "Bounded", "WithOutliers", "DiscrepantRates")
+def test_every_part_but_some_wrappers_is_met_in_a_recipe_that_runs():
+    """What is refused everywhere would else pass as composed."""
+    wrappers = (AveragedDraws, ByPlane, Bounded, WithOutliers, DiscrepantRates)
     for slot, parts in PARTS.items():
         other = "network" if slot != "network" else "loss"
-        bases = [replace(base, loss=Sure()) if slot == "stop" else base for base in BASES.values()]
+        bases = [*BASES.values(), replace(BASES["observation"], loss=Sure())]
         for part in parts:
-            found = any(
-                next(replace(base, **{slot: part, other: second}).complaints(problem), None) is None
-                for base in bases
-                for second in PARTS[other]
-                for problem in map(problem_of, SHAPES)
-            )
-            assert found or type(part).__name__ in refused, part
+            recipes = (replace(base, **{slot: part, other: one}) for base in bases for one in PARTS[other])
+            tried = product(recipes, map(problem_of, SHAPES))
+            found = any(next(recipe.complaints(problem), None) is None for recipe, problem in tried)
+            assert found or isinstance(part, wrappers), part
+
+
+def test_every_capability_is_offered_and_required_by_some_part():
+    parts = [inner for parts in PARTS.values() for part in parts for inner in part.nested()]
+    asked = frozenset.union(*(part.requires for part in parts), Bounded(Plain()).asks)
+    assert frozenset.union(*(part.offers for part in parts)) == frozenset(Capability)
+    # Asked where the channels that are shown are not those of the image.
+    assert asked | {Capability.READS_OTHER_CHANNELS} == frozenset(Capability)
+
+
+@pytest.mark.parametrize("wrapper", [Bounded, WithOutliers])
+@pytest.mark.parametrize("network", BARE_NETWORKS, ids=lambda network: type(network).__name__)
+def test_a_wrapper_offers_what_the_network_inside_offers(wrapper, network):
+    around = wrapper(network)
+    assert isinstance(around, Wrapper)
+    assert around.offers >= network.offers
+    assert wrapper(around).offers == around.offers
+    assert (around.halo(2), around.align(3)) == (network.halo(2), network.align(3))
+
+
+def test_outliers_are_found_inside_other_wrappers_and_missed_by_name():
+    problem = Problem(observed=torch.rand(1, 1, 8, 8))
+    over = replace(METHODS["double_over"].method, stop=After(STEPS))
+    small = SkipNet(width=4, skip=2, scales=2)
+    said = "; ".join(replace(over, network=Bounded(small)).complaints(problem))
+    assert "OutlierError() needs a network that has a sparse part beside the image, got Bounded(" in said
+    assert said.count("wrap it in WithOutliers") == 2
+    for network in (Bounded(WithOutliers(small)), WithOutliers(Bounded(small))):
+        assert failure(replace(over, network=network), problem) is None
+
+
+#: Methods that restore what stands behind an operator; all others know denoising only.
+MINDS_OPERATOR = {"dip", "dip_tv", "dip_sgld", "deep_decoder", "deep_red", "double_over"}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_method_minds_an_operator_or_refuses_it_with_a_sentence(name):
+    method = METHODS[name].method
+    problem = replace(problem_of("stack"), operator=Blur(gaussian_kernel(0.3, axes=3)))
+    said = list(method.complaints(problem))
+    assert method.takes_operator == (name in MINDS_OPERATOR) == (not said)
+    if said:
+        assert len(said) == 1
+        assert "knows denoising only, got an operator (Blur); take a method" in said[0]
+    assert not any("operator" in word for word in method.complaints(problem_of("stack")))
+
+
+def test_a_root_is_no_unit_for_a_blurred_problem():
+    blurred = replace(problem_of("plane"), operator=Blur(gaussian_kernel(0.3)))
+    stabilised = Transformed(VarianceStabilised(), METHODS["dip"].method)
+    assert not list(METHODS["dip"].method.complaints(blurred))
+    assert list(stabilised.complaints(blurred)) == [
+        "VarianceStabilised() knows denoising only, got an operator (Blur); "
+        "take a method that minds it in every part, such as dip"
+    ]
+    in_turn = Sequential((METHODS["dip"].method, METHODS["nlm"].method))
+    assert not in_turn.takes_operator
+    assert "NonLocalMeans(" in next(in_turn.complaints(blurred))
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: type(stop).__name__)
+def test_every_stop_declares_its_budget(stop):
+    assert stop.budget == STEPS
+    assert replace(BASES["code"], stop=stop).budget == STEPS
+
+
+def test_a_budget_need_not_be_called_steps():
+    assert replace(BASES["code"], stop=Called(rounds=7)).budget == 7
