@@ -11,7 +11,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.events.actions import CallWebhook, SendNotification
 from pydantic import SecretStr
 
-from tasks.telling import is_hook
+from tasks.services.telling import is_hook
 
 NOTICE, NEVER_BEGUN = "il-night-went-wrong", "il-night-never-began"
 _RUN = "prefect.flow-run."
@@ -37,7 +37,7 @@ def tell_people(addresses: Sequence[str]) -> None:
     """Let the server tell whenever a run of ours goes wrong; it keeps the addresses as secrets.
 
     Args:
-        addresses: As in `tasks.telling`.
+        addresses: As in `tasks.services.telling`.
     """
     bad = EventTrigger(
         expect=set(BAD_ENDS), match_related=_of_ours(), posture=Posture.Reactive, threshold=1,

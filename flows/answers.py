@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from ilcore.grammar.commands import command, quoted
-from tasks import machine
+from tasks.environment import machine
 
 #: 0 published, 1 error, 2 bad usage or bad input, 3 finished but the QA gate refused, 130 stopped by Ctrl-C.
 PUBLISHED, ERROR, BAD_INPUT, REFUSED, STOPPED = 0, 1, 2, 3, 130
@@ -72,7 +72,7 @@ def _in_one_sentence(error: Exception) -> Exception:
     """Return an error, or what it means where a store's client made it."""
     if "botocore" not in sys.modules or hasattr(error, "exit_code"):
         return error
-    from ilcore.volumes.stores import trouble
+    from ilcore.stores.places import trouble
 
     return trouble(error) or error
 
@@ -88,8 +88,8 @@ def _stopping(safe: str, again: Callable[[], str] | None) -> Iterator[None]:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED))
         _say_stopped(safe, again or this_command)
-        if "tasks.recording" in sys.modules:
-            sys.modules["tasks.recording"].abandon()
+        if "tasks.executors.shutdown" in sys.modules:
+            sys.modules["tasks.executors.shutdown"].abandon()
         os._exit(STOPPED)
 
     before = signal.signal(signal.SIGINT, stop if again else signal.default_int_handler)

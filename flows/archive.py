@@ -9,7 +9,7 @@ from flows import options as say
 from flows.answers import answering, out, this_command
 
 if TYPE_CHECKING:
-    from tasks.cluster import Resources
+    from tasks.executors.cluster import Resources
 
 ArchiveFile = Annotated[str, typer.Argument(metavar="ARCHIVE", help="the archive's YAML file", show_default=False)]
 #: A night after which somebody should look.
@@ -40,7 +40,7 @@ def nightly(
         if not dry_run:
             out.print("starting Prefect and the workers ...", style="dim")
         from ilcore.archives.policy import read_archive
-        from tasks.telling import addresses
+        from tasks.services.telling import addresses
 
         told = read_archive(archive)
         # An address that means nothing is said now, and not when there is something to tell.
@@ -52,7 +52,7 @@ def nightly(
             return
         from flows.nightly import nightly as night
         from flows.running import settled
-        from tasks.night import BAD
+        from tasks.nights.steps import BAD
 
         try:
             summary = settled(night, {"archive": archive, "hours": hours})
@@ -69,7 +69,7 @@ def nightly(
 
 
 def _tell_people(name: str, lines: list[str]) -> None:
-    from tasks.telling import tell
+    from tasks.services.telling import tell
 
     tell(f"ilcore: the night of {name} wants a look", lines)
 
@@ -111,7 +111,7 @@ def audit(
         asked.check_archive(target) if is_archive else asked.check_run(target)
         import random
 
-        from tasks.cluster import Resources
+        from tasks.executors.cluster import Resources
 
         drawn = random.SystemRandom().randrange(2**31) if seed is None else seed
         resources = Resources(workers=workers, scheduler=scheduler, device=device)

@@ -14,7 +14,7 @@ def check_source(source: str) -> None:
     """
     if os.path.exists(source):
         return
-    from ilcore.volumes.addresses import check_there, normalised
+    from ilcore.stores.addresses import check_there, normalised
 
     check_there(normalised(source))
 
@@ -33,8 +33,8 @@ def check_places(source: str, target: str) -> None:
     # What looks well is asked once more later, of stores too: their clients take longer than all the rest.
     if "://" in target or (os.access(above, os.W_OK) and not os.path.exists(target) and _is_apart(source, target)):
         return
-    from ilcore.volumes.addresses import is_remote
-    from ilcore.volumes.destination import check_destination
+    from ilcore.results.destination import check_destination
+    from ilcore.stores.addresses import is_remote
 
     if not is_remote(target):
         check_destination(target, source, overwrite=True)
@@ -51,8 +51,8 @@ def check_run(target: str) -> None:
     Raises:
         BadPlan: When there was none.
     """
-    from ilcore.restoring.begun import check_begun
-    from ilcore.volumes.addresses import is_remote
+    from ilcore.planning.begun import check_begun
+    from ilcore.stores.addresses import is_remote
 
     # A store is asked later: its client takes longer than all the rest.
     if not is_remote(target):
@@ -67,7 +67,7 @@ def check_plan(path: str) -> None:
     """
     from pathlib import Path
 
-    from ilcore.restoring.begun import text_of_plan
+    from ilcore.planning.begun import text_of_plan
 
     text_of_plan(Path(path))
 

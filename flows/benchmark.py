@@ -6,7 +6,7 @@ from prefect import flow
 
 from ilcore.benchmark.score import Score
 from tasks.benchmark import Event, measure_all, record, write_table
-from tasks.tracking import tracking_uri
+from tasks.tracking.client import tracking_uri
 
 
 @flow(name="benchmark", flow_run_name="benchmark-{out}")

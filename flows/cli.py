@@ -39,7 +39,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run `il`."""
-    from tasks import settings
+    from tasks.environment import settings
 
     settings.hush()
     app()
@@ -104,7 +104,7 @@ def plan(
         asked.check_weights(weights)
         asked.check_written(save)
         with planning(source, has_method=method is not None, has_server=False, to=err):
-            from ilcore.restoring.planning import Wishes
+            from ilcore.planning.make import Wishes
             from tasks.load import make_plan
 
             wishes = Wishes(
@@ -177,7 +177,7 @@ def restore(
         asked.check_places(source, target)
         asked.check_weights(weights)
         with planning(source, has_method=method is not None, has_server=True, to=out):
-            from ilcore.restoring.planning import Wishes
+            from ilcore.planning.make import Wishes
 
             wishes = Wishes(
                 method=method, scope=scope, task=task, overrides=say.knobs(knobs, steps), weights=weights,

@@ -46,7 +46,7 @@ def doctor() -> None:
     Python, packages, devices, memory, disk, folders, clock, proxies, ports and servers, one line each.
     """
     with answering(is_checked=False):
-        from tasks.doctor import findings
+        from tasks.services.doctor import findings
 
         is_wrong = False
         for found in findings():

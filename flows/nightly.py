@@ -19,13 +19,15 @@ from ilcore.archives.books import Books
 from ilcore.archives.lease import leased
 from ilcore.archives.policy import read_archive
 from ilcore.grammar.errors import ClusterError
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.workspace import Workspace
-from tasks.budget import Budget
-from tasks.cluster import Cluster, Resources, open_cluster
-from tasks.journal import catch_up
-from tasks.morning import write_morning_page
-from tasks.night import (
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.workspace import Workspace
+from tasks.executors.budget import Budget
+from tasks.executors.cluster import Cluster, Resources, open_cluster
+from tasks.executors.pausing import pausable
+from tasks.executors.shutdown import ask, gracefully, is_asked, until, waited_for, while_left
+from tasks.nights.accounts import close_night, look_back, page_of_run, track_night
+from tasks.nights.report import write_morning_page
+from tasks.nights.steps import (
     BAD,
     Night,
     NotTonight,
@@ -44,11 +46,9 @@ from tasks.night import (
     save_plan,
     tags_of,
 )  # fmt: skip
-from tasks.night_accounts import close_night, look_back, page_of_run, track_night
-from tasks.pausing import pausable
-from tasks.stale import free_stale
-from tasks.stopping import ask, gracefully, is_asked, until, waited_for, while_left
-from tasks.tidying import tidy
+from tasks.nights.tidying import tidy
+from tasks.services.stale import free_stale
+from tasks.tracking.journal import catch_up
 
 #: Sentences of trouble that stand in the message of a night; the page has them all.
 _TOLD = 5

@@ -14,7 +14,7 @@ from ilcore.grammar.plain_text import plain
 
 if TYPE_CHECKING:
     from ilcore.benchmark.score import Score
-    from ilcore.restoring.plan import RestorationPlan
+    from ilcore.planning.plan import RestorationPlan
 
 MARKS = {"pass": "[green]pass[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from prefect import flow
 
-from tasks.champions import Registered
 from tasks.pretrain import Lesson, examine, register, school
-from tasks.tracking import tracking_uri
+from tasks.tracking.champions import Registered
+from tasks.tracking.client import tracking_uri
 
 
 @flow(name="pretrain", flow_run_name="pretrain-{steps}-steps")

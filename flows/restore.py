@@ -18,23 +18,23 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.summary import summary_markdown
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.planning import Wishes
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import Place, place_of
+from ilcore.planning.make import Wishes
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place, place_of
 from tasks.adapt import adapt
 from tasks.assemble import assemble
-from tasks.cluster import Resources, open_cluster
 from tasks.coarsen import coarsen
+from tasks.executors.cluster import Resources, open_cluster
+from tasks.executors.pausing import pausable
+from tasks.executors.shutdown import gracefully
 from tasks.judge import judge
 from tasks.load import Asked, bytes_of_tile, load, make_ready
 from tasks.optimise import optimise
-from tasks.pausing import pausable
 from tasks.publish import Outcome, earlier_outcome, outcome_of, publish, record
-from tasks.recording import Recording
-from tasks.sheets import numbers_of
-from tasks.stopping import gracefully
 from tasks.stopwatch import Stopwatch
+from tasks.tracking.run_payload import numbers_of
+from tasks.tracking.tracked_run import Recording
 from tasks.verify import is_damaged, mend
 
 

@@ -8,7 +8,7 @@ from flows.answers import PUBLISHED, REFUSED, out
 from flows.pages import MARKS
 
 if TYPE_CHECKING:
-    from ilcore.restoring.planning import Wishes
+    from ilcore.planning.make import Wishes
     from tasks.benchmark import Event
     from tasks.labelled import LabelledEvent
     from tasks.publish import Outcome
@@ -41,7 +41,7 @@ def run_plan(plan: str, running: Running) -> int:
     _say_starting()
     from pathlib import Path
 
-    from ilcore.restoring.plan import read_plan
+    from ilcore.planning.plan import read_plan
     from tasks.load import check_free
 
     check_free(read_plan(Path(plan)).target)

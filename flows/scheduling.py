@@ -17,8 +17,8 @@ from ilcore.archives.books import Books
 from ilcore.archives.due import Schedule, forget_schedule, write_schedule
 from ilcore.archives.policy import Archive
 from ilcore.grammar.errors import BadInput
-from tasks.stale import TAG, lift_limits
-from tasks.telling import addresses
+from tasks.services.stale import TAG, lift_limits
+from tasks.services.telling import addresses
 
 #: Where the flows lie: a worker finds them there.
 HOME = Path(__file__).resolve().parents[1]

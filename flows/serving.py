@@ -36,9 +36,9 @@ def up(
         out.print("starting; the first time takes a minute or two, on a busy machine more ...", style="dim")
         from pathlib import Path
 
-        from tasks.cluster import default_workers
-        from tasks.services import Platform
-        from tasks.supervising import of_platform, start
+        from tasks.executors.cluster import default_workers
+        from tasks.services.commands import Platform
+        from tasks.services.supervising import of_platform, start
 
         platform = Platform(
             folder=Path(folder).resolve(), ports=_ports(port or []), workers=workers or default_workers("auto"), s3=s3,
@@ -57,7 +57,7 @@ def down(folder: Folder = ".il") -> None:
     with answering("servers that were asked to stop still stop"):
         from pathlib import Path
 
-        from tasks.supervising import stop
+        from tasks.services.supervising import stop
 
         out.print("stopped" if stop(Path(folder).resolve()) else "nothing was running")
 
@@ -96,9 +96,9 @@ def _shown(folder: str, name: str, books: str) -> None:
     from pathlib import Path
 
     from tasks.doors.keys import write_secret
-    from tasks.status_page import add_archive
-    from tasks.telling import ADDRESSES
-    from tasks.watchman import NOTIFY
+    from tasks.services.status_page import add_archive
+    from tasks.services.telling import ADDRESSES
+    from tasks.services.watchman import NOTIFY
 
     place = Path(folder).resolve()
     if (place / "platform.json").is_file():

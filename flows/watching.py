@@ -31,7 +31,7 @@ def show_standing(archive: str, *, tell: bool) -> None:
     for each in trouble:
         out.print(f"look        {each}", markup=False)
     if trouble and tell:
-        from tasks.telling import tell as send
+        from tasks.services.telling import tell as send
 
         out.print(f"told        {send(f'ilcore: {told.name} wants a look', trouble)} addresses", markup=False)
     if trouble:
@@ -76,8 +76,8 @@ def track(
         asked.check_archive(place) if is_archive else asked.check_run(place)
         from ilcore.archives.books import Books
         from ilcore.archives.policy import read_archive
-        from ilcore.restoring.workspace import Workspace
-        from tasks.journal import send
+        from ilcore.running.workspace import Workspace
+        from tasks.tracking.journal import send
 
         queue = Books.of(read_archive(place).books).untracked if is_archive else Workspace.of(place).untracked
         sent, left = send(queue)

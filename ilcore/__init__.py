@@ -11,13 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ilcore.formats.open import images_in, open_volume
     from ilcore.grammar.errors import ILError
     from ilcore.grammar.problem import Noise, Problem
     from ilcore.grammar.step_context import Restoration
     from ilcore.methods.catalogue import METHODS as methods  # noqa: N811 (public names are lower case)
-    from ilcore.restoring.arrays import restore
-    from ilcore.restoring.planning import plan_restoration
-    from ilcore.volumes.open import images_in, open_volume
+    from ilcore.planning.make import plan_restoration
+    from ilcore.running.arrays import restore
 
 __version__ = "0.1.0"
 
@@ -28,10 +28,10 @@ _HOMES = {
     "Problem": ("ilcore.grammar.problem", "Problem"),
     "Restoration": ("ilcore.grammar.step_context", "Restoration"),
     "methods": ("ilcore.methods.catalogue", "METHODS"),
-    "images_in": ("ilcore.volumes.open", "images_in"),
-    "open_volume": ("ilcore.volumes.open", "open_volume"),
-    "plan_restoration": ("ilcore.restoring.planning", "plan_restoration"),
-    "restore": ("ilcore.restoring.arrays", "restore"),
+    "images_in": ("ilcore.formats.open", "images_in"),
+    "open_volume": ("ilcore.formats.open", "open_volume"),
+    "plan_restoration": ("ilcore.planning.make", "plan_restoration"),
+    "restore": ("ilcore.running.arrays", "restore"),
 }
 
 __all__ = [

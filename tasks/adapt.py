@@ -5,10 +5,10 @@ from functools import partial
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.volume_model import LearntModel, learn_volume_model
-from ilcore.restoring.workspace import Workspace
-from tasks.cluster import Cluster, worker_device
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.volume_model import LearntModel, learn_volume_model
+from ilcore.running.workspace import Workspace
+from tasks.executors.cluster import Cluster, worker_device
 from tasks.progress import Progress
 
 

@@ -5,11 +5,11 @@ from functools import partial
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.stages import assemble_block
-from ilcore.restoring.workspace import Workspace
-from tasks.cluster import Cluster
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.ledger import Ledger
+from ilcore.running.stages import assemble_block
+from ilcore.running.workspace import Workspace
+from tasks.executors.cluster import Cluster
 from tasks.progress import Progress
 
 

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from ilcore.grammar.errors import BadInput, ILError
-from ilcore.restoring.auditing import Point, audit, is_sound
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import versions
-from ilcore.restoring.tile import replay_unit
-from ilcore.restoring.verifying import Spread, is_over
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import Place, make_folder, write_text
-from tasks.cluster import Resources, open_cluster, worker_device
-from tasks.sheets import volume_run
-from tasks.tracking import Sheet, Tracker, is_there, tracking_uri
+from ilcore.keeping.audit import Point, audit, is_sound
+from ilcore.keeping.verify import Spread, is_over
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.record import versions
+from ilcore.running.tile import replay_unit
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place, make_folder, write_text
+from tasks.executors.cluster import Resources, open_cluster, worker_device
+from tasks.tracking.client import Sheet, Tracker, is_there, tracking_uri
+from tasks.tracking.run_payload import volume_run
 
 
 @dataclass(frozen=True)

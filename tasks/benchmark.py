@@ -17,7 +17,7 @@ from ilcore.benchmark.sets import gather
 from ilcore.benchmark.table import cells, markdown, write_between
 from ilcore.grammar.commands import command
 from tasks.progress import Progress
-from tasks.tracking import Sheet, Tracker, VolumeRun
+from tasks.tracking.client import Sheet, Tracker, VolumeRun
 
 #: What `--quick` measures unless told otherwise: enough to see that everything runs, too little to mean anything.
 QUICK_SETS, QUICK_CROP, QUICK_STEPS, QUICK_LIMIT = ("scenes", "scenes_correlated"), 32, 2, 1

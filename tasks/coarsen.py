@@ -3,11 +3,11 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.stages import coarser_levels
-from ilcore.restoring.workspace import Workspace
-from tasks.cluster import Cluster
+from ilcore.running.stages import coarser_levels
+from ilcore.running.workspace import Workspace
+from tasks.executors.cluster import Cluster
 from tasks.progress import Progress
 
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ilcore.degradations.estimate import ChannelReport, preflight
+from ilcore.formats.open import images_in, open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.restoring.planning import looks
-from ilcore.restoring.second_opinion import with_second_opinion
-from ilcore.restoring.striping import destriped, stripes_in
+from ilcore.planning.make import looks
+from ilcore.planning.second_opinion import with_second_opinion
+from ilcore.planning.striping import destriped, stripes_in
+from ilcore.results.masks import with_holes_told
 from ilcore.volumes.georeference import bounds, short_name
-from ilcore.volumes.masks import with_holes_told
-from ilcore.volumes.open import images_in, open_volume
 from ilcore.volumes.volume import Volume
 
 #: So many images of a container are opened to tell what they are; the others are only named.

@@ -11,17 +11,17 @@ from prefect.cache_policies import NO_CACHE
 
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadPlan
+from ilcore.keeping.verify import is_over
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring.damage import read_damage
-from ilcore.restoring.ledger import STATUS, Ledger
-from ilcore.restoring.null_test import make_null_test
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import read_record
-from ilcore.restoring.stages import measure_seams, verdict_of
-from ilcore.restoring.verifying import is_over
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import Place
-from tasks.cluster import Cluster, worker_device
+from ilcore.running.damage import read_damage
+from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.null_test import make_null_test
+from ilcore.running.record import read_record
+from ilcore.running.stages import measure_seams, verdict_of
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place
+from tasks.executors.cluster import Cluster, worker_device
 from tasks.progress import Progress
 
 

@@ -10,16 +10,16 @@ from prefect.cache_policies import NO_CACHE
 from ilcore.grammar.errors import BadInput, TrackingError
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
-from ilcore.restoring.plan import RestorationPlan, read_plan
-from ilcore.restoring.planning import Wishes, plan_volume
-from ilcore.restoring.stages import Standing, prepare
-from ilcore.restoring.work import work_of
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.destination import check_destination
-from ilcore.volumes.stores import check_answers
+from ilcore.planning.cost import work_of
+from ilcore.planning.make import Wishes, plan_volume
+from ilcore.planning.plan import RestorationPlan, read_plan
+from ilcore.results.destination import check_destination
+from ilcore.running.stages import Standing, prepare
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import check_answers
 
 if TYPE_CHECKING:
-    from tasks.champions import Registered
+    from tasks.tracking.champions import Registered
 
 MODELS = "models:/"
 
@@ -90,7 +90,7 @@ def make_plan(source: str, target: str, wishes: Wishes, tracking_uri: str | None
         source: The volume.
         target: Where the result shall be.
         wishes: What the user asked for; weights may be a file or models:/NAME@ALIAS.
-        tracking_uri: MLflow's address, as `tasks.tracking.tracking_uri` understands it.
+        tracking_uri: MLflow's address, as `tasks.tracking.client.tracking_uri` understands it.
     """
     with_weights, words = _with_weights(target, wishes, tracking_uri)
     plan = plan_volume(source, target, with_weights)
@@ -108,7 +108,7 @@ def plan_of(target: str) -> RestorationPlan:
 
 def _with_weights(target: str, wishes: Wishes, given: str | None) -> tuple[Wishes, str]:
     """Return the wishes with weights out of the registry, and what is to be said of them."""
-    from tasks.tracking import Tracker, is_there, tracking_uri
+    from tasks.tracking.client import Tracker, is_there, tracking_uri
 
     uri, words = tracking_uri(target, given), ""
     if wishes.weights is not None and wishes.weights.startswith(MODELS):
@@ -124,8 +124,8 @@ def _with_weights(target: str, wishes: Wishes, given: str | None) -> tuple[Wishe
 
 def _champion(uri: str) -> "tuple[Registered | None, str]":
     """Return the registry's champion; where the registry does not answer, the one it named last, and say so."""
-    from tasks.champions import last_champion
-    from tasks.tracking import Tracker
+    from tasks.tracking.champions import last_champion
+    from tasks.tracking.client import Tracker
 
     try:
         return Tracker(uri).champion(), ""

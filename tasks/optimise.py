@@ -1,43 +1,20 @@
 """Restore every tile that is still to be done, on the workers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ilcore.grammar.devices import kind_of
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import note_device
-from ilcore.restoring.tile import UnitReport, restore_unit
-from ilcore.restoring.workspace import Workspace
-from tasks.cluster import Cluster, worker_device
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.ledger import Ledger
+from ilcore.running.record import note_device
+from ilcore.running.tally import Tally
+from ilcore.running.tile import UnitReport, restore_unit
+from ilcore.running.workspace import Workspace
+from tasks.executors.cluster import Cluster, worker_device
 from tasks.progress import Progress
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tally:
-    """What the workers did in this run; tiles that an earlier run finished are not counted."""
-
-    tiles: int = 0
-    fell_back: int = 0
-    failed: int = 0
-    voxels: int = 0
-    seconds: float = 0.0
-    moving: float = 0.0
-
-    def plus(self, report: UnitReport) -> "Tally":
-        """Return the tally with one more unit."""
-        return Tally(
-            tiles=self.tiles + report.tiles,
-            fell_back=self.fell_back + report.fell_back,
-            failed=self.failed + report.failed,
-            voxels=self.voxels + report.voxels,
-            seconds=self.seconds + report.seconds,
-            moving=self.moving + report.moving,
-        )
 
 
 @task(name="optimise", cache_policy=NO_CACHE)

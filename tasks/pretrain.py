@@ -14,10 +14,10 @@ from ilcore.adapting.scenes import scene
 from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
 from ilcore.networks.plain import Plain
-from ilcore.restoring.arrays import restore
-from tasks.champions import Registered
+from ilcore.running.arrays import restore
 from tasks.progress import Progress
-from tasks.tracking import CHAMPION, Tracker
+from tasks.tracking.champions import Registered
+from tasks.tracking.client import CHAMPION, Tracker
 
 #: Noise levels of the customary table, on grey values of 0 to 255.
 LEVELS = (15, 25, 50)

@@ -7,14 +7,14 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import read_findings, write_record
-from ilcore.restoring.stages import complete, publish_result
-from ilcore.restoring.volume_model import LearntModel
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.record import read_findings, write_record
+from ilcore.running.stages import complete, publish_result
+from ilcore.running.volume_model import LearntModel
+from ilcore.running.workspace import Workspace
 from tasks.reporting import write_qa_maps, write_report
-from tasks.sheets import curves_of
+from tasks.tracking.run_payload import curves_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from scipy import ndimage
 from ilcore.grammar.draws import lags_of
 from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import Region, region_of
+from ilcore.planning.plan import ChannelPlan, RestorationPlan
 from ilcore.qa.chances import chance_of
 from ilcore.qa.drawing import VoxelSize
 from ilcore.qa.faint import search
@@ -21,17 +22,16 @@ from ilcore.qa.pictures import Plane, before_after_picture
 from ilcore.qa.report import ReportInput, WorstTile, render_report
 from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring.bounding import bound_of_run, error_map
-from ilcore.restoring.ledger import REASONS, STATUS, USED, Ledger
-from ilcore.restoring.null_test import null_fields
-from ilcore.restoring.plan import ChannelPlan, RestorationPlan
-from ilcore.restoring.record import versions
-from ilcore.restoring.volume_model import open_source
-from ilcore.restoring.workspace import Workspace
+from ilcore.results.write import WriteTarget, open_target
+from ilcore.running.bounding import bound_of_run, error_map
+from ilcore.running.ledger import REASONS, STATUS, USED, Ledger
+from ilcore.running.null_test import null_fields
+from ilcore.running.record import versions
+from ilcore.running.volume_model import open_source
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import make_folder, write_text
 from ilcore.tiling.grid import Index
-from ilcore.volumes.stores import make_folder, write_text
 from ilcore.volumes.volume import Volume
-from ilcore.volumes.write import WriteTarget, open_target
 
 #: Largest side of a plane that is read whole, and side of a crop: the driver's memory must not grow with the volume.
 WINDOW, CROP = 1024, 96

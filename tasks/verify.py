@@ -9,13 +9,13 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ilcore.restoring.damage import read_damage, write_damage
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.repairing import repair
-from ilcore.restoring.verifying import Spread, is_over, verify
-from ilcore.restoring.work import work_of
-from ilcore.restoring.workspace import Workspace
-from tasks.cluster import Cluster, Resources, open_cluster
+from ilcore.keeping.repair import repair
+from ilcore.keeping.verify import Spread, is_over, verify
+from ilcore.planning.cost import work_of
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.damage import read_damage, write_damage
+from ilcore.running.workspace import Workspace
+from tasks.executors.cluster import Cluster, Resources, open_cluster
 from tasks.optimise import restore_here
 
 #: Up to so many voxels are checked in this process: sooner done than workers are started.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ilcore.restoring.ledger import STATUS
+from ilcore.running.ledger import STATUS
 
 
 def columns_of(rows):

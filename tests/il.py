@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ilcore import open_volume
 from ilcore.grammar.region import whole
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.ledger import Ledger
+from ilcore.running.workspace import Workspace
 
 
 def _with_ctrl_c() -> None:

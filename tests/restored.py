@@ -7,8 +7,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.planning import plan_restoration
+from ilcore.planning.make import plan_restoration
+from ilcore.running.local import carry_out
 
 
 def restored(source: Path, target: Path, **wishes: Any) -> zarr.Group:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ilcore.descents.adam import Adam
+from ilcore.formats.open import open_volume
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
@@ -26,13 +27,12 @@ from ilcore.grammar.slots import LiveNetwork, Network
 from ilcore.losses.fidelity import SquaredError
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry
+from ilcore.planning.make import plan_restoration
+from ilcore.planning.plan import RestorationPlan
 from ilcore.readouts.last import Last
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.workspace import Workspace
 from ilcore.stops.budget import After
 from ilcore.views.hidden_grid import HiddenGrid
-from ilcore.volumes.open import open_volume
 
 SIDE = 5
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ilcore.volumes import Volume, from_array, open_volume, write_pyramid, write_root
-from ilcore.volumes.about import About
+from ilcore.formats.open import from_array, open_volume
+from ilcore.grammar.region import blocks, whole
+from ilcore.results.layout import ResultFormat
+from ilcore.results.ome_zarr import create_finest, write_root
+from ilcore.results.pyramid import write_pyramid
 from ilcore.volumes.georeference import wkt2_of
-from ilcore.volumes.layout import ResultFormat
-from ilcore.volumes.ome_zarr import create_finest
-from ilcore.volumes.region import blocks, whole
+from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.volume import Volume
 
 RESULT_FORMATS: tuple[ResultFormat, ...] = ("ome-zarr 0.5", "ome-zarr 0.4")
 #: The fields that a result must keep.

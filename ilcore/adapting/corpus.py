@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.adapting.scenes import scene
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import Region
-from ilcore.volumes.open import open_volume
 from ilcore.volumes.volume import Volume
 
 Image = NDArray[np.float32]

@@ -12,7 +12,7 @@ from ilcore.archives.results import Results
 from ilcore.archives.sightings import first_seen
 from ilcore.archives.stamping import is_ahead
 from ilcore.grammar.errors import OutsideError
-from ilcore.restoring.headway import headway
+from ilcore.running.headway import headway
 
 #: Tells of each scan what is to be done; those above `wait` are worked on.
 NEW, CHANGED, RESUME, RETRY, IMPROVE = "new", "changed", "resume", "retry", "improve"

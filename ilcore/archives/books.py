@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any
 
 from ilcore.archives.discover import Scan
-from ilcore.volumes.stores import Place, entries, make_folder, place_of, write_text
+from ilcore.stores.places import Place, entries, make_folder, place_of, write_text
 
 _logger = logging.getLogger(__name__)
 

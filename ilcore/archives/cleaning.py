@@ -19,12 +19,12 @@ from upath import UPath
 from ilcore.archives.books import Books
 from ilcore.archives.policy import Archive
 from ilcore.grammar.errors import BadInput, BadPlan, Busy, ILError
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.record import has_record, read_record
-from ilcore.restoring.verifying import is_over
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.generations import orphans
-from ilcore.volumes.stores import Place, entries, is_there, remove, write_text
+from ilcore.keeping.verify import is_over
+from ilcore.results.generations import orphans
+from ilcore.running.ledger import Ledger
+from ilcore.running.record import has_record, read_record
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place, entries, is_there, remove, write_text
 
 #: How folders of runs end, and what of them means nothing without a plan.
 _ENDING = ".il"

@@ -17,8 +17,8 @@ from ilcore.archives.roots import check_roots
 from ilcore.archives.stamping import Identity, identity_of, is_ahead, is_still, stamp_of
 from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.plain_text import plain
-from ilcore.volumes.addresses import is_remote, normalised
-from ilcore.volumes.stores import answered, place_of
+from ilcore.stores.addresses import is_remote, normalised
+from ilcore.stores.places import answered, place_of
 
 #: Folders that are one volume, by how their names end.
 _VOLUMES = (".zarr",)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ilcore.restoring.plan import RestorationPlan
+from ilcore.planning.plan import RestorationPlan
 
 #: Scans of an instrument that are remembered, and how many there must be before anything is said.
 REMEMBERED, ENOUGH = 50, 5

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ilcore.volumes.stores import Place, remove, write_text
+from ilcore.stores.places import Place, remove, write_text
 
 #: How late a night may begin before it counts as missed, and how early it may be.
 GRACE, EARLY = timedelta(minutes=15), timedelta(minutes=5)

@@ -15,8 +15,8 @@ from glob import has_magic
 from fsspec.core import url_to_fs
 
 from ilcore.archives.stamping import Identity, folder_identity, identity_of
-from ilcore.volumes.addresses import is_remote
-from ilcore.volumes.stores import answered, storage_options
+from ilcore.stores.addresses import is_remote
+from ilcore.stores.places import answered, storage_options
 
 #: Folders that are one volume, and those of our own runs, by how their names end: nothing inside them is a scan.
 _CLOSED = (".zarr", ".il")

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from ilcore.grammar.errors import Busy
-from ilcore.volumes.stores import Place, remove, write_text
+from ilcore.stores.places import Place, remove, write_text
 
 #: Seconds between two beats, and beats that an owner on another machine may miss before it is taken for dead.
 BEAT_SECONDS, MISSED_BEATS = 10.0, 3

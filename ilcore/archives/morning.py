@@ -15,13 +15,13 @@ from jinja2 import Environment, StrictUndefined, Template
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import ILError
 from ilcore.grammar.region import region_of
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.volume_model import open_source
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.addresses import is_remote
-from ilcore.volumes.open import open_volume
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.volume_model import open_source
+from ilcore.running.workspace import Workspace
+from ilcore.stores.addresses import is_remote
 
 #: Side of the part of a scan that is shown, and how many scans are.
 _SIDE, _SHOWN = 128, 200

@@ -26,9 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ilcore.archives.file import text_of_archive
 from ilcore.grammar.errors import BadInput
+from ilcore.planning.make import Wishes
 from ilcore.qa.verdict import gate_complaints
-from ilcore.restoring.planning import Wishes
-from ilcore.volumes.addresses import is_remote
+from ilcore.stores.addresses import is_remote
 
 #: The roots are those of the archive.
 _WISHES = tuple(field.name for field in fields(Wishes) if field.name != "roots")

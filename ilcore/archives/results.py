@@ -4,9 +4,9 @@ import os
 from urllib.parse import urlsplit
 
 from ilcore.grammar.errors import OutsideError, StoreError
-from ilcore.restoring.stages import made_by
-from ilcore.volumes.addresses import is_remote
-from ilcore.volumes.stores import answered, place_of
+from ilcore.running.stages import made_by
+from ilcore.stores.addresses import is_remote
+from ilcore.stores.places import answered, place_of
 
 
 class Results:

@@ -10,8 +10,8 @@ from pathlib import Path
 from ilcore.archives.agenda import RESUME, RETRY, Item
 from ilcore.archives.policy import Archive
 from ilcore.grammar.errors import ILError
-from ilcore.volumes.addresses import is_remote
-from ilcore.volumes.destination import PYRAMID_SHARE, estimated_bytes
+from ilcore.results.destination import PYRAMID_SHARE, estimated_bytes
+from ilcore.stores.addresses import is_remote
 
 #: What is said of a scan that does not fit.
 NO_ROOM = "no room"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ilcore.grammar.errors import BadInput
-from ilcore.volumes.leads import is_within
+from ilcore.stores.leads import is_within
 
 
 def check_roots(roots: Sequence[str], *places: str) -> None:

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from ilcore.archives.books import Books, key_of
 from ilcore.archives.discover import Scan
-from ilcore.volumes.addresses import is_remote
-from ilcore.volumes.stores import Place, entries, make_folder, write_text
+from ilcore.stores.addresses import is_remote
+from ilcore.stores.places import Place, entries, make_folder, write_text
 
 
 def first_seen(books: Books, scan: Scan, now: float) -> float:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ilcore.methods.entry import Entry
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.volume_model import budget_of
-from ilcore.restoring.work import work_of
+from ilcore.planning.cost import work_of
+from ilcore.planning.plan import RestorationPlan
 
 #: Shares of the planned steps that a rung may take.
 SHARES = (0.25, 0.5, 1.0)
@@ -115,7 +114,7 @@ def _grown(share: float, growth: Sequence[float] | None) -> float:
 
 
 def _steps(entry: Entry) -> int:
-    return budget_of(entry)
+    return entry.method.budget
 
 
 def _count(steps: int, share: float) -> int:

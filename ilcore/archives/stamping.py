@@ -10,9 +10,9 @@ from typing import TypeAlias
 from fsspec.core import url_to_fs
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.addresses import is_remote
-from ilcore.volumes.leads import check_regular
-from ilcore.volumes.stores import answered, storage_options
+from ilcore.stores.addresses import is_remote
+from ilcore.stores.leads import check_regular
+from ilcore.stores.places import answered, storage_options
 
 Identity: TypeAlias = tuple[int | str, ...]
 

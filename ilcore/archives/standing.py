@@ -8,7 +8,7 @@ from typing import Any
 from ilcore.archives.books import Books, Entry
 from ilcore.archives.due import Schedule, began_at, missed, read_schedule, told_of
 from ilcore.archives.lease import is_alive, read_lease
-from ilcore.volumes.stores import entries
+from ilcore.stores.places import entries
 
 
 @dataclass(frozen=True, kw_only=True)

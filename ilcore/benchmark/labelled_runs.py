@@ -10,15 +10,15 @@ import numpy as np
 from ilcore.adapting.weights import SHIPPED
 from ilcore.benchmark.labelled import CLASSES, Labelled, labelled
 from ilcore.benchmark.lines import Lines
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import whole
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.choose import CANDIDATES
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.probing import Trial, problems_of
-from ilcore.restoring.striping import destriped
-from ilcore.volumes.open import open_volume
+from ilcore.planning.choose import CANDIDATES
+from ilcore.planning.make import plan_restoration
+from ilcore.planning.plan import RestorationPlan
+from ilcore.planning.probing import Trial, problems_of
+from ilcore.planning.striping import destriped
+from ilcore.running.local import carry_out
 
 #: Hours of one core for an image: enough for every candidate, too little to fine-tune weights on it.
 HOURS = 0.015

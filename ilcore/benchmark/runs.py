@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from ilcore.benchmark.contenders import CHOOSE, NOISY, Contender
 from ilcore.benchmark.pictures import Case, Picture
 from ilcore.benchmark.score import Score, key_of
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, ILError
 from ilcore.grammar.region import whole
 from ilcore.methods.catalogue import METHODS, find
 from ilcore.methods.entry import Scalar
+from ilcore.planning.make import plan_restoration
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.truth import affine_fit, psnr, ssim
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.arrays import restore
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.volume_model import learnt_before
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.open import open_volume
+from ilcore.running.arrays import restore
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.volume_model import learnt_before
+from ilcore.running.workspace import Workspace
 
 Image = NDArray[Any]
 

@@ -79,3 +79,10 @@ def _check_other(device: torch.device) -> None:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise BadInput(f"device {device} must hold tensors here, got {str(error).splitlines()[0]}; use cpu") from error
+
+
+def make_repeatable(threads: int) -> None:
+    """Make torch add up in the same order each time: another number of threads would change the last bits."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.formats.open import from_array
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import five, whole
 from ilcore.qa.verdict import tile_verdicts
+from ilcore.results.ome_zarr import Level, create_array, write_root
+from ilcore.stores.places import Place, place_of, remove
 from ilcore.tiling.grid import TileGrid
-from ilcore.volumes.about import About
 from ilcore.volumes.georeference import coarsened
-from ilcore.volumes.ome_zarr import Level, create_array, write_root
-from ilcore.volumes.open import from_array
-from ilcore.volumes.stores import Place, place_of, remove
+from ilcore.volumes.scan_metadata import About
 from ilcore.volumes.volume import Floats, Volume
 
 #: Name of the map that sums up all others: 0 pass, 1 warn, 2 fail; not a number where nothing was judged.

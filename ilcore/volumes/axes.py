@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.region import AXES, Region
+from ilcore.grammar.region import AXES, Region
 
 ALIASES = {
     **dict.fromkeys(("time", "times", "valid_time", "frame"), "t"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from ilcore.volumes.about import Affine
+from ilcore.volumes.scan_metadata import Affine
 from ilcore.volumes.units import full_unit
 
 #: Steps between coordinates may differ by so much of a step, for they are often stored as float32.

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, ILError
 from ilcore.grammar.plain_text import plain
-from ilcore.volumes.about import NOTHING, About
+from ilcore.grammar.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
+from ilcore.stores.places import trouble
 from ilcore.volumes.axes import source_index, spread, to_five
 from ilcore.volumes.marks import Mark
-from ilcore.volumes.region import Five, Region, blocks, five, inside, region_of, size, voxels, words
-from ilcore.volumes.stores import trouble
+from ilcore.volumes.scan_metadata import NOTHING, About
 from ilcore.volumes.units import full_unit
 from ilcore.volumes.validity import Mask, Validity, data_in
 

@@ -17,13 +17,13 @@ import torch
 from ilcore.adapting.weights import SHIPPED
 from ilcore.benchmark.sets import gather
 from ilcore.degradations.estimate import preflight
+from ilcore.formats.open import open_volume
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.restoring.channels import channel_plans
-from ilcore.restoring.choose import CANDIDATES, able
-from ilcore.restoring.known import live_channels
-from ilcore.restoring.probing import Trial, expected_gains
-from ilcore.restoring.sampling import sampled
-from ilcore.volumes.open import open_volume
+from ilcore.planning.channels import channel_plans
+from ilcore.planning.choose import CANDIDATES, able
+from ilcore.planning.known import live_channels
+from ilcore.planning.probing import Trial, expected_gains
+from ilcore.planning.sampling import sampled
 from tests.scenes import noisy, scene
 
 SETS = ("set12", "correlated", "poisson", "fmd")

@@ -19,9 +19,9 @@ import dask.array
 import numpy as np
 import zarr
 
-from ilcore.volumes import create_array
-from ilcore.volumes.open import open_volume
-from ilcore.volumes.region import five, region_of
+from ilcore.formats.open import open_volume
+from ilcore.grammar.region import five, region_of
+from ilcore.results.write import create_array
 
 
 def make_source(path: Path, planes: int, side: int) -> None:

@@ -28,12 +28,12 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
+from ilcore.planning.make import plan_restoration
 from ilcore.qa.bounds import COLUMNS, Bound, Circumstances, bound_of
 from ilcore.qa.erring import Law, error_sums, flat_sums, moved, slope_of
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.bounding import bound_of_run
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.bounding import bound_of_run
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.scenes import blurred, scene
 from tests.standins import assembled
 

@@ -10,13 +10,13 @@ import math
 
 import numpy as np
 
+from ilcore.formats.open import from_array
 from ilcore.methods.catalogue import find
-from ilcore.restoring.cutting import Cut, grid_for
-from ilcore.restoring.ledger import _BLOCK, CURVE, RECORD
+from ilcore.planning.cutting import Cut, grid_for
+from ilcore.results.layout import layout_for
+from ilcore.results.pyramid import level_factors, shrunk
+from ilcore.running.ledger import _BLOCK, CURVE, RECORD
 from ilcore.tiling.grid import TileGrid
-from ilcore.volumes.layout import layout_for
-from ilcore.volumes.open import from_array
-from ilcore.volumes.pyramid import level_factors, shrunk
 
 #: Prices of a common object store, dollars: a thousand PUTs, a thousand GETs, a GB a month. Of one GPU hour: a guess.
 PUT, GET, GB_MONTH, GPU_HOUR = 0.005, 0.0004, 0.023, 3.0

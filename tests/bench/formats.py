@@ -18,10 +18,11 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from ilcore.volumes import Volume, from_array, open_volume
-from ilcore.volumes.about import About
+from ilcore.formats.open import from_array, open_volume
+from ilcore.results.export import export_volume
 from ilcore.volumes.axes import from_five
-from ilcore.volumes.export import export_volume
+from ilcore.volumes.scan_metadata import About
+from ilcore.volumes.volume import Volume
 from tests.bench import said
 from tests.told import channel, scan, store, voxels
 

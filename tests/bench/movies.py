@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.planning import plan_restoration
-from ilcore.volumes.open import open_volume
+from ilcore.formats.open import open_volume
+from ilcore.planning.make import plan_restoration
+from ilcore.running.local import carry_out
 from tests.scenes import scene
 
 OFFSET, COUNTS = 100, 80.0

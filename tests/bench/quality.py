@@ -26,15 +26,15 @@ from ilcore import fit
 from ilcore.adapting.shipped import Course, Net
 from ilcore.adapting.weights import CONDITIONED, PHOTOS, SHIPPED, load_denoiser, load_weights
 from ilcore.degradations.estimate import preflight
+from ilcore.formats.open import open_volume
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import whole
 from ilcore.methods.catalogue import METHODS
+from ilcore.planning.make import plan_restoration
 from ilcore.qa.truth import affine_fit, psnr
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.open import open_volume
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 
 Image = NDArray[np.float32]
 #: BSD68 at noise 15, 25, 50 as printed in the DnCNN and KAIR READMEs (all 68 images).

@@ -13,11 +13,12 @@ import rasterio
 import tifffile
 import zarr
 
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput
-from ilcore.restoring.planning import check_kind
-from ilcore.volumes import Volume, open_volume
-from ilcore.volumes.gdal import not_georeferenced
-from ilcore.volumes.masks import with_holes_told
+from ilcore.planning.make import check_kind
+from ilcore.results.masks import with_holes_told
+from ilcore.volumes.volume import Volume
 
 Used: TypeAlias = Callable[[Volume], bool]
 NODATA = 42113

@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ilcore.restoring import stages
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan, read_plan
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.write import create_array
+from ilcore.planning.make import plan_restoration
+from ilcore.planning.plan import RestorationPlan, read_plan
+from ilcore.results.write import create_array
+from ilcore.running import stages
+from ilcore.running.ledger import Ledger
+from ilcore.running.workspace import Workspace
 
 CORE = 8
 ROW = {

@@ -40,9 +40,9 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry, configure
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.cutting import Cut, grid_for, samples_for, voxels_read
-from ilcore.restoring.planning import plan_restoration
+from ilcore.planning.cutting import Cut, grid_for, samples_for, voxels_read
+from ilcore.planning.make import plan_restoration
+from ilcore.running.local import carry_out
 from ilcore.tiling.grid import TileGrid
 from tests.quick import QUICK
 

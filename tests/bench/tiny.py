@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from tasks import settings
+from tasks.environment import settings
 
 
 def archive_in(folder: Path, scans: int) -> Path:

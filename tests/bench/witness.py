@@ -20,12 +20,12 @@ from ilcore.degradations.levels import smooth_half_mad
 from ilcore.degradations.planes import Plane
 from ilcore.degradations.wavelets import diagonal_detail
 from ilcore.degradations.witness import floor_of, grid_strength
+from ilcore.planning.array_scale import ArrayChannel
+from ilcore.planning.choose import CANDIDATES
+from ilcore.planning.known import range_of
+from ilcore.planning.probing import Trial, problems_of
+from ilcore.planning.second_opinion import share_taken, with_second_opinion
 from ilcore.qa.likeness import inside_limits, likeness
-from ilcore.restoring.array_scale import ArrayChannel
-from ilcore.restoring.choose import CANDIDATES
-from ilcore.restoring.known import range_of
-from ilcore.restoring.probing import Trial, problems_of
-from ilcore.restoring.second_opinion import share_taken, with_second_opinion
 
 
 def row(label, draw):

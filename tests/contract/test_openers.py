@@ -10,10 +10,11 @@ import pytest
 import tifffile
 import zarr
 
+from ilcore.formats.open import from_array, open_volume
 from ilcore.grammar.errors import BadInput
-from ilcore.volumes import Volume, from_array, open_volume
+from ilcore.grammar.region import blocks, slices, whole
 from ilcore.volumes.axes import to_five
-from ilcore.volumes.region import blocks, slices, whole
+from ilcore.volumes.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Scalar
-from ilcore.restoring.arrays import restore
+from ilcore.running.arrays import restore
 from tests.quick import QUICK, STACKS
 from tests.scenes import scene
 

@@ -27,11 +27,11 @@ from ilcore.grammar.slots import LiveNetwork, Network
 from ilcore.losses.fidelity import SquaredError
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry
+from ilcore.planning.plan import RestorationPlan, read_plan
 from ilcore.readouts.last import Last
-from ilcore.restoring import alone
-from ilcore.restoring.ledger import STATUS, Ledger
-from ilcore.restoring.plan import RestorationPlan, read_plan
-from ilcore.restoring.workspace import Workspace
+from ilcore.running import local as alone
+from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.workspace import Workspace
 from ilcore.stops.budget import After
 from ilcore.views.hidden_grid import HiddenGrid
 

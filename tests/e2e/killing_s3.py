@@ -18,9 +18,9 @@ import torch
 from aiobotocore.client import AioBaseClient
 
 from ilcore.methods.catalogue import METHODS
-from ilcore.restoring import alone
-from ilcore.restoring.plan import RestorationPlan, read_plan
-from ilcore.volumes import store_lock
+from ilcore.planning.plan import RestorationPlan, read_plan
+from ilcore.running import local as alone
+from ilcore.stores import store_lock
 from tests.e2e.killing import SMOOTHING, _forked
 
 #: Killed before the n-th writing or deletion of an object whose name holds these words.

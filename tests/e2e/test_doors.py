@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tasks.launch import left_over
+from tasks.services.launch import left_over
 from tests.browser import EVIL, browse, needs_browser
 from tests.platforms import Platform, logs
 from tests.servers import until

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ilcore.formats.open import open_volume
 from ilcore.methods.catalogue import METHODS
-from ilcore.restoring.planning import plan_restoration
-from ilcore.volumes.open import open_volume
+from ilcore.planning.make import plan_restoration
 from tests.e2e.killing import LEARNING, PLACES, RANDOM, SMOOTHING
 from tests.scenes import blurred
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ilcore.archives.books import Books
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.il import Il, end
 from tests.scenes import noisy, scene
 from tests.servers import PrefectServer, until

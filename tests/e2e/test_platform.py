@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from ilcore.restoring.workspace import Workspace
-from tasks.launch import left_over
+from ilcore.running.workspace import Workspace
+from tasks.services.launch import left_over
 from tests.browser import needs_browser, problems, words_of
 from tests.e2e.test_nightly import archive_in, scan
 from tests.hook import hook
@@ -127,7 +127,7 @@ def test_the_schedule_is_the_archives_own(restored: tuple[Path, dict[str, Any]],
 def test_mlflow_knows_the_night_and_its_scans(
     restored: tuple[Path, dict[str, Any]], platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.tracking import NIGHT, Tracker
+    from tasks.tracking.client import NIGHT, Tracker
 
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, platform.exported[name])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ilcore.methods.catalogue import METHODS
-from ilcore.restoring.planning import plan_restoration
+from ilcore.planning.make import plan_restoration
 from tests.e2e.killing_s3 import PLACES, RANDOM, SMOOTHING
 from tests.scenes import blurred
 

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from flows.cli import app
 from ilcore import open_volume
 from ilcore.grammar.region import whole
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.e2e.test_stories import QUICK, SLOW
 from tests.il import Il, done_of, end
 from tests.s3 import KEY, SECRET, S3Server

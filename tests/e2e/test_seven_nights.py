@@ -16,8 +16,8 @@ from supervisor.xmlrpc import SupervisorTransport
 from ilcore.archives.books import Books
 from ilcore.archives.due import Schedule, read_schedule, write_schedule
 from ilcore.archives.lease import read_lease
-from tasks.launch import left_over
-from tasks.supervising import _socket
+from tasks.services.launch import left_over
+from tasks.services.supervising import _socket
 from tests.e2e.test_nightly import scan
 from tests.hook import hook
 from tests.platforms import Platform, logs

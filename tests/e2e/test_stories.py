@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.workspace import Workspace
 from tests.il import Il, digests_of, done_of, end, picture_of, status_of
 from tests.servers import PrefectServer, until
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from tasks.tracking import DEGRADED, NIGHT, Sheet, Tracker, VolumeRun
+from tasks.tracking.client import DEGRADED, NIGHT, Sheet, Tracker, VolumeRun
 
 
 def main(uri: str, number: str) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 
 from ilcore.grammar.errors import ILError
 from ilcore.methods.catalogue import METHODS
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.plan import RestorationPlan, read_plan
-from ilcore.volumes import store_lock, stores
+from ilcore.planning.plan import RestorationPlan, read_plan
+from ilcore.running.local import carry_out
+from ilcore.stores import places as stores
+from ilcore.stores import store_lock
 from tests.faulty_proxy import BREAK, HANG, INTERNAL, SLOW_DOWN, Fault, FaultyProxy, faulty_proxy
 from tests.standins import entry
 

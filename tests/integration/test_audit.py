@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from ilcore.grammar.errors import BadInput
-from ilcore.restoring import tile as tile_module
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.auditing import audit, is_sound
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.stores import write_text
+from ilcore.keeping.audit import audit, is_sound
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running import tile as tile_module
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import write_text
 from tasks.audit import audit_result
-from tasks.cluster import Resources
-from tasks.sheets import volume_run
-from tasks.tracking import Sheet, Tracker
+from tasks.executors.cluster import Resources
+from tasks.tracking.client import Sheet, Tracker
+from tasks.tracking.run_payload import volume_run
 from tests.pretrained import small_weights
 from tests.scenes import noisy, scene
 from tests.standins import planned, saved

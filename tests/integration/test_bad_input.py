@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import (
     BadInput,
     BadPlan,
@@ -21,11 +22,10 @@ from ilcore.grammar.errors import (
     RecipeError,
     UnknownMethod,
 )  # fmt: skip
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.open import open_volume
-from ilcore.volumes.write import WriteTarget
+from ilcore.planning.make import plan_restoration
+from ilcore.results.write import WriteTarget
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.pretrained import small_weights
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, planned, saved
@@ -270,7 +270,7 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch):
 @pytest.mark.parametrize("stage", ["restore_unit", "stages.assemble_block", "stages.complete", "write_record"])
 def test_a_source_that_is_overwritten_in_place_during_the_run_is_not_published(tmp_path, monkeypatch, stage):
     plan = box(tmp_path)
-    work = resolve_name(f"ilcore.restoring.alone:{stage}")
+    work = resolve_name(f"ilcore.running.local:{stage}")
 
     def overwriting(*given: Any) -> Any:
         pixels, before = np.load(plan.source.uri, mmap_mode="r+"), Path(plan.source.uri).stat()
@@ -279,7 +279,7 @@ def test_a_source_that_is_overwritten_in_place_during_the_run_is_not_published(t
         os.utime(plan.source.uri, ns=(before.st_atime_ns, before.st_mtime_ns))
         return work(*given)
 
-    monkeypatch.setattr(f"ilcore.restoring.alone.{stage}", overwriting)
+    monkeypatch.setattr(f"ilcore.running.local.{stage}", overwriting)
     with pytest.raises(BadVolume, match="must stay as it is until its result is published") as caught:
         carry_out(plan)
     said(caught.value)
@@ -294,7 +294,7 @@ def test_a_source_that_is_overwritten_in_place_during_the_run_is_not_published(t
 
 def test_scratch_that_was_damaged(tmp_path, monkeypatch):
     plan = box(tmp_path)
-    monkeypatch.setattr("ilcore.restoring.stages.assemble_block", lambda *_: 1 / 0)
+    monkeypatch.setattr("ilcore.running.stages.assemble_block", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         carry_out(plan)
     monkeypatch.undo()

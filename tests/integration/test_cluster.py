@@ -15,8 +15,8 @@ from distributed import Client, Nanny, Scheduler, Security, SpecCluster
 
 from ilcore.grammar.errors import BadInput, BadVolume, BadWeights, ClusterError
 from ilcore.grammar.surroundings import is_outside
-from tasks.cluster import Cluster, Resources, default_workers, open_cluster
-from tasks.stopping import OutOfTime, is_asked, is_late, until
+from tasks.executors.cluster import Cluster, Resources, default_workers, open_cluster
+from tasks.executors.shutdown import OutOfTime, is_asked, is_late, until
 from tests.integration.cluster_work import flaky, note, refuse, threads, unreadable, where
 
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from ilcore.grammar.errors import BadInput, ClusterError, ILError
-from tasks.cluster import Resources, open_cluster
-from tasks.clusters import read_cluster
+from tasks.executors.cluster import Resources, open_cluster
+from tasks.executors.clusters import read_cluster
 from tests.integration.cluster_work import where
 from tests.servers import until
 from tests.sshd import SSHServer

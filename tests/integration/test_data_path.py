@@ -8,13 +8,13 @@ import pytest
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import MissingKnowledge
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.stages import prepare
-from ilcore.restoring.tile import restore_unit
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.open import open_volume
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.stages import prepare
+from ilcore.running.tile import restore_unit
+from ilcore.running.workspace import Workspace
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, assembled, planned, saved
 

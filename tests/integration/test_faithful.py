@@ -9,11 +9,11 @@ import zarr
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ilcore.planning.make import plan_restoration
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.scenes import scene
 
 SIDE, STD = 128, 40.0

@@ -8,9 +8,9 @@ from mlflow import MlflowClient
 
 from ilcore.archives.books import Books
 from ilcore.grammar.errors import TrackingError
-from tasks import journal as journal_module
-from tasks.journal import Journal, send, waiting
-from tasks.tracking import EXPERIMENT, Sheet, Tracker, VolumeRun
+from tasks.tracking import journal as journal_module
+from tasks.tracking.client import EXPERIMENT, Sheet, Tracker, VolumeRun
+from tasks.tracking.journal import Journal, send, waiting
 
 VOLUME = VolumeRun(name="a", source="/s.tif", target="/t.ome.zarr", fingerprint="f" * 64, digest="d" * 64)
 CURVE = {"loss": [(0, 1.0), (50, 0.25)]}

@@ -10,16 +10,17 @@ import pytest
 from typer.testing import CliRunner
 
 from ilcore.grammar.errors import BadPlan, CorruptData
-from ilcore.restoring import alone, stages
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.auditing import audit
-from ilcore.restoring.damage import read_damage, write_damage
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import devices_of, note_device, read_findings, read_record
-from ilcore.restoring.repairing import repair
-from ilcore.restoring.verifying import is_over, verify
-from ilcore.restoring.workspace import Workspace
+from ilcore.keeping.audit import audit
+from ilcore.keeping.repair import repair
+from ilcore.keeping.verify import is_over, verify
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running import local as alone
+from ilcore.running import stages
+from ilcore.running.damage import read_damage, write_damage
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.record import devices_of, note_device, read_findings, read_record
+from ilcore.running.workspace import Workspace
 from tests.integration.test_verify import _interrupted, chunks, cut, finished, flip, run, tree
 
 __all__ = ["finished", "run"]

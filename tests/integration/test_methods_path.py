@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from ilcore import fit
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring import tile as tile_module
-from ilcore.restoring import volume_model
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.workspace import Workspace
+from ilcore.running import tile as tile_module
+from ilcore.running import volume_model
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.pretrained import small_weights
 from tests.scenes import blurred, noisy, scene
 from tests.standins import add_standins, assembled, planned, saved

@@ -13,8 +13,8 @@ import torch
 from mlflow.artifacts import download_artifacts
 from safetensors.torch import save_file
 
-from tasks.settings import QUIET_NETWORK
-from tasks.tracking import NIGHT, Tracker
+from tasks.environment.settings import QUIET_NETWORK
+from tasks.tracking.client import NIGHT, Tracker
 from tests.postgres import PROGRAMS, Postgres
 from tests.s3 import S3Server
 from tests.servers import ROOT, free_port, until

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadPlan, RecipeError
-from ilcore.restoring import tile as tile_module
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.frames import frame_of, noise_of
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.volume_model import open_source
-from ilcore.volumes.open import open_volume
+from ilcore.planning.make import plan_restoration
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running import tile as tile_module
+from ilcore.running.local import carry_out
+from ilcore.running.patches import frame_of, noise_of
+from ilcore.running.volume_model import open_source
 from tests.scenes import scene
 from tests.standins import add_standins, assembled, planned, saved
 

@@ -17,13 +17,15 @@ from ilcore.archives.policy import read_archive
 from ilcore.archives.spending import Rung
 from ilcore.grammar.errors import BadVolume, ClusterError, DivergedError, StoreError, WorkerDied
 from ilcore.methods.catalogue import METHODS
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.stages import prepare
-from ilcore.restoring.work import work_of
-from ilcore.restoring.workspace import Workspace
-from tasks import night as night_module
-from tasks.morning import LAST, write_morning_page
-from tasks.night import (
+from ilcore.planning.cost import work_of
+from ilcore.running.local import carry_out
+from ilcore.running.stages import prepare
+from ilcore.running.workspace import Workspace
+from tasks.executors.shutdown import OutOfTime
+from tasks.nights import steps as night_module
+from tasks.nights.accounts import close_night
+from tasks.nights.report import LAST, write_morning_page
+from tasks.nights.steps import (
     Night,
     NotTonight,
     begun,
@@ -35,9 +37,7 @@ from tasks.night import (
     planned,
     put_off,
 )
-from tasks.night_accounts import close_night
 from tasks.publish import Outcome
-from tasks.stopping import OutOfTime
 from tests.scenes import noisy, scene
 
 

@@ -7,10 +7,10 @@ import pytest
 from skimage import data
 
 from ilcore.benchmark.labelled import labelled
+from ilcore.formats.open import open_volume
 from ilcore.grammar.region import whole
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.planning import plan_restoration
-from ilcore.volumes.open import open_volume
+from ilcore.planning.make import plan_restoration
+from ilcore.running.local import carry_out
 
 SOURCES = {
     "a clean photograph": data.camera(),

@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 
+from ilcore.planning.cutting import voxels_read
+from ilcore.planning.make import plan_restoration
 from ilcore.qa.verdict import NULL_LIMITS
-from ilcore.restoring import null_test
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.cutting import voxels_read
-from ilcore.restoring.null_test import make_null_test, null_fields, null_test_before
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.record import read_findings
-from ilcore.restoring.workspace import Workspace
+from ilcore.running import null_test
+from ilcore.running.local import carry_out
+from ilcore.running.null_test import make_null_test, null_fields, null_test_before
+from ilcore.running.record import read_findings
+from ilcore.running.workspace import Workspace
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, planned, saved
 
@@ -175,7 +175,7 @@ def test_runs_that_were_judged_without_one_say_so(tmp_path):
 
 
 def test_on_a_worker_it_is_the_same(tmp_path):
-    from tasks.cluster import Resources, open_cluster
+    from tasks.executors.cluster import Resources, open_cluster
     from tasks.judge import _null_test
 
     plan, _, workspace = run(tmp_path, scan(256, 256))

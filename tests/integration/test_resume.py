@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 import zarr
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadPlan, BadWeights, Busy, MissingKnowledge
+from ilcore.keeping.audit import audit, is_sound
+from ilcore.keeping.verify import verify
 from ilcore.methods.catalogue import METHODS
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
-from ilcore.restoring import alone, attempts, stages
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.auditing import audit, is_sound
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.tile import restore_unit
-from ilcore.restoring.verifying import verify
-from ilcore.restoring.volume_model import learn_volume_model
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes.open import open_volume
+from ilcore.running import attempts, stages
+from ilcore.running import local as alone
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.tile import restore_unit
+from ilcore.running.volume_model import learn_volume_model
+from ilcore.running.workspace import Workspace
 from tests.scenes import blurred
 from tests.standins import add_standins, assembled, planned, saved
 
@@ -322,8 +323,8 @@ def test_the_order_of_units_and_blocks_does_not_matter(tmp_path):
 
 HALF = """
 import sys
-from ilcore.restoring.tile import restore_unit
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.tile import restore_unit
+from ilcore.running.workspace import Workspace
 
 workspace = Workspace.of(sys.argv[1])
 for index in eval(sys.argv[2]):

@@ -10,19 +10,20 @@ import pytest
 import s3fs
 import zarr
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadVolume, Busy, CorruptData, StoreError
-from ilcore.restoring import stages
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.damage import write_damage
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.repairing import repair
-from ilcore.restoring.verifying import verify
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes import generations, store_lock
-from ilcore.volumes.destination import check_destination
-from ilcore.volumes.open import open_volume
-from ilcore.volumes.store_lock import StoreLock
-from ilcore.volumes.stores import place_of, remove, write_text
+from ilcore.keeping.repair import repair
+from ilcore.keeping.verify import verify
+from ilcore.results import generations
+from ilcore.results.destination import check_destination
+from ilcore.running import stages
+from ilcore.running.damage import write_damage
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
+from ilcore.stores import store_lock
+from ilcore.stores.places import place_of, remove, write_text
+from ilcore.stores.store_lock import StoreLock
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, planned, saved
 
@@ -155,7 +156,7 @@ def test_publishing_that_was_interrupted_is_finished(step, plan, s3_server, monk
     if step == "before the root":
         assert s3_server.objects(plan.target).items() >= before.items()
     assert open_volume(plan.target).levels == 2
-    monkeypatch.setattr("ilcore.restoring.alone.restore_unit", killed)
+    monkeypatch.setattr("ilcore.running.local.restore_unit", killed)
     carry_out(plan)
     _, name, inside = generation(s3_server.objects(plan.target))
     assert name != generation(before)[1]
@@ -174,11 +175,11 @@ def test_only_missing_units_are_done_again(plan, s3_server, monkeypatch):
         return restore(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr("ilcore.restoring.alone.restore_unit", restored)
+        patched.setattr("ilcore.running.local.restore_unit", restored)
         with pytest.raises(Killed):
             carry_out(plan)
     again = []
-    monkeypatch.setattr("ilcore.restoring.alone.restore_unit", lambda *given: (again.append(given[2]), restore(*given)))
+    monkeypatch.setattr("ilcore.running.local.restore_unit", lambda *given: (again.append(given[2]), restore(*given)))
     carry_out(plan)
     assert len(done) == 1
     assert not set(done) & set(again)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import zarr
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import ILError
-from ilcore.volumes import stores
-from ilcore.volumes.open import open_volume
+from ilcore.stores import places as stores
 from tests.faulty_proxy import BREAK, INTERNAL, SLOW_DOWN, faulty_proxy
 from tests.integration.s3_through_faults import LASTING, PASSING, REFUSED_SECONDS
 from tests.scenes import noisy, scene

@@ -21,10 +21,10 @@ from scipy import ndimage
 
 from ilcore import open_volume
 from ilcore.grammar.errors import Busy
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.workspace import Workspace
-from tasks import stale
-from tasks.stale import lift_limits
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
+from tasks.services import stale
+from tasks.services.stale import lift_limits
 from tests.il import digests_of, done_of
 from tests.servers import PrefectServer, until
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ilcore.grammar.errors import BadWeights, ILError
-from tasks.tracking import CHAMPION, DENOISER, Sheet, Tracker, VolumeRun, tracking_uri
+from tasks.tracking.client import CHAMPION, DENOISER, Sheet, Tracker, VolumeRun, tracking_uri
 
 VOLUME = VolumeRun(
     name="scan-adapted", source="/data/scan.tif", target="/data/o'ut.ome.zarr", fingerprint="f" * 64, digest="d" * 64
@@ -89,7 +89,7 @@ def test_altered_weights_are_refused(store: Tracker, cache: Path) -> None:
 
 def test_a_database_touched_by_three_processes_at_once_is_whole(tmp_path: Path) -> None:
     uri = tracking_uri(str(tmp_path / "out.zarr"))
-    code = f"from tasks.tracking import Tracker; Tracker({uri!r})"
+    code = f"from tasks.tracking.client import Tracker; Tracker({uri!r})"
     touching = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [process.wait(240) for process in touching] == [0, 0, 0]
     with sqlite3.connect(tmp_path / "mlruns.db") as database:

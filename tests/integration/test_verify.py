@@ -11,15 +11,17 @@ import pytest
 import zarr
 
 from ilcore.grammar.errors import BadVolume, CorruptData, DestinationError
-from ilcore.restoring import alone, repairing, stages
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.damage import read_damage, write_damage
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.repairing import repair
-from ilcore.restoring.tile import restore_unit
-from ilcore.restoring.verifying import verify
-from ilcore.restoring.workspace import Workspace
+from ilcore.keeping import repair as repairing
+from ilcore.keeping.repair import repair
+from ilcore.keeping.verify import verify
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running import local as alone
+from ilcore.running import stages
+from ilcore.running.damage import read_damage, write_damage
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.tile import restore_unit
+from ilcore.running.workspace import Workspace
 from tests.scenes import blurred
 from tests.standins import add_standins, planned, saved
 

@@ -20,17 +20,17 @@ from ilcore.archives.agenda import agenda
 from ilcore.archives.books import Books
 from ilcore.archives.discover import discover
 from ilcore.archives.policy import read_archive
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadWeights, ILError
 from ilcore.grammar.region import whole
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.auditing import audit, is_sound
-from ilcore.restoring.ledger import STATUS, Ledger
-from ilcore.restoring.plan import RestorationPlan, read_plan
-from ilcore.restoring.stages import check_source, check_start_weights, made_by
-from ilcore.restoring.verifying import verify
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes import store_lock
-from ilcore.volumes.open import open_volume
+from ilcore.keeping.audit import audit, is_sound
+from ilcore.keeping.verify import verify
+from ilcore.planning.plan import RestorationPlan, read_plan
+from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.stages import check_source, check_start_weights, made_by
+from ilcore.running.workspace import Workspace
+from ilcore.stores import store_lock
 from tests.fixtures.v0_1.packing import HERE, STORE, digest_of, files_of, unpack
 
 EXPECTED: dict[str, Any] = json.loads((HERE / "expected.json").read_text())
@@ -324,7 +324,7 @@ def test_an_archive_is_audited(tmp_path: Path) -> None:
 
 
 def test_a_platforms_folder_is_understood(tmp_path: Path) -> None:
-    from tasks.supervising import is_running, platform_in
+    from tasks.services.supervising import is_running, platform_in
 
     folder, wanted = unpacked("platform", tmp_path), EXPECTED["platform"]
     platform = platform_in(folder)
@@ -384,8 +384,8 @@ def test_an_archive_of_0_1_goes_on(tmp_path: Path) -> None:
 
     Slow: every scan of it is planned and restored.
     """
-    from tasks import night as of
-    from tasks.night_accounts import close_night
+    from tasks.nights import steps as of
+    from tasks.nights.accounts import close_night
 
     folder = unpacked("archive", tmp_path)
     archive = read_archive(folder / "ARCHIVE.yaml")

@@ -5,15 +5,17 @@ import sys
 
 import numpy as np
 
-from ilcore.volumes import Layout, create_array, open_volume
-from ilcore.volumes.region import blocks, slices, whole
+from ilcore.formats.open import open_volume
+from ilcore.grammar.region import blocks, slices, whole
+from ilcore.results.layout import Layout
+from ilcore.results.write import create_array
 
 SHAPE = (1, 1, 1, 500, 500)
 WRITER = """
 import sys
 import numpy as np
-from ilcore.volumes import open_target
-from ilcore.volumes.region import blocks, slices
+from ilcore.results.write import open_target
+from ilcore.grammar.region import blocks, slices
 
 path, mine, writers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 target = open_target(path)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ilcore.volumes import create_array, from_array, open_volume, write_root
-from ilcore.volumes.ome_zarr import Level
-from ilcore.volumes.publish import publish
-from ilcore.volumes.region import whole
+from ilcore.formats.open import from_array, open_volume
+from ilcore.grammar.region import whole
+from ilcore.results.ome_zarr import Level, write_root
+from ilcore.results.publish import publish
+from ilcore.results.write import create_array
 
 SHAPE = (1, 1, 1, 8, 8)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ilcore.grammar.region import voxels
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.work import work_of
+from ilcore.planning.cost import work_of
+from ilcore.planning.make import plan_restoration
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.local import carry_out
 from ilcore.volumes.volume import Volume
 from tests.scenes import noisy, scene
 

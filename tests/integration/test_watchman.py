@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ilcore.archives.books import Books
 from ilcore.archives.due import Schedule, write_schedule
-from tasks.status_page import add_archive
-from tasks.telling import ADDRESSES
-from tasks.watchman import NOTIFY, archives_in, look
+from tasks.services.status_page import add_archive
+from tasks.services.telling import ADDRESSES
+from tasks.services.watchman import NOTIFY, archives_in, look
 from tests.hook import hook
 
 

@@ -16,9 +16,9 @@ import traceback
 import warnings
 from pathlib import Path
 
+from ilcore.formats.open import images_in, open_volume
 from ilcore.grammar.errors import ILError
-from ilcore.volumes import images_in, open_volume
-from ilcore.volumes.region import region_of
+from ilcore.grammar.region import region_of
 from tasks.describe import describe
 from tests.mutants.mutations import mutate
 from tests.mutants.seeds import SEEDS

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.ledger import STATUS, Ledger
-from ilcore.restoring.workspace import Workspace
+from ilcore.running.ledger import STATUS, Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.standins import add_standins, assembled, planned, saved
 
 TYPES = ["u1", ">u2", "i2", "<i4", ">u4", "i8", "u8", ">f4", "f4", "f8"]

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilcore.restoring.plan import ChannelPlan, GridPlan, RestorationPlan, SamplesPlan, SourcePlan
+from ilcore.planning.plan import ChannelPlan, GridPlan, RestorationPlan, SamplesPlan, SourcePlan
 
 numbers = st.floats(-1e12, 1e12, allow_nan=False)
 widths = st.floats(1e-9, 1e9, allow_nan=False)

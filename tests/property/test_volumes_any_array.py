@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ilcore.volumes import open_volume
+from ilcore.formats.open import open_volume
+from ilcore.grammar.region import slices
 from ilcore.volumes.axes import to_five
-from ilcore.volumes.region import slices
 
 TYPES = [f"{order}{kind}" for kind in ("u2", "i2", "i4", "u4", "f4", "f8") for order in "<>"] + ["u1", "i1", "u8", "i8"]
 TIFF_TYPES = [name for name in TYPES if name[-1] != "8" or "f" in name]

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from ilcore.volumes import from_array, open_volume
-from ilcore.volumes.about import About
-from ilcore.volumes.export import export_volume
+from ilcore.formats.open import from_array, open_volume
+from ilcore.results.export import export_volume
 from ilcore.volumes.georeference import sides, unit_of, wkt2_of
+from ilcore.volumes.scan_metadata import About
 from tests.told import FIELDS, RESULT_FORMATS, channel, store, voxels
 
 TYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")

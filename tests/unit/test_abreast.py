@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ilcore.restoring.abreast import abreast
+from ilcore.stores.concurrent import abreast
 
 REMOTE = "s3://bucket/scratch"
 

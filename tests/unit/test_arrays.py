@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ilcore.grammar.errors import BadInput
-from ilcore.restoring.array_choice import Seen, chosen
-from ilcore.restoring.array_scale import Scale
-from ilcore.restoring.arrays import restore
-from ilcore.restoring.planning import plan_restoration
+from ilcore.planning.array_choice import Seen, chosen
+from ilcore.planning.array_scale import Scale
+from ilcore.planning.make import plan_restoration
+from ilcore.running.arrays import restore
 from tests.scenes import noisy, scene
 
 CLEAN = scene("cells", (64, 64), 3).astype(np.float64)

@@ -17,11 +17,11 @@ from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.classical import nearest_data
-from ilcore.restoring import attempts
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.workspace import Workspace
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running import attempts
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, assembled, planned, saved
 

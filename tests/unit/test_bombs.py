@@ -15,9 +15,9 @@ import pytest
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
+from ilcore.formats.decompression_limits import guarded
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes.bombs import guarded
-from ilcore.volumes.open import open_volume
 
 #: Lets a chunk of 16 KiB pass, and nothing of several megabytes.
 MOST = 2**20

@@ -10,15 +10,15 @@ from scipy import ndimage
 
 from ilcore.degradations.flat_detail import flat_detail
 from ilcore.grammar.problem import Noise
+from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.bounds import COLUMNS, Bound, Circumstances, bound_of, tile_bounds
 from ilcore.qa.erring import Law, error_sums, flat_sums, moved, slope_of
-from ilcore.restoring import own_error
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.bounding import bound_of_run, error_map
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.record import read_findings
-from ilcore.restoring.workspace import Workspace
+from ilcore.running import own_error
+from ilcore.running.bounding import bound_of_run, error_map
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.record import read_findings
+from ilcore.running.workspace import Workspace
 from tests.scenes import scene
 from tests.standins import add_standins, assembled, planned, saved
 

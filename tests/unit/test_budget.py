@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks import budget as budget_module
-from tasks.budget import EVERY, Budget
-from tasks.stopping import OutOfTime, is_asked, stopped, while_left
+from tasks.executors import budget as budget_module
+from tasks.executors.budget import EVERY, Budget
+from tasks.executors.shutdown import OutOfTime, is_asked, stopped, while_left
 
 
 class Clock:

@@ -8,7 +8,7 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
-from ilcore.restoring.choose import CANDIDATES, PRICES, Expected, able, asked_for, choose, copes, expected_of
+from ilcore.planning.choose import CANDIDATES, PRICES, Expected, able, asked_for, choose, copes, expected_of
 from tests.scenes import noisy, scene
 
 

@@ -18,10 +18,10 @@ from ilcore.archives.cleaning import clean, clean_archive, workspaces_in
 from ilcore.archives.discover import discover
 from ilcore.archives.policy import KeepPolicy, read_archive
 from ilcore.archives.room import NO_ROOM, with_room
-from ilcore.restoring import alone
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.workspace import Workspace
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running import local as alone
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.standins import add_standins, planned, saved
 from tests.unit.test_archives import archive_in, source
 

@@ -54,7 +54,7 @@ def test_wishes_that_cannot_be_met(scan: Path, words: tuple[str, ...], sentence:
 
 
 def test_a_destination_inside_the_source(tmp_path: Path) -> None:
-    from ilcore.volumes.write import create_array
+    from ilcore.results.write import create_array
 
     source = tmp_path / "scan.zarr"
     create_array(str(source), shape=(1, 1, 1, 64, 64), dtype="float32", axes="yx")
@@ -81,7 +81,7 @@ def test_a_plan_file_with_several_mistakes_hears_of_all(tmp_path: Path) -> None:
 
 
 def test_a_plan_can_be_saved_and_read_again(scan: Path) -> None:
-    from ilcore.restoring.plan import read_plan
+    from ilcore.planning.plan import read_plan
 
     saved = scan.with_name("plan.yaml")
     told = il("plan", scan, scan.with_name("out.ome.zarr"), "--method", "zs_n2n", "--steps", "7", "--save", saved)

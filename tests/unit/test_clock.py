@@ -19,11 +19,12 @@ ROOT = Path(__file__).parents[2]
 #: The hour is what these are about: ages of files, times of nights, stamps in records.
 BY_THE_HOUR = {
     "ilcore/archives/agenda.py", "ilcore/archives/cleaning.py", "ilcore/archives/discover.py", "ilcore/archives/due.py",
-    "ilcore/archives/standing.py", "ilcore/archives/stamping.py", "ilcore/restoring/record.py",
-    "ilcore/restoring/repairing.py", "flows/nightly.py", "flows/scheduling.py", "flows/watching.py", "tasks/audit.py",
-    "tasks/doctor.py",
-    "tasks/journal.py", "tasks/night.py", "tasks/night_accounts.py", "tasks/recording.py", "tasks/stale.py",
-    "tasks/tracking.py",
+    "ilcore/archives/standing.py", "ilcore/archives/stamping.py", "ilcore/running/record.py",
+    "ilcore/keeping/repair.py", "flows/nightly.py", "flows/scheduling.py", "flows/watching.py", "tasks/audit.py",
+    "tasks/services/doctor.py",
+    "tasks/tracking/journal.py", "tasks/nights/steps.py", "tasks/nights/accounts.py",
+    "tasks/tracking/tracked_run.py", "tasks/services/stale.py",
+    "tasks/tracking/client.py",
 }  # fmt: skip
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tasks import coming_up
-from tasks.coming_up import STARTS, Waiting
-from tasks.services import Service
-from tasks.supervising import Standing
+from tasks.services import coming_up
+from tasks.services.coming_up import STARTS, Waiting
+from tasks.services.commands import Service
+from tasks.services.supervising import Standing
 
 
 def standing(name: str, state: str = "RUNNING", *, is_well: bool = False, pid: int = 7) -> Standing:

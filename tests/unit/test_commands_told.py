@@ -56,8 +56,8 @@ def test_a_program_that_the_shell_does_not_find_is_told_by_its_path(
 
 def test_what_the_command_prints_can_be_given(tmp_path: Path) -> None:
     """`il status` and the others of a run that is not over: their next command, run as printed."""
-    from ilcore.restoring.planning import plan_restoration
-    from ilcore.restoring.workspace import Workspace
+    from ilcore.planning.make import plan_restoration
+    from ilcore.running.workspace import Workspace
 
     source, target = tmp_path / "a scan.npy", tmp_path / "it's; a result.ome.zarr"
     np.save(source, np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32))

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 from ilcore import __version__
-from tasks import doctor, machine
+from tasks.environment import machine
+from tasks.services import doctor
 
 
 def il(*words: str) -> Result:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ilcore.methods.catalogue import METHODS
-from ilcore.restoring.cutting import (
+from ilcore.planning.cutting import (
     APPLIED_READS,
     LEARNING_READS,
     TILE_BYTES,

@@ -22,7 +22,7 @@ from dask_kubernetes.operator import KubeCluster
 from prefect.client.schemas.objects import FlowRun
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
-from tasks.clusters import read_cluster
+from tasks.executors.clusters import read_cluster
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BASE = DEPLOY / "kubernetes" / "base"

@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 
 from ilcore.grammar.errors import BadInput
-from tasks.doors.keys import certificate, credentials, exported, kept_password, write_certificate, write_exports
+from tasks.doors.keys import (
+    certificate,
+    credentials,
+    exported,
+    kept_password,
+    write_certificate,
+    write_exports,
+)
 from tasks.doors.rule import HOSTS, PASSWORD, Door, basic, checked_hosts
-from tasks.services import Platform
-from tasks.supervising import platform_in
+from tasks.services.commands import Platform
+from tasks.services.supervising import platform_in
 
 DOOR = Door(hosts=("lab.example.org",), password="secret", spared=frozenset({"/health"}))
 SIGNED = ("Authorization", basic("secret"))

@@ -4,7 +4,7 @@ import inspect
 from dataclasses import fields
 
 from flows.restore import restore_volume
-from ilcore.restoring.planning import Wishes
+from ilcore.planning.make import Wishes
 
 #: Set on the way, not by whoever starts a flow.
 INNER = {"weights_uri", "tile_steps"}

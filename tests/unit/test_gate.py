@@ -10,7 +10,7 @@ from flows.options import gate
 from ilcore.archives.policy import read_archive
 from ilcore.grammar.errors import BadInput
 from ilcore.qa.verdict import judge
-from ilcore.restoring.alone import carry_out
+from ilcore.running.local import carry_out
 from tests.standins import planned
 
 

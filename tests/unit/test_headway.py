@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.headway import planning
 from ilcore.grammar.telling import Stage, heard, tell
-from ilcore.restoring.planning import STAGES, plan_restoration
+from ilcore.planning.make import STAGES, plan_restoration
 
 
 def scan(folder: Path, side: int = 64) -> Path:

@@ -6,8 +6,8 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from ilcore.restoring import ledger as ledgers
-from ilcore.restoring.ledger import REASONS, STATUS, USED, BlockReport, Ledger
+from ilcore.running import ledger as ledgers
+from ilcore.running.ledger import REASONS, STATUS, USED, BlockReport, Ledger
 from ilcore.tiling.grid import TileGrid
 
 #: 3 x 5 tiles in units of 2 x 2: the last units of each row and column are short.
@@ -185,7 +185,7 @@ def test_blocks_of_the_result(ledger):
 
 
 def test_blocks_are_stored_now_and_then_and_however_it_ends(ledger, monkeypatch):
-    monkeypatch.setattr("ilcore.restoring.ledger.GATHERED", 2)
+    monkeypatch.setattr("ilcore.running.ledger.GATHERED", 2)
     with suppress(KeyboardInterrupt), ledger.book() as book:
         for number in range(3):
             book.add(BlockReport(number, number, number))
@@ -196,7 +196,7 @@ def test_blocks_are_stored_now_and_then_and_however_it_ends(ledger, monkeypatch)
 
 
 def test_blocks_of_many_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("ilcore.restoring.ledger.BLOCKS", 4)
+    monkeypatch.setattr("ilcore.running.ledger.BLOCKS", 4)
     made = Ledger(tmp_path / "ledger.zarr", GRID)
     made.create(blocks=11)
     made.commit_blocks([BlockReport(number, number, 2 * number) for number in (10, 3, 5, 4)])

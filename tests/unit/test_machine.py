@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ilcore.grammar.errors import ILError
-from tasks import machine
-from tasks.proxies import LOOPBACK, proxies, spare_loopback
+from tasks.environment import machine
+from tasks.environment.proxies import LOOPBACK, proxies, spare_loopback
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "NO_PROXY", "no_proxy")
 #: Some user's account that this machine knows nothing of.

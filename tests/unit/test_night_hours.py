@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ilcore.restoring.planning import Wishes
-from tasks.night import _share, _within
+from ilcore.planning.make import Wishes
+from tasks.nights.steps import _share, _within
 
 
 def item(size, todo="new"):

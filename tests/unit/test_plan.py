@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from ilcore.degradations.estimate import ChannelReport, Preflight
+from ilcore.formats.open import from_array
 from ilcore.grammar.errors import BadPlan
 from ilcore.grammar.problem import Noise
-from ilcore.restoring.channels import channel_plans
-from ilcore.restoring.known import believed, live_channels
-from ilcore.restoring.plan import (
+from ilcore.planning.channels import channel_plans
+from ilcore.planning.known import believed, live_channels
+from ilcore.planning.plan import (
     ChannelPlan,
     GridPlan,
     RestorationPlan,
@@ -21,7 +22,6 @@ from ilcore.restoring.plan import (
     WeightsPlan,
     read_plan,
 )  # fmt: skip
-from ilcore.volumes.open import from_array
 
 CHANNEL = ChannelPlan(low=0, high=2, floor=-1, ceiling=3, gain=0.1, read_std=0.2, verdict="white", confidence=0.9)
 PLAN = RestorationPlan(

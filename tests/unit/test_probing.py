@@ -5,9 +5,9 @@ import pytest
 
 from ilcore.adapting.weights import PHOTOS, SHIPPED
 from ilcore.degradations.estimate import preflight
-from ilcore.restoring.choose import CANDIDATES
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.probing import Tried, expected_gains
+from ilcore.planning.choose import CANDIDATES
+from ilcore.planning.make import plan_restoration
+from ilcore.planning.probing import Tried, expected_gains
 from tests.bench.quality import denoise
 from tests.scenes import noisy, scene
 
@@ -89,7 +89,7 @@ def test_stacks_are_tried_on_planes_with_neighbours(tmp_path):
 
 
 def test_a_method_that_was_asked_for_is_taken_untried(tmp_path, monkeypatch):
-    monkeypatch.setattr("ilcore.restoring.probing.expected_gains", lambda *_, **__: pytest.fail("tried"))
+    monkeypatch.setattr("ilcore.planning.probing.expected_gains", lambda *_, **__: pytest.fail("tried"))
     image = noisy(scene("cells", (96, 96), 3), std=0.1)
     assert plan_of(tmp_path, image, method="zs_n2n").method == "zs_n2n"
     assert preflight([image[None, None]], np.dtype(np.float32)).verdict == "white"
@@ -104,7 +104,7 @@ def test_weights_of_the_users_own_are_those_that_are_tried(tmp_path, monkeypatch
     assert shipped["pretrained"] != own["pretrained"] == own["photographs"]
     asked = []
     monkeypatch.setattr(
-        "ilcore.restoring.probing.tried",
+        "ilcore.planning.probing.tried",
         lambda *_, weights, **__: asked.append(weights) or {"pretrained": Tried(gain_db=1.0)},
     )
     plan_of(tmp_path, image, weights=str(PHOTOS))

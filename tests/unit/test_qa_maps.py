@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 
+from ilcore.formats.open import from_array, open_volume
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import whole
 from ilcore.qa.maps import verdict_map, write_maps
 from ilcore.tiling.grid import Along, TileGrid
 from ilcore.volumes.georeference import bounds
-from ilcore.volumes.open import from_array, open_volume
 from tests.told import scan
 
 

@@ -17,7 +17,7 @@ from ilcore.methods.catalogue import METHODS
 from ilcore.qa.blind import judge_tile
 from ilcore.qa.seams import seam_score
 from ilcore.qa.verdict import judge, measures, tile_fails
-from ilcore.restoring.ledger import STATUS
+from ilcore.running.ledger import STATUS
 from ilcore.tiling.grid import TileGrid
 from tests.columns import columns_of
 from tests.scenes import noisy, scene

@@ -12,7 +12,7 @@ from ilcore.qa.verdict import (
     tile_verdict,
     tile_verdicts,
 )
-from ilcore.restoring.ledger import STATUS
+from ilcore.running.ledger import STATUS
 from tests.columns import columns_of
 
 GOOD = {

@@ -14,11 +14,11 @@ from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import METHODS
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.choose import Candidate
-from ilcore.restoring.ledger import Ledger
-from ilcore.restoring.probing import Trial
-from ilcore.restoring.workspace import Workspace
+from ilcore.planning.choose import Candidate
+from ilcore.planning.probing import Trial
+from ilcore.running.ledger import Ledger
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from tests.scenes import noisy, scene
 from tests.standins import assembled, entry, planned, saved
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tasks import settings
+from tasks.environment import settings
 
 
 def test_telemetry_is_off_before_prefect_and_mlflow_are_imported() -> None:

@@ -12,7 +12,7 @@ from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Transformed
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure, knobs
-from ilcore.restoring.arrays import restore
+from ilcore.running.arrays import restore
 
 
 def draws(counts, noise, number=400_000):

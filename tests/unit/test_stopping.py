@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks import stopping
-from tasks.stopping import gracefully, is_asked, waited_for
+from tasks.executors import shutdown as stopping
+from tasks.executors.shutdown import gracefully, is_asked, waited_for
 
 
 @pytest.fixture(autouse=True)

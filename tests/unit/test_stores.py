@@ -9,12 +9,12 @@ import zarr
 from botocore.exceptions import EndpointConnectionError
 from fsspec.config import conf
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadVolume, DestinationError, StoreError
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes import destination
-from ilcore.volumes.addresses import is_remote, joined, normalised
-from ilcore.volumes.open import open_volume
-from ilcore.volumes.stores import (
+from ilcore.results import destination
+from ilcore.running.workspace import Workspace
+from ilcore.stores.addresses import is_remote, joined, normalised
+from ilcore.stores.places import (
     answered,
     at_hand,
     entries,

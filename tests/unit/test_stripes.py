@@ -7,9 +7,9 @@ from scipy import ndimage
 from ilcore import restore
 from ilcore.benchmark.labelled import labelled
 from ilcore.degradations.stripes import direction_of, offsets_of
-from ilcore.restoring.plan import RestorationPlan
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.striping import stripes_in
+from ilcore.planning.make import plan_restoration
+from ilcore.planning.plan import RestorationPlan
+from ilcore.planning.striping import stripes_in
 
 SIDE = 256
 ALONG = np.arange(SIDE)

@@ -7,7 +7,7 @@ import pytest
 from flows.summary import summary_markdown
 from ilcore.qa.verdict import RUN_LIMITS
 from tasks.publish import Outcome
-from tasks.sheets import metric_name
+from tasks.tracking.run_payload import metric_name
 
 FINDING = {"check": "seams", "verdict": "fail", "measured": 3.21987, "allowed": "at most 1.5", "why": "1 is right"}
 

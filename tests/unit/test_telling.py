@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from ilcore.grammar.errors import BadInput
-from tasks.telling import ADDRESSES, addresses, tell
+from tasks.services.telling import ADDRESSES, addresses, tell
 from tests.hook import hook
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ilcore.grammar.errors import BadWeights
-from ilcore.restoring import volume_model
-from ilcore.restoring.volume_model import keep_start_weights, start_of
-from ilcore.restoring.workspace import Workspace
+from ilcore.running import volume_model
+from ilcore.running.volume_model import keep_start_weights, start_of
+from ilcore.running.workspace import Workspace
 from tests.standins import planned
 
 

@@ -9,12 +9,12 @@ import rasterio
 import tifffile
 import zarr
 
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.restoring.planning import plan_restoration
-from ilcore.volumes import open_volume
-from ilcore.volumes.gdal import not_georeferenced
-from ilcore.volumes.masks import with_holes_told
-from ilcore.volumes.region import whole
+from ilcore.grammar.region import whole
+from ilcore.planning.make import plan_restoration
+from ilcore.results.masks import with_holes_told
 from tests.restored import level, noisy_scene, restored
 
 NS = "http://www.openmicroscopy.org/Schemas/OME/2016-06"

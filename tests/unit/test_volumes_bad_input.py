@@ -9,9 +9,9 @@ import pytest
 import tifffile
 import zarr
 
+from ilcore.formats.open import from_array, open_volume
 from ilcore.grammar.errors import BadVolume, CorruptData
-from ilcore.volumes import from_array, open_volume
-from ilcore.volumes.region import whole
+from ilcore.grammar.region import whole
 
 
 def refusal(path, **said):

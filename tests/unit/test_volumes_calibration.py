@@ -9,9 +9,9 @@ import tifffile
 import xarray as xr
 import zarr
 
-from ilcore.volumes import open_volume
-from ilcore.volumes.gdal import not_georeferenced
-from ilcore.volumes.region import whole
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.open import open_volume
+from ilcore.grammar.region import whole
 from tests.restored import noisy_scene, restored
 
 

@@ -10,10 +10,10 @@ import tifffile
 import zarr
 from ome_zarr_models.v05 import HCS
 
+from ilcore.formats.open import images_in, open_volume
+from ilcore.formats.plain_file import PlainArray
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes import images_in, open_volume
-from ilcore.volumes.plain_file import PlainArray
-from ilcore.volumes.region import whole
+from ilcore.grammar.region import whole
 
 AXES = [{"name": "y", "type": "space", "unit": "micrometer"}, {"name": "x", "type": "space", "unit": "micrometer"}]
 

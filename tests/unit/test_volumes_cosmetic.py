@@ -5,12 +5,12 @@ import json
 import pytest
 import zarr
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.stages import prepare
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes import open_volume
-from ilcore.volumes.export import export_volume
+from ilcore.planning.make import plan_restoration
+from ilcore.results.export import export_volume
+from ilcore.running.stages import prepare
+from ilcore.running.workspace import Workspace
 from tests.restored import noisy_scene, restored
 
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_written_is_refused_before_the_first_tile(tmp_path, monke
     def broken(*_):
         raise ValueError("no such word")
 
-    monkeypatch.setattr("ilcore.volumes.ome_zarr.scan_attributes", broken)
+    monkeypatch.setattr("ilcore.results.ome_zarr.scan_attributes", broken)
     workspace = Workspace.of(plan.target)
     with workspace.locked(), pytest.raises(BadVolume, match=r"can be written.*no such word"):
         prepare(plan, workspace)

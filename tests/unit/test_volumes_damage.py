@@ -14,11 +14,11 @@ import rasterio
 import tifffile
 import zarr
 
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.open import images_in, open_volume
+from ilcore.formats.pictures import ANNOUNCED
 from ilcore.grammar.errors import BadVolume, ILError
-from ilcore.volumes import images_in, open_volume
-from ilcore.volumes.gdal import not_georeferenced
-from ilcore.volumes.pictures import ANNOUNCED
-from ilcore.volumes.region import whole
+from ilcore.grammar.region import whole
 
 PICTURE = np.random.default_rng(0).integers(90, 120, (64, 48)).astype("u1")
 MOST_BYTES = 64 * 2**20

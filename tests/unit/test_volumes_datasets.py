@@ -8,10 +8,10 @@ import pytest
 import xarray as xr
 import zarr
 
+from ilcore.formats.open import images_in, open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes import images_in, open_volume
+from ilcore.grammar.region import whole
 from ilcore.volumes.georeference import bounds, even_step, short_name, wkt2_of
-from ilcore.volumes.region import whole
 
 UTM = "EPSG:32633"
 

@@ -10,12 +10,13 @@ import tifffile
 from typer.testing import CliRunner
 
 from flows.cli import app
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.open import from_array, open_volume
 from ilcore.grammar.errors import BadInput
-from ilcore.volumes import cog, from_array, ome_tiff, open_volume
-from ilcore.volumes.about import NOTHING
-from ilcore.volumes.export import export_volume
-from ilcore.volumes.gdal import not_georeferenced
-from ilcore.volumes.region import size
+from ilcore.grammar.region import size
+from ilcore.results import cog, ome_tiff
+from ilcore.results.export import export_volume
+from ilcore.volumes.scan_metadata import NOTHING
 from tests.told import scan, store, voxels
 
 

@@ -10,11 +10,11 @@ import zarr
 from pyproj import CRS
 from rasterio.control import GroundControlPoint
 
+from ilcore.formats.open import open_volume
+from ilcore.formats.roi import open_part
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes import open_volume
+from ilcore.grammar.region import whole
 from ilcore.volumes.georeference import short_name, wkt2_of
-from ilcore.volumes.part import open_part
-from ilcore.volumes.region import whole
 
 VALUES = np.random.default_rng(0).integers(90, 120, (4, 32, 24)).astype("u2")
 SPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"

@@ -8,10 +8,10 @@ import zarr
 from typer.testing import CliRunner
 
 from flows.cli import app
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.restoring.planning import plan_restoration
-from ilcore.volumes import open_volume
-from ilcore.volumes.gdal import not_georeferenced
+from ilcore.planning.make import plan_restoration
 from tests.restored import level, noisy_scene, restored
 
 SIDE = 600

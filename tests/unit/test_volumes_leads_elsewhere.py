@@ -11,11 +11,11 @@ import rasterio
 import tifffile
 import zarr
 
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.open import images_in, open_volume
 from ilcore.grammar.errors import BadInput, BadVolume
 from ilcore.grammar.plain_text import plain
-from ilcore.volumes import images_in, open_volume
-from ilcore.volumes.gdal import not_georeferenced
-from ilcore.volumes.region import whole
+from ilcore.grammar.region import whole
 from tasks.describe import describe
 
 VALUES = np.random.default_rng(0).integers(90, 120, (3, 32, 32)).astype("u2")

@@ -7,11 +7,11 @@ import pytest
 import tifffile
 import zarr
 
-from ilcore.restoring.planning import plan_restoration
-from ilcore.volumes import open_volume
+from ilcore.formats.open import open_volume
+from ilcore.planning.make import plan_restoration
 from ilcore.volumes.marks import marks_in
 from tasks.describe import describe
-from tasks.sheets import opening_sheet
+from tasks.tracking.run_payload import opening_sheet
 from tests.restored import level, noisy_scene, restored
 
 LEAST = -3.4028234663852886e38

@@ -8,10 +8,10 @@ import pytest
 import tifffile
 import zarr
 
+from ilcore.formats.microscope import microscope_images, open_microscope
+from ilcore.formats.open import from_array, open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes import from_array, open_volume
-from ilcore.volumes.microscope import microscope_images, open_microscope
-from ilcore.volumes.region import whole
+from ilcore.grammar.region import whole
 from ilcore.volumes.volume import make_volume
 from tasks.describe import describe
 
@@ -163,7 +163,7 @@ def test_a_microscope_format_through_bioio(tmp_path):
 
 
 def _fitted(opened):
-    from ilcore.volumes.fitting import fitted
+    from ilcore.formats.axes_adapter import fitted
 
     return fitted(*opened)
 

@@ -5,8 +5,8 @@ import pytest
 import tifffile
 import zarr
 
-from ilcore.volumes import from_array, open_volume
-from ilcore.volumes.region import whole
+from ilcore.formats.open import from_array, open_volume
+from ilcore.grammar.region import whole
 from ilcore.volumes.volume import streaming_step
 
 OMERO = {

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.roi import open_part, part_of, plain_roi, read_roi
 from ilcore.grammar.errors import BadInput
-from ilcore.restoring.alone import carry_out
-from ilcore.volumes.about import About
-from ilcore.volumes.ome_zarr import create_array, write_root
-from ilcore.volumes.open import from_array, open_volume
-from ilcore.volumes.part import open_part, part_of, plain_roi, read_roi
-from ilcore.volumes.pyramid import write_pyramid
-from ilcore.volumes.region import region_of, whole
+from ilcore.grammar.region import region_of, whole
+from ilcore.results.ome_zarr import create_array, write_root
+from ilcore.results.pyramid import write_pyramid
+from ilcore.running.local import carry_out
+from ilcore.volumes.scan_metadata import About
 from tests.standins import add_standins, assembled, planned
 
 VALUES = np.arange(2 * 3 * 20 * 600, dtype="u2").reshape(2, 3, 20, 600)

@@ -8,10 +8,11 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ilcore.formats import plain_file
+from ilcore.formats.open import open_volume
+from ilcore.formats.plain_file import PlainArray
 from ilcore.grammar.errors import BadVolume, CorruptData
-from ilcore.volumes import open_volume, plain_file
-from ilcore.volumes.plain_file import PlainArray
-from ilcore.volumes.region import whole
+from ilcore.grammar.region import whole
 
 
 @given(data=st.data(), gap=st.sampled_from([0, 8192]), is_fortran=st.booleans(), dtype=st.sampled_from(["u1", ">f4"]))

@@ -8,12 +8,14 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
+from ilcore.formats.open import from_array, open_volume
 from ilcore.grammar.errors import BadInput, DestinationError
-from ilcore.volumes import create_array, estimated_bytes, from_array, open_volume, publish, write_root
-from ilcore.volumes.destination import check_destination
-from ilcore.volumes.ome_zarr import Level
-from ilcore.volumes.publish import finish_publishing
-from ilcore.volumes.region import whole
+from ilcore.grammar.region import whole
+from ilcore.results import publish
+from ilcore.results.destination import check_destination, estimated_bytes
+from ilcore.results.ome_zarr import Level, write_root
+from ilcore.results.publish import finish_publishing
+from ilcore.results.write import create_array
 
 SHAPE = (1, 1, 1, 8, 8)
 

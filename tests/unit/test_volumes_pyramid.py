@@ -9,10 +9,13 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ilcore.formats.open import from_array, open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes import create_array, from_array, layout_for, open_volume, write_pyramid, write_root
-from ilcore.volumes.pyramid import level_factors, mean_of_cells, shrunk
-from ilcore.volumes.region import blocks, whole
+from ilcore.grammar.region import blocks, whole
+from ilcore.results.layout import layout_for
+from ilcore.results.ome_zarr import write_root
+from ilcore.results.pyramid import level_factors, mean_of_cells, shrunk, write_pyramid
+from ilcore.results.write import create_array
 from ilcore.volumes.validity import Validity
 
 MICRON = "micrometer"
@@ -219,8 +222,8 @@ def test_the_rules_of_the_specification_hold(tmp_path, kind):
 
 
 def test_memory_does_not_grow_with_the_volume(tmp_path, monkeypatch):
-    monkeypatch.setattr("ilcore.volumes.layout.PLANE_CHUNK", (1, 128, 128))
-    monkeypatch.setattr("ilcore.volumes.layout.PLANE_SHARD", (1, 2, 2))
+    monkeypatch.setattr("ilcore.results.layout.PLANE_CHUNK", (1, 128, 128))
+    monkeypatch.setattr("ilcore.results.layout.PLANE_SHARD", (1, 2, 2))
 
     def peak(side):
         volume = from_array(np.zeros((side, side), dtype=np.uint16), "yx")

@@ -11,10 +11,10 @@ from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
+from ilcore.formats.open import images_in, open_volume
 from ilcore.grammar.errors import BadVolume
-from ilcore.volumes import images_in, open_volume
+from ilcore.grammar.region import slices, whole
 from ilcore.volumes.georeference import short_name
-from ilcore.volumes.region import slices, whole
 
 PLACE = Affine(10, 0, 500000, 0, -20, 5200000)
 REGION = ((0, 1), (1, 3), (0, 1), (20, 70), (33, 90))

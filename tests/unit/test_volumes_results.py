@@ -10,22 +10,23 @@ import rioxarray  # noqa: F401
 import xarray
 import zarr
 
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.open import from_array, open_volume
+from ilcore.formats.roi import open_part
 from ilcore.grammar.errors import BadVolume
-from ilcore.restoring import stages
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.damage import write_damage
-from ilcore.restoring.repairing import repair
-from ilcore.restoring.verifying import verify
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes import create_array, from_array, open_volume, write_pyramid, write_root
-from ilcore.volumes.about import About
-from ilcore.volumes.destination import attributes_of
-from ilcore.volumes.gdal import not_georeferenced
-from ilcore.volumes.ome_zarr import create_finest
-from ilcore.volumes.part import open_part
-from ilcore.volumes.publish import publish
-from ilcore.volumes.region import whole
-from ilcore.volumes.write import has_array
+from ilcore.grammar.region import whole
+from ilcore.keeping.repair import repair
+from ilcore.keeping.verify import verify
+from ilcore.results.destination import attributes_of
+from ilcore.results.ome_zarr import create_finest, write_root
+from ilcore.results.publish import publish
+from ilcore.results.pyramid import write_pyramid
+from ilcore.results.write import create_array, has_array
+from ilcore.running import stages
+from ilcore.running.damage import write_damage
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
+from ilcore.volumes.scan_metadata import About
 from tasks.describe import describe
 from tests.standins import add_standins, planned
 from tests.told import FIELDS, RESULT_FORMATS, scan, store, voxels

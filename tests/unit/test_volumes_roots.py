@@ -5,9 +5,9 @@ import pytest
 import zarr
 
 from ilcore.grammar.errors import BadVolume
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.volume_model import open_source
-from ilcore.volumes.region import whole
+from ilcore.grammar.region import whole
+from ilcore.planning.make import plan_restoration
+from ilcore.running.volume_model import open_source
 
 VALUES = np.random.default_rng(0).integers(90, 120, (64, 64)).astype("u2")
 

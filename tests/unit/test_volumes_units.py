@@ -5,9 +5,9 @@ import pytest
 import tifffile
 import zarr
 
-from ilcore.volumes import from_array, open_volume
-from ilcore.volumes.export import export_volume
-from ilcore.volumes.ome_tiff import write_ome_tiff
+from ilcore.formats.open import from_array, open_volume
+from ilcore.results.export import export_volume
+from ilcore.results.ome_tiff import write_ome_tiff
 from ilcore.volumes.units import full_unit, symbol_of
 from tasks.describe import describe
 from tests.told import store

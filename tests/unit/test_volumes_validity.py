@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
-from ilcore.restoring.alone import carry_out
-from ilcore.restoring.planning import plan_restoration
-from ilcore.restoring.verifying import verify
-from ilcore.restoring.workspace import Workspace
-from ilcore.volumes import open_volume
-from ilcore.volumes.export import export_volume
-from ilcore.volumes.gdal import not_georeferenced
-from ilcore.volumes.pyramid import mean_of_cells
-from ilcore.volumes.region import whole
+from ilcore.formats.gdal import not_georeferenced
+from ilcore.formats.open import open_volume
+from ilcore.grammar.region import whole
+from ilcore.keeping.verify import verify
+from ilcore.planning.make import plan_restoration
+from ilcore.results.export import export_volume
+from ilcore.results.pyramid import mean_of_cells
+from ilcore.running.local import carry_out
+from ilcore.running.workspace import Workspace
 from ilcore.volumes.validity import Validity
 from tests.restored import level, noisy_scene, restored
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import zarr
 
+from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, CorruptData, DestinationError
-from ilcore.volumes import Layout, create_array, layout_for, open_target, open_volume
-from ilcore.volumes.region import aligned, blocks, slices, whole
+from ilcore.grammar.region import aligned, blocks, slices, whole
+from ilcore.results.layout import Layout, layout_for
+from ilcore.results.write import create_array, open_target
 
 SHAPE = (1, 2, 3, 50, 70)
 LAYOUT = Layout((1, 1, 3, 16, 16), (1, 1, 3, 32, 32))

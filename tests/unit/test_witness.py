@@ -11,8 +11,8 @@ from ilcore.degradations.planes import Plane
 from ilcore.degradations.witness import floor_of, has_block_grid
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
+from ilcore.planning.second_opinion import with_second_opinion
 from ilcore.qa.likeness import inside_limits, likeness
-from ilcore.restoring.second_opinion import with_second_opinion
 
 
 def report(image):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ilcore.grammar.region import voxels
-from ilcore.restoring.work import work_of
+from ilcore.planning.cost import work_of
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, planned, saved
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ilcore.grammar.errors import BadPlan, Busy, DestinationError
-from ilcore.restoring.workspace import Workspace, write_text
+from ilcore.running.workspace import Workspace, write_text
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Keeping: results are verified, repaired and explained."""

@@ -1,0 +1,1 @@
+"""Planning: from a source and what is asked to a plan that says everything."""

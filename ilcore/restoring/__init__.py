@@ -1,1 +1,0 @@
-"""One volume, from plan to record."""

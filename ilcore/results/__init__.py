@@ -1,0 +1,1 @@
+"""Results: written, laid out, told in metadata, published and exported."""

@@ -1,0 +1,1 @@
+"""Running: one volume, from plan to record."""

@@ -1,0 +1,194 @@
+"""The ways to restore a tile, best first: the method itself, then what is left when its result does not pass.
+
+tile ─> volume ─> pretrained ─> classical ─> raw
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ilcore import fit
+from ilcore.fit import Strategy
+from ilcore.grammar.arrays import Streams, Weights
+from ilcore.grammar.devices import computing_on, is_out_of_memory
+from ilcore.grammar.errors import MissingKnowledge
+from ilcore.grammar.step_context import Restoration
+from ilcore.methods.classical import NonLocalMeans, nearest_data
+from ilcore.methods.entry import Entry
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.ledger import REASONS, Ledger
+from ilcore.running.patches import Frame, noise_of, problem_of, to_numpy
+from ilcore.running.scratch import Scratch
+from ilcore.running.volume_model import LearntModel, learnt_before, learnt_weights, open_source, start_of
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place
+from ilcore.tiling.grid import Tile
+from ilcore.volumes.volume import Volume
+
+_logger = logging.getLogger(__name__)
+#: How many tiles of a shape a device of this process holds together, learnt from where its memory ran out.
+_HOLDS: dict[tuple[str, Entry, tuple[int, ...]], int] = {}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to restore a tile: normalised image [channel, z, y, x] and how it came about.
+
+    `spread` is the standard deviation of the images that were averaged, like image, where the method averages any.
+    """
+
+    used: str
+    image: NDArray[np.float32]
+    reason: str
+    steps: int = 0
+    risk: float | None = None
+    risk_before: float | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    spread: NDArray[np.float32] | None = None
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Tell whether the method itself says that there is nothing to judge."""
+        return self.reason in ("diverged", "memory", "error")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker keeps open between units."""
+
+    plan: RestorationPlan
+    volume: Volume
+    ledger: Ledger
+    scratch: Scratch
+    entry: Entry
+    start: Weights | None
+    learnt: Weights | None
+    has_diverged: bool
+    device: str
+
+    @classmethod
+    def of(cls, plan: RestorationPlan, workspace: Workspace, device: str) -> "Bench":
+        """Return the bench of a plan; weights are read once in a process.
+
+        Raises:
+            MissingKnowledge: When the plan wants a model of the volume and none was learnt.
+        """
+        # JSON, not YAML: this is done for every unit of work, and YAML takes a hundred times as long.
+        return _opened(json.dumps(plan.model_dump(mode="json")), workspace.target, device, learnt_before(workspace))
+
+
+@lru_cache(maxsize=2)
+def _opened(plan_text: str, root: Place, device: str, model: LearntModel | None) -> Bench:
+    plan, workspace = RestorationPlan.of(json.loads(plan_text)), Workspace(root)
+    entry, start = start_of(plan, workspace)
+    if model is None and plan.scope == "volume" and not (start and entry.method.budget == 0):
+        raise MissingKnowledge(f"a model of the volume was wanted in {workspace.weights}, got none; learn it first")
+    return Bench(
+        plan=plan,
+        volume=open_source(plan),
+        ledger=Ledger(workspace.ledger, plan.tile_grid),
+        scratch=Scratch.of(workspace.scratch, plan),
+        entry=entry,
+        start=start,
+        learnt=learnt_weights(workspace, model) if model and model.path else None,
+        has_diverged=model is not None and model.reason.startswith("diverged"),
+        device=device,
+    )
+
+
+def first_attempts(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
+    """Return the method's own attempt on every tile of a unit; tiles of one size are restored together."""
+    if bench.has_diverged:
+        return [Attempt("volume", frame.seen, "diverged") for frame in frames]
+    attempts: dict[int, Attempt] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for number, frame in enumerate(frames):
+        # Planes of another brightness have other noise.
+        groups.setdefault((frame.raw.shape, frame.brightness.tobytes()), []).append(number)
+    for members in groups.values():
+        together = _together(bench, [tiles[n] for n in members], [frames[n] for n in members])
+        attempts.update(zip(members, together, strict=True))
+    return [attempts[number] for number in range(len(frames))]
+
+
+def fallbacks(bench: Bench, tile: Tile, frame: Frame, first: Attempt) -> Iterator[Callable[[], Attempt]]:
+    """Yield the ways that are left after the method's own attempt, best first."""
+    if bench.entry.can_apply:
+        for used, weights in (("volume", bench.learnt), ("pretrained", bench.start)):
+            if weights is not None and first.used not in (used, "pretrained"):
+                yield lambda used=used, weights=weights: _applied(bench, tile, frame, used, weights)  # type: ignore[misc]
+    yield lambda: Attempt("classical", non_local_means(frame, bench.plan), "applied")
+
+
+def _together(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
+    """Restore tiles of one size, in halves where the device cannot hold them all."""
+    kind = (bench.device, bench.entry, frames[0].raw.shape)
+    most = _HOLDS.get(kind, len(tiles))
+    if most < len(tiles):
+        parts = [slice(start, start + most) for start in range(0, len(tiles), most)]
+        return [each for part in parts for each in _together(bench, tiles[part], frames[part])]
+    try:
+        with computing_on(bench.device, bench.plan.method):
+            return _by_method(bench, tiles, frames)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()
+    if len(tiles) == 1:
+        return [Attempt("tile", frames[0].seen, "memory")]
+    _HOLDS[kind] = (len(tiles) + 1) // 2
+    _logger.warning("%s cannot hold %d tiles together; %d from now on", bench.device, len(tiles), _HOLDS[kind])
+    return _together(bench, tiles, frames)
+
+
+def _by_method(bench: Bench, tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[Attempt]:
+    plan = bench.plan
+    if plan.scope == "volume" and plan.tile_steps == 0:
+        used, weights = ("volume", bench.learnt) if bench.learnt else ("pretrained", bench.start)
+        if weights is None:
+            return [Attempt(used, frame.seen, "error") for frame in frames]
+        return [_applied(bench, tile, frame, used, weights) for tile, frame in zip(tiles, frames, strict=True)]
+    problem = problem_of(frames, plan, bench.device)
+    streams = Streams.of(plan.seed, plan.method, [tile.index for tile in tiles])
+    entry = bench.entry.with_steps(plan.tile_steps) if plan.scope == "volume" else bench.entry
+    strategy: Strategy = "grouped" if bench.device.startswith("cuda") else "sequential"
+    done = fit.restore(entry.method, problem, streams, start=bench.learnt or bench.start, strategy=strategy)
+    return [_as_attempt(done, row, image) for row, image in enumerate(to_numpy(done.image))]
+
+
+def _applied(bench: Bench, tile: Tile, frame: Frame, used: str, weights: Weights) -> Attempt:
+    streams = Streams.of(bench.plan.seed, bench.plan.method, [tile.index])
+    with computing_on(bench.device, bench.plan.method):
+        problem = problem_of([frame], bench.plan, bench.device)
+        image = to_numpy(fit.predict(bench.entry.method, problem, weights, streams))[0]
+    return Attempt(used, image, "applied")
+
+
+def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Attempt:
+    reason = done.stopped[row].split(" ")[0]
+    return Attempt(
+        used="tile",
+        image=image,
+        reason=reason if reason in REASONS else "rule",
+        steps=done.steps[row],
+        risk=done.risk[row] if done.risk else None,
+        risk_before=done.risk_before[row] if done.risk_before else None,
+        curve=done.curves[row] if done.curves else (),
+        spread=None if done.spread is None else to_numpy(done.spread[[row]])[0],
+    )
+
+
+def non_local_means(frame: Frame, plan: RestorationPlan) -> NDArray[np.float32]:
+    """Return every plane through non-local means at the noise level of its channel, holes filled from beside them."""
+    out = np.empty_like(frame.seen)
+    for number, noise in enumerate(noise_of([frame], plan)):
+        std = max(noise.std_at(float(np.median(frame.seen[number]))), 1e-4)
+        out[number] = NonLocalMeans().channel(nearest_data(frame.seen[number], frame.trusted[number]), std)
+    return out

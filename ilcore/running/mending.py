@@ -1,0 +1,163 @@
+"""What may get lost of a run under way, and what of it has to be done again for that.
+
+metadata of ledger, scratch, or of the result in the making   follow from the plan: written again
+scratch itself      the tiles that meet write units which are not assembled yet
+the result in the making   all its write units are assembled again
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ilcore.grammar.errors import CorruptData
+from ilcore.grammar.region import Five, Region
+from ilcore.planning.plan import RestorationPlan
+from ilcore.results.ome_zarr import create_finest
+from ilcore.results.write import WriteTarget, open_target
+from ilcore.running.damage import LEDGER, SCRATCH, Damage
+from ilcore.running.ledger import RECORD, Ledger
+from ilcore.running.metadata import NAMES, difference
+from ilcore.running.scratch import Scratch
+from ilcore.running.workspace import Workspace
+from ilcore.stores.places import Place, is_there, write_text
+from ilcore.tiling.grid import Index
+
+_logger = logging.getLogger(__name__)
+
+#: What of the metadata of an array decides its voxels is all but this.
+_TELLS_ONLY = "attributes"
+#: The arrays of a ledger, and itself.
+_PARTS = ("", "tiles", "curve", "seam", "blocks")
+_STAGED = "staging"
+
+
+def result_array(plan: RestorationPlan, path: str, shape: Five) -> WriteTarget:
+    """Make an empty array for a level of the result."""
+    return create_finest(
+        path, shape=shape, dtype=plan.source.dtype, axes=plan.source.axes, missing=plan.source.missing,
+        result_format=plan.result_format, overwrite=True,
+    )  # fmt: skip
+
+
+def take_up(plan: RestorationPlan, workspace: Workspace) -> None:
+    """Write again what of a run that goes on follows from its plan, and note as still to be done what was lost.
+
+    It is noted first and made anew only then: a kill in between loses nothing more.
+    """
+    parts = {_STAGED: workspace.staging / "0", SCRATCH: workspace.scratch}
+    lost = [name for name, place in parts.items() if not is_there(place)]
+    mend_arrays(plan, workspace, skipped=lost)
+    ledger = Ledger(workspace.ledger, plan.tile_grid)
+    if _STAGED in lost:
+        _logger.warning("the result in the making of %s is gone: it is assembled again", workspace.target)
+        ledger.reopen_blocks(range(len(ledger.read("assembled"))))
+        result_array(plan, str(workspace.staging / "0"), plan.source.shape)
+    if SCRATCH in lost:
+        target = open_target(str(workspace.staging / "0"))
+        units = units_touching(plan, (target.block(number) for number in ledger.open_blocks()))
+        _logger.warning("the scratch of %s is gone: %d units are restored again", workspace.target, len(units))
+        for index in units:
+            ledger.reopen(plan.tile_grid.unit_of(index))
+
+
+def units_touching(plan: RestorationPlan, regions: Iterable[Region]) -> list[Index]:
+    """Return the places of the units of work whose tiles meet some regions."""
+    grid, found = plan.tile_grid, set[Index]()
+    for region in regions:
+        for tile in grid.touching(region):
+            t, z, y, x = (at // length for at, length in zip(tile.index, (1, *grid.unit), strict=True))
+            found.add((t, z, y, x))
+    return sorted(found)
+
+
+def array_damage(plan: RestorationPlan, workspace: Workspace, *, is_over: bool) -> Iterator[Damage]:
+    """Yield what is wrong with the metadata of a run's ledger, scratch, and result in the making.
+
+    Raises:
+        CorruptData: When nobody can tell which version made the ledger.
+    """
+    with tempfile.TemporaryDirectory(prefix="il-") as folder:
+        for place, name, made in _made(plan, workspace, Path(folder)):
+            if name != LEDGER and is_over:
+                continue
+            why = next((why for file in made if (why := _wrong(file, made[file], _held(place / file)))), "")
+            if why:
+                yield Damage("0" if name == _STAGED else name, None, f"the metadata are not what they must be: {why}")
+
+
+def level_damage(plan: RestorationPlan, root: Place, levels: Mapping[str, Five]) -> Iterator[Damage]:
+    """Yield which levels of a result have other metadata than follow from the plan, but for what only tells."""
+    with tempfile.TemporaryDirectory(prefix="il-") as folder:
+        for path, shape in levels.items():
+            result_array(plan, f"{folder}/{path}", shape)
+            made = _texts(Path(folder, path)).items()
+            if why := next((why for file, text in made if (why := _wrong(file, text, _held(root / path / file)))), ""):
+                yield Damage(path, None, f"the metadata of the level are not what was written: {why}")
+
+
+def mend_arrays(plan: RestorationPlan, workspace: Workspace, skipped: Iterable[str] = ()) -> None:
+    """Write again what is missing, garbled or wrong of the metadata of what a run works with."""
+    with tempfile.TemporaryDirectory(prefix="il-") as folder:
+        for place, name, made in _made(plan, workspace, Path(folder)):
+            for file, text in made.items() if name not in skipped and (name == LEDGER or is_there(place)) else ():
+                if _wrong(file, text, _held(place / file)):
+                    _logger.warning("%s was lost or garbled, and is written again", place / file)
+                    write_text(place / file, text)
+
+
+def _made(plan: RestorationPlan, workspace: Workspace, folder: Path) -> Iterator[tuple[Place, str, Mapping[str, str]]]:
+    """Yield each array or group, what it belongs to, and the metadata files that it must have."""
+    target = result_array(plan, str(folder / _STAGED), plan.source.shape)
+    yield workspace.staging / "0", _STAGED, _texts(folder / _STAGED)
+    Scratch.of(folder / SCRATCH, plan).create()
+    yield workspace.scratch, SCRATCH, _texts(folder / SCRATCH)
+    Ledger(folder / LEDGER, plan.tile_grid).create(target.count, _record(workspace.ledger))
+    for part in _PARTS:
+        yield (workspace.ledger / part if part else workspace.ledger), LEDGER, _texts(folder / LEDGER / part)
+
+
+def _record(ledger: Place) -> "np.dtype[Any]":
+    """Return the record of a tile that a ledger was made with; where it does not say, that of today, if that fits."""
+    try:
+        told = json.loads(_held(ledger / "zarr.json") or "")["attributes"]["tile_record"]
+        return np.dtype([(str(name), str(kind)) for name, kind in told])
+    except (ValueError, KeyError, TypeError):
+        pass
+    try:
+        length = json.loads(_held(ledger / "tiles" / "zarr.json") or "")["shape"][-1]
+    except (ValueError, KeyError, TypeError, IndexError):
+        length = RECORD.itemsize
+    if length != RECORD.itemsize:
+        raise CorruptData(
+            f"a ledger that says how its records are made was wanted at {ledger}; it is damaged, and another version "
+            "made it; restore again with --overwrite"
+        )
+    return RECORD
+
+
+def _texts(made: Path) -> dict[str, str]:
+    return {name: (made / name).read_text() for name in NAMES if (made / name).exists()}
+
+
+def _held(place: Place) -> str | None:
+    try:
+        return str(place.read_text(errors="replace"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _wrong(file: str, wanted: str, held: str | None) -> str:
+    """Return what is wrong with metadata that follow from the plan; other attributes of another version are not."""
+    if held is None:
+        return "a file is missing"
+    try:
+        there, made = json.loads(held), json.loads(wanted)
+        there[_TELLS_ONLY] = made[_TELLS_ONLY] = None
+    except (ValueError, TypeError):
+        return "a file is cut or garbled"
+    return "" if file == ".zattrs" else difference(made, there)

@@ -1,0 +1,1 @@
+"""Stores: addresses and places, locks, and several requests at once."""

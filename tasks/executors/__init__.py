@@ -1,0 +1,1 @@
+"""Executors: where the stages of a run are carried out: Dask, here or on clusters."""

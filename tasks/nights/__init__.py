@@ -1,0 +1,1 @@
+"""Nights: what a night over an archive does besides the runs themselves."""

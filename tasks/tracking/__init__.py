@@ -1,0 +1,1 @@
+"""Tracking: runs told to MLflow, at once or later."""
