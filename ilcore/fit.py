@@ -48,6 +48,8 @@ def restore(
             done = restore(inner, transform.forward(problem), streams, start=start, strategy=strategy)
             return _changed_back(transform, done, problem)
         case Sequential(methods):
+            # Before the first of them is at work for hours.
+            method.check(problem)
             return _in_turn(methods, problem, streams, start, strategy)
         case Recipe() if strategy == "sequential" and len(streams) > 1:
             alone = [_alone(method, problem, streams, start, row) for row in range(len(streams))]
@@ -98,8 +100,9 @@ def predict(method: Method, problem: Problem, weights: Weights, streams: Streams
     """Return the images of tiles from weights learnt elsewhere, without learning.
 
     Raises:
-        RecipeError: When the method has no weights.
+        RecipeError: When the method has no weights, or ignores the operator of the problem.
     """
+    method.check_operator(problem)
     match method:
         case Transformed(transform, inner):
             return transform.backward(predict(inner, transform.forward(problem), weights, streams), problem)

@@ -28,14 +28,15 @@ class Method(ABC):
 
     def complaints(self, problem: Problem) -> Iterator[str]:
         """Yield one sentence for each reason why this method cannot serve `problem`."""
-        deaf = [] if problem.operator is None else [str(one) for one in self.ignoring_operator(problem)]
-        if deaf:
+        yield from list(self._about_operator(problem)) or self.own_complaints(problem)
+
+    def _about_operator(self, problem: Problem) -> Iterator[str]:
+        ignoring = [] if problem.operator is None else [str(one) for one in self.ignoring_operator(problem)]
+        if ignoring:
             yield (
-                f"{' and '.join(deaf)} knows denoising only, got an operator ({type(problem.operator).__name__}); "
+                f"{' and '.join(ignoring)} knows denoising only, got an operator ({type(problem.operator).__name__}); "
                 "take a method that minds it in every part, such as dip"
             )
-        else:
-            yield from self.own_complaints(problem)
 
     @abstractmethod
     def own_complaints(self, problem: Problem) -> Iterator[str]:
@@ -60,9 +61,20 @@ class Method(ABC):
         Raises:
             RecipeError: Listing all complaints.
         """
-        found = list(self.complaints(problem))
-        if found:
-            raise RecipeError("the parts must agree with each other and the problem; " + "; ".join(found))
+        _refuse(list(self.complaints(problem)))
+
+    def check_operator(self, problem: Problem) -> None:
+        """Refuse an operator that would be ignored, where nothing is learnt.
+
+        Raises:
+            RecipeError: Naming what ignores it.
+        """
+        _refuse(list(self._about_operator(problem)))
+
+
+def _refuse(complaints: list[str]) -> None:
+    if complaints:
+        raise RecipeError("the parts must agree with each other and the problem; " + "; ".join(complaints))
 
 
 @final

@@ -10,8 +10,10 @@ import torch
 from ilcore.degradations.operators import Blur, gaussian_kernel
 from ilcore.degradations.stabilise import VarianceStabilised
 from ilcore.descents.discrepant import DiscrepantRates
+from ilcore.fit import predict, restore
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.capability import Capability
+from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Sequential, Transformed
 from ilcore.grammar.slots import LiveStop, Stop
@@ -26,6 +28,7 @@ from ilcore.networks.with_outliers import WithOutliers
 from ilcore.stops.budget import After
 from ilcore.views.averaged import AveragedDraws
 from tests.compositions import BARE_NETWORKS, BASES, PARTS, SHAPES, STEPS, STOPS, failure, failures, problem_of, running
+from tests.quick import quick
 
 #: Pairs of two slots that are tried in `make test`: every n-th of them; `slow` tries all.
 MOST = 100
@@ -129,7 +132,29 @@ def test_a_method_minds_an_operator_or_refuses_it_with_a_sentence(name):
     if said:
         assert len(said) == 1
         assert "knows denoising only, got an operator (Blur); take a method" in said[0]
+    else:
+        assert failure(quick(name, steps=STEPS).method, problem) is None
     assert not any("operator" in word for word in method.complaints(problem_of("stack")))
+
+
+@pytest.mark.parametrize("name", ["n2v", "adapted"])
+def test_weights_that_are_only_applied_do_not_ignore_an_operator_in_silence(name):
+    plain = problem_of("plane")
+    tiles = Streams.of(0, name, [(0,), (1,)])
+    method = quick(name, steps=1).method
+    model = method.network.build(plain, plain.channels, tiles)
+    weights = {key: value.detach() for key, value in model.named_parameters()}
+    for each in (method, Transformed(VarianceStabilised(), method), Sequential((method, method))):
+        assert torch.isfinite(predict(each, plain, weights, tiles)).all()
+        with pytest.raises(RecipeError, match="knows denoising only, got an operator"):
+            predict(each, replace(plain, operator=Blur(gaussian_kernel(0.3))), weights, tiles)
+
+
+def test_methods_in_turn_are_all_checked_before_the_first_begins():
+    unknown = Problem(observed=torch.full((1, 1, 8, 8), torch.nan))
+    never = replace(BASES["code"], stop=After(10**9))
+    with pytest.raises(RecipeError, match="needs the noise level"):
+        restore(Sequential((never, METHODS["nlm"].method)), unknown, Streams.of(0, "turn", [(0,)]))
 
 
 def test_a_root_is_no_unit_for_a_blurred_problem():
