@@ -12,10 +12,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ilcore.degradations.operators import Identity
 from ilcore.grammar.arrays import Tiles
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import Change
+from ilcore.grammar.recipe import Transform
 
 _ROOT = math.sqrt(3 / 2)
 
@@ -49,7 +48,7 @@ def unstabilised(values: Tensor, noise: Noise) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class VarianceStabilised(Change):
+class VarianceStabilised(Transform):
     """Restore on values whose noise is the same everywhere, then return to the units of the scan.
 
     The stabilised values are scaled so that the expected range of the scan becomes 0 to 1. Channels whose noise does
@@ -59,9 +58,6 @@ class VarianceStabilised(Change):
     def complaints(self, problem: Problem) -> Iterator[str]:
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
-        if problem.operator is not None and not isinstance(problem.operator, Identity):
-            # A root does not commute with what gathers light.
-            yield f"{self} knows denoising only, got an operator; leave stabilise out"
 
     def forward(self, problem: Problem) -> Problem:
         models = problem.noise or ()

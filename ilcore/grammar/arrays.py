@@ -14,6 +14,8 @@ Tiles: TypeAlias = Tensor
 Mask: TypeAlias = Tensor
 #: [tile], one number per tile.
 PerTile: TypeAlias = Tensor
+#: Name -> weights of a network, [1, ...] for all tiles or [tile, ...].
+Weights: TypeAlias = dict[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -15,25 +15,27 @@ import torch
 from torch import Tensor
 
 from ilcore.degradations.kernels import keys
-from ilcore.grammar.arrays import Streams, Tiles, mirrored
+from ilcore.grammar.arrays import Streams, Tiles, Weights, mirrored
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.recipe import DirectMethod
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.entry import Entry
 
 
-class Finer(ByHand):
+class Finer(DirectMethod):
     """A method of one pass whose result lies on a finer grid than its observation."""
+
+    takes_operator = True
 
     @abstractmethod
     def made_of(self, problem: Problem) -> Tiles:
         """Return the images of a problem, [tile, channel, *field]."""
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
         if problem.field == problem.space:
             yield f"{self} makes a finer image and needs a factor; ask for task superres with a scale"
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
         count = len(problem.observed)
         return Restoration(image=self.made_of(problem), steps=(0,) * count, stopped=("one pass",) * count)
 
@@ -74,8 +76,8 @@ class BackProjection(Finer):
     iterations: int = 10
     ridge: float = 0.1
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
-        yield from super().complaints(problem)
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
+        yield from super().own_complaints(problem)
         if self.iterations < 0 or not 0 < self.ridge < math.inf:
             yield f"{self} needs iterations >= 0 and ridge > 0"
 

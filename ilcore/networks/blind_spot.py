@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.sizes import strides
-from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.slots import ORDINARY, LiveNetwork, Network
 from ilcore.networks.levels import enlarged, largest
 from ilcore.networks.per_tile import ConvSpec, TileConv
 
@@ -48,10 +49,12 @@ class BlindSpot(Network):
         Laine, Karras, Lehtinen & Aila, "High-quality self-supervised deep image denoising", NeurIPS 2019, section 2.
     """
 
-    #: The output at a pixel does not depend on the input there.
-    is_blind = True
     width: int = 48
     depth: int = 5
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return ORDINARY - {Capability.RETURNS_IMAGE} | {Capability.RETURNS_SPREAD}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.width < 1 or self.depth < 0:

@@ -15,8 +15,7 @@ from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
 from ilcore.aims.choosing import LEAST_NOISE, Candidate, Expected, able, expected_of
 from ilcore.degradations.estimate import Preflight
-from ilcore.fit import Weights
-from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.arrays import Streams, Tiles, Weights
 from ilcore.grammar.draws import lags_of
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method

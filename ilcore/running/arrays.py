@@ -21,7 +21,7 @@ from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Operator, Problem
 from ilcore.grammar.region import Five, five
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import COPY
 from ilcore.methods.entry import Scalar
 from ilcore.planning.array_choice import Seen, Way, asked, chosen

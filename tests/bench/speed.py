@@ -172,7 +172,7 @@ def _of_steps(row: Row, entry: Entry) -> Row:
 
     restored(1)
     short, long = restored(FEW), restored(MORE)
-    # `Then` has a budget for each of its methods.
+    # `Sequential` has a budget for each of its methods.
     step, budget = (long - short) / (MORE - FEW), _shares(entry)
     whole = max(short - FEW * step, 0) + budget * step
     megavoxels = problem.observed.numel() / 1e6

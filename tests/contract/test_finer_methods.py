@@ -97,6 +97,15 @@ def test_it_is_not_carried_out_on_stabilised_noise(name):
         fit.restore(entry.method, noisy, Streams.of(0, name, [(0,), (1,)]))
 
 
+@pytest.mark.parametrize("name", sorted(name for name in DENOISERS if METHODS[name].method.takes_operator))
+def test_a_prior_that_minds_operators_makes_the_field_of_a_finer_one(name):
+    problem, clean = problem_of(imaging((2, 2)), count=1, side=12)
+    told = replace(problem, noise=(Noise(read_std=0.05),))
+    done = fit.restore(quick(name, steps=3).method, told, Streams.of(0, name, [(0,)]))
+    assert done.image.shape == clean.shape
+    assert not done.stopped[0].startswith("diverged")
+
+
 @every_method
 def test_what_is_constant_stays_so(name):
     operator = imaging((2, 3))
