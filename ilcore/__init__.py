@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ilcore.formats.open import images_in, open_volume
     from ilcore.grammar.errors import ILError
     from ilcore.grammar.problem import Noise, Problem
-    from ilcore.grammar.trial import Restoration
+    from ilcore.grammar.step_context import Restoration
     from ilcore.methods.catalogue import METHODS as methods  # noqa: N811 (public names are lower case)
     from ilcore.planning.make import plan_restoration
     from ilcore.running.arrays import restore
@@ -26,7 +26,7 @@ _HOMES = {
     "ILError": ("ilcore.grammar.errors", "ILError"),
     "Noise": ("ilcore.grammar.problem", "Noise"),
     "Problem": ("ilcore.grammar.problem", "Problem"),
-    "Restoration": ("ilcore.grammar.trial", "Restoration"),
+    "Restoration": ("ilcore.grammar.step_context", "Restoration"),
     "methods": ("ilcore.methods.catalogue", "METHODS"),
     "images_in": ("ilcore.formats.open", "images_in"),
     "open_volume": ("ilcore.formats.open", "open_volume"),

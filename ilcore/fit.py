@@ -12,15 +12,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ilcore.grammar.arrays import PerTile, Streams, Tiles
+from ilcore.grammar.arrays import PerTile, Streams, Tiles, Weights
 from ilcore.grammar.errors import BadWeights, RecipeError
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand, Change, Method, Recipe, Then, Within
+from ilcore.grammar.recipe import DirectMethod, Method, Recipe, Sequential, Transform, Transformed
 from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews, Spreading
-from ilcore.grammar.trial import Judgement, Pair, Predict, Restoration, Trial
+from ilcore.grammar.step_context import Judgement, Pair, Predict, Restoration, StepContext
 
 Strategy = Literal["sequential", "grouped", "vmap"]
-Weights = dict[str, Tensor]
 
 
 def restore(
@@ -41,14 +40,16 @@ def restore(
         strategy: How a batch is computed; the image is the same up to rounding.
     """
     match method:
-        case ByHand():
+        case DirectMethod():
             method.check(problem)
-            return method.restore(problem, streams)
-        case Within(change, inner):
+            return method.restore(problem, streams, start=start)
+        case Transformed(transform, inner):
             method.check(problem)
-            done = restore(inner, change.forward(problem), streams, start=start, strategy=strategy)
-            return _changed_back(change, done, problem)
-        case Then(methods):
+            done = restore(inner, transform.forward(problem), streams, start=start, strategy=strategy)
+            return _changed_back(transform, done, problem)
+        case Sequential(methods):
+            # Before the first of them is at work for hours.
+            method.check(problem)
             return _in_turn(methods, problem, streams, start, strategy)
         case Recipe() if strategy == "sequential" and len(streams) > 1:
             alone = [_alone(method, problem, streams, start, row) for row in range(len(streams))]
@@ -58,7 +59,9 @@ def restore(
                 method, problem, streams, start=start, strategy="grouped" if strategy == "sequential" else strategy
             )
         case _:
-            raise TypeError(f"a method must be a Recipe, Then, Within or ByHand, got {type(method).__name__}")
+            raise TypeError(
+                f"a method must be a Recipe, Sequential, Transformed or DirectMethod, got {type(method).__name__}"
+            )
 
 
 def learn(
@@ -79,12 +82,12 @@ def learn(
     match method:
         case Recipe():
             return fit(method, problem, streams, start=start, shared=True, batch=batch)
-        case Within(change, inner):
+        case Transformed(transform, inner):
             method.check(problem)
             return _changed_back(
-                change, learn(inner, change.forward(problem), streams, start=start, batch=batch), problem
+                transform, learn(inner, transform.forward(problem), streams, start=start, batch=batch), problem
             )
-        case Then(methods):
+        case Sequential(methods):
             done = learn(methods[0], problem, streams, start=start, batch=batch)
             for later in methods[1:]:
                 done = learn(later, problem, streams, start=done.weights, batch=batch)
@@ -97,12 +100,13 @@ def predict(method: Method, problem: Problem, weights: Weights, streams: Streams
     """Return the images of tiles from weights learnt elsewhere, without learning.
 
     Raises:
-        RecipeError: When the method has no weights.
+        RecipeError: When the method has no weights, or ignores the operator of the problem.
     """
+    method.check_operator(problem)
     match method:
-        case Within(change, inner):
-            return change.backward(predict(inner, change.forward(problem), weights, streams), problem)
-        case Then(methods):
+        case Transformed(transform, inner):
+            return transform.backward(predict(inner, transform.forward(problem), weights, streams), problem)
+        case Sequential(methods):
             return predict(methods[-1], problem, weights, streams)
         case Recipe():
             return _applied(method, problem, weights, streams)
@@ -113,7 +117,7 @@ def predict(method: Method, problem: Problem, weights: Weights, streams: Streams
 def _applied(recipe: Recipe, problem: Problem, weights: Weights, streams: Streams) -> Tiles:
     model = _built(recipe, problem, streams, weights, shared=all(len(value) == 1 for value in weights.values()))
     views = recipe.views.start(problem, streams)
-    return _look(model, views, problem, range(len(streams)))
+    return problem.inside(_look(model, views, problem, range(len(streams))))
 
 
 def fit(
@@ -141,25 +145,25 @@ def fit(
     loss_of = recipe.loss.start(training, streams)
     descent = recipe.descent.start(model, streams)
     readout = recipe.readout.start(problem)
-    book = _Book(problem, model, wants_best=recipe.readout.wants_best, shared=shared)
+    state = FitState(problem, model, wants_best=recipe.readout.wants_best, shared=shared)
     turns = _Turns(streams, batch if shared else None)
 
-    while book.rows:
-        rows = turns.rows(book.rows, book.step)
-        pair = views.draw(book.step, rows)
+    while state.rows:
+        rows = turns.rows(state.rows, state.step)
+        pair = views.draw(state.step, rows)
         output = model(pair.input, _repeated(rows, pair))
-        trial = Trial(book.step, rows, training, pair, output, model, partial(_look, model, views, training))
-        trial = replace(trial, image_of=partial(_look, model, views))
-        losses = loss_of(trial)
-        seen = replace(trial, output=output.detach(), losses=losses.detach())
-        judged = book.noted(losses.detach(), stop.judge(replace(seen, rows=book.rows)))
-        readout.observe(seen, {row for row, best in zip(book.rows, judged.best, strict=True) if best})
-        book.close(judged, readout, partial(_look, model, views, problem))
-        going = [n for n, row in enumerate(rows) if row in book.rows]
+        context = StepContext(state.step, rows, training, pair, output, model, partial(_look, model, views, training))
+        context = replace(context, image_of=partial(_look, model, views))
+        losses = loss_of(context)
+        seen = replace(context, output=output.detach(), losses=losses.detach())
+        judged = state.noted(losses.detach(), stop.judge(replace(seen, rows=state.rows)))
+        readout.observe(seen, {row for row, best in zip(state.rows, judged.best, strict=True) if best})
+        state.close(judged, readout, partial(_look, model, views, problem))
+        going = [n for n, row in enumerate(rows) if row in state.rows]
         if going:
             descent.step(losses[going].mean()[None] if shared else losses[going], [rows[n] for n in going])
-        book.step += 1
-    return book.restoration()
+        state.step += 1
+    return state.restoration()
 
 
 def _repeated(rows: Sequence[int], pair: Pair) -> list[int]:
@@ -174,14 +178,15 @@ class _Ending:
     spread: Tensor | None
 
 
-class _Book:
+class FitState:
     """What one fit remembers: who is still at work, their curves, their best weights and how they ended."""
 
     def __init__(self, problem: Problem, model: LiveNetwork, *, wants_best: bool, shared: bool) -> None:
         self.problem, self.shared, self.wants_best = problem, shared, wants_best
         self.step = 0
         self.rows: list[int] = list(range(len(problem.observed)))
-        self.live = {name: value.detach() for name, value in model.named_parameters()}
+        self.weights = {name: value.detach() for name, value in model.named_parameters()}
+        self.live = {name: value.detach() for name, value in model.moving().items()}
         self.best = {name: value.clone() for name, value in self.live.items()} if wants_best else {}
         self.final = {name: value.clone() for name, value in self.live.items()}
         self.endings: dict[int, _Ending] = {}
@@ -221,11 +226,12 @@ class _Book:
         self.rows = [row for row in self.rows if row not in ended]
 
     def _ending(self, row: int, image: Tensor, reason: str, spread: Tensor | None) -> _Ending:
+        inner = None if spread is None else self.problem.inside(spread[None])[0]
         if bool(torch.isfinite(image).all()) and not reason.startswith("diverged"):
-            return _Ending(image, self.step, reason, spread)
+            return _Ending(self.problem.inside(image[None])[0], self.step, reason, inner)
         spoilt = reason if reason.startswith("diverged") else f"diverged by step {self.step}"
-        nothing = None if spread is None else torch.full_like(spread, torch.nan)
-        return _Ending(self.problem.observed[row], self.step, spoilt, nothing)
+        nothing = None if inner is None else torch.full_like(inner, torch.nan)
+        return _Ending(self.problem.rows([row]).plain()[0], self.step, spoilt, nothing)
 
     def _copy(self, source: Weights, target: Weights, row: int) -> None:
         for name in source:
@@ -243,7 +249,8 @@ class _Book:
             risk=tuple(self.risks.get(row) for row in range(len(ends))),
             risk_before=tuple(self.first_risks.get(row) for row in range(len(ends))),
             spread=torch.stack(spreads) if spreads else None,
-            weights=self.final,
+            weights={name: self.final.get(name, value) for name, value in self.weights.items()},
+            frozen=frozenset(self.weights.keys() - self.final.keys()),
         )
 
 
@@ -297,6 +304,13 @@ def _load(model: LiveNetwork, start: Weights) -> None:
         raise BadWeights(
             f"weights must fit the network of the recipe; these differ: {odd}; use the recipe's own weights"
         )
+    counts = {name: (len(value), len(start[name])) for name, value in model.named_parameters()}
+    odd_counts = sorted((name, *count) for name, count in counts.items() if count[1] not in (1, count[0]))[:4]
+    if odd_counts:
+        raise BadWeights(
+            "weights must be given once for all tiles, or once for each where they move; these differ "
+            f"(name, wanted, got): {odd_counts}; start from the weights of one model"
+        )
     with torch.no_grad():
         for name, value in model.named_parameters():
             value.copy_(start[name].expand_as(value))
@@ -307,10 +321,10 @@ def _look(model: LiveNetwork, views: LiveViews, problem: Problem, rows: Sequence
         return views.image(model, problem, rows)
 
 
-def _changed_back(change: Change, done: Restoration, problem: Problem) -> Restoration:
+def _changed_back(transform: Transform, done: Restoration, problem: Problem) -> Restoration:
     # A risk or a spread in other units says nothing in these.
     nothing = (None,) * len(done.steps)
-    return replace(done, image=change.backward(done.image, problem), risk=nothing, risk_before=nothing, spread=None)
+    return replace(done, image=transform.backward(done.image, problem), risk=nothing, risk_before=nothing, spread=None)
 
 
 def _in_turn(
@@ -318,7 +332,9 @@ def _in_turn(
 ) -> Restoration:
     done = restore(methods[0], problem, streams, start=start, strategy=strategy)
     for method in methods[1:]:
-        done = restore(method, problem, streams, start=done.weights, strategy=strategy)
+        # A method without weights hands on those that it was given.
+        start = start if done.weights is None else done.weights
+        done = restore(method, problem, streams, start=start, strategy=strategy)
     return done
 
 
@@ -338,5 +354,9 @@ def _merged(parts: Sequence[Restoration]) -> Restoration:
         risk=sum((part.risk for part in parts), ()),
         risk_before=sum((part.risk_before for part in parts), ()),
         spread=torch.cat(spreads) if spreads else None,
-        weights={name: torch.cat([own[name] for own in weights]) for name in weights[0]},
+        weights={
+            name: value if name in parts[0].frozen else torch.cat([own[name] for own in weights])
+            for name, value in weights[0].items()
+        },
+        frozen=parts[0].frozen,
     )

@@ -45,7 +45,11 @@ QUICK = {
     "noise2fast": {"steps": 120, "network.inner.width": 12, "network.inner.depth": 5, "descent.learning_rate": 5e-3},
     "pixel2pixel": {"steps": 60, "network.width": 12, "views.window": 15, "descent.learning_rate": 3e-3},
     "noise2score": {"steps": 100, "network.width": 12, "network.depth": 5, "descent.learning_rate": 3e-3},
+    "bicubic": {},
+    "back_projection": {"iterations": 4},
 }
+#: Methods whose result lies on the grid of the observation.
+DENOISERS = tuple(sorted(name for name, entry in METHODS.items() if "denoise" in entry.tasks))
 #: Methods that learn from one plane to the next, and what they say of a tile that has only one.
 STACKS = {"frame_pairs": "use 3-D tiles"}
 

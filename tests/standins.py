@@ -43,8 +43,6 @@ class Known(Network):
 
     kind: str
 
-    can_copy_input = False
-
     def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
         return _Known(self.kind, 1 if shared else len(streams))
 

@@ -71,7 +71,7 @@ class Contender:
 
 
 def line_up(names: Iterable[str] = (), programs: Iterable[str] = (), scope: str = "tile") -> list[Contender]:
-    """Return the contenders asked for, or all: the input, every method of the catalogue, and the default choice.
+    """Return the contenders asked for, or all: the input, every denoiser of the catalogue, and the default choice.
 
     Args:
         names: As in `Contender.of`.
@@ -85,7 +85,8 @@ def line_up(names: Iterable[str] = (), programs: Iterable[str] = (), scope: str 
     if not wanted:
         scopes = ("tile", "volume") if scope == "both" else (scope,)
         spelt: Mapping[str, str] = {"tile": "", "volume": "@volume"}
-        methods = [f"{name}{spelt[one]}" for one in scopes for name in METHODS if one in METHODS[name].scopes]
+        known = {name: entry for name, entry in METHODS.items() if "denoise" in entry.tasks}
+        methods = [f"{name}{spelt[one]}" for one in scopes for name, entry in known.items() if one in entry.scopes]
         wanted = [NOISY, *methods, CHOOSE]
     found = [*map(Contender.of, wanted), *map(Contender.program, programs)]
     # Named twice is measured once.

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from ilcore.adapting.weights import SHIPPED
+from ilcore.aims.choosing import CANDIDATES
 from ilcore.benchmark.labelled import CLASSES, Labelled, labelled
 from ilcore.benchmark.lines import Lines
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume
 from ilcore.grammar.region import whole
-from ilcore.planning.choose import CANDIDATES
 from ilcore.planning.make import plan_restoration
 from ilcore.planning.plan import RestorationPlan
 from ilcore.planning.probing import Trial, problems_of

@@ -1,17 +1,19 @@
-"""Linear degradations: y = A x before noise, with adjoint A' and pseudo-inverse A+.
+"""Linear degradations: y = A x before noise, with adjoint A' and pseudo-inverse A+ = A' (A A' + ridge)^-1.
 
-    Identity            A = 1
-    Mask(mask)          A hides values;                A' = A+ = A
-    Blur(kernel)        circular convolution;          A+ divides in the Fourier domain
-    Shrink(factor)      blur, then every factor-th;    A+ = A' (A A')^-1
+    Identity              A = 1
+    Mask(mask)            A hides values;                    A' = A+ = A
+    Blur(kernel)          circular convolution;              exact in the Fourier domain
+    Imaging(kernel, f)    valid convolution, every f-th;     `ilcore.degradations.imaging`
 
-Everything works on [tile, channel, *space] with two or three space axes, in the dtype of its argument. The boundary is
-circular: that makes A' and A+ exact. Where a real boundary matters, hide a margin of the kernel's reach.
+Everything works on [tile, channel, *space] with two or three space axes, in the dtype of its argument, and every tile
+by itself. Each knows three grids: the observed one, the `domain` of x, and the `field`, the part of the domain that is
+the result; the rest of the domain is a margin which the kernel sees. They differ for `Imaging` only.
 
-The laws <A x, u> = <x, A' u> and A A+ A = A are tested for all of them; Blur and Shrink fulfil the second up to the
-frequencies they suppress below `tolerance`, which A+ leaves at zero instead of amplifying noise without bound.
+The laws <A x, u> = <x, A' u> and A A+ A = A are tested for all of them; Blur fulfils the second up to the frequencies
+it suppresses below `tolerance`, which A+ without a ridge leaves at zero instead of amplifying noise without bound.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -21,9 +23,33 @@ from torch import Tensor
 from ilcore.grammar.errors import BadInput
 
 
+class SameGrid:
+    """The grids of an operator that keeps every voxel where it is."""
+
+    def domain(self, space: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of x for an observation of this shape."""
+        return tuple(space)
+
+    def field(self, space: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the result for an observation of this shape."""
+        return tuple(space)
+
+    def inside(self, image: Tensor) -> Tensor:
+        """Return the field of an image of the domain."""
+        return image
+
+    def phase(self, axes: int) -> tuple[float, ...]:
+        """Return where in the field the middle of the first observed voxel lies, in voxels of the field."""
+        return (0.0,) * axes
+
+    def rim(self, axes: int) -> tuple[int, ...]:
+        """Return how many observed voxels at each border depend on more than the field."""
+        return (0,) * axes
+
+
 @final
 @dataclass(frozen=True)
-class Identity:
+class Identity(SameGrid):
     """Observe everything as it is."""
 
     def forward(self, clean: Tensor) -> Tensor:
@@ -34,124 +60,124 @@ class Identity:
         """Return y."""
         return observed
 
-    def pseudo_inverse(self, observed: Tensor) -> Tensor:
-        """Return y."""
-        return observed
+    def pseudo_inverse(self, observed: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return y, smaller by the ridge."""
+        return self.solve(observed, ridge)
+
+    def solve(self, residual: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return (A A' + ridge)^-1 r."""
+        return residual / (1 + ridge) if ridge else residual
+
+    def whitened(self, residual: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return (A A' + ridge)^-1/2 r."""
+        return residual / (1 + ridge) ** 0.5 if ridge else residual
+
+    def rows(self, rows: Sequence[int]) -> "Identity":
+        """Return the operator of some tiles."""
+        return self
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Mask:
+class Mask(SameGrid):
     """Hide values: what is not observed becomes zero.
 
     Args:
         mask: True where a value is observed.
 
     Shape:
-        mask broadcastable to [tile, channel, *space], bool.
+        mask [*space], or [tile or 1, channel or 1, *space], bool.
     """
 
     mask: Tensor
 
     def forward(self, clean: Tensor) -> Tensor:
         """Return x where observed, else zero."""
+        if self.mask.ndim not in (clean.ndim, clean.ndim - 2):
+            raise BadInput(
+                f"a mask must have the axes of space, or tile and channel besides, got shape {tuple(self.mask.shape)} "
+                f"for an image of {tuple(clean.shape)}; add axes of length 1"
+            )
         return clean * self.mask.to(clean)
 
     def adjoint(self, observed: Tensor) -> Tensor:
         """Return y where observed, else zero."""
         return self.forward(observed)
 
-    def pseudo_inverse(self, observed: Tensor) -> Tensor:
-        """Return y where observed, else zero."""
-        return self.forward(observed)
+    def pseudo_inverse(self, observed: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return y where observed, smaller by the ridge, else zero."""
+        return self.solve(observed, ridge)
+
+    def solve(self, residual: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return (A A' + ridge)^-1 r where observed, else zero."""
+        return self.forward(residual) / (1 + ridge)
+
+    def whitened(self, residual: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return (A A' + ridge)^-1/2 r where observed, else zero."""
+        return self.forward(residual) / (1 + ridge) ** 0.5
+
+    def rows(self, rows: Sequence[int]) -> "Mask":
+        """Return the operator of some tiles; a mask of one tile holds for all."""
+        is_common = self.mask.ndim < 4 or len(self.mask) == 1
+        return self if is_common else Mask(self.mask[list(rows)])
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Blur:
+class Blur(SameGrid):
     """Convolve with a kernel on a circular boundary.
 
     Args:
-        kernel: The point spread function, its centre at side // 2 of each axis.
-        tolerance: Frequencies passed by less than this share of the strongest are left at zero by A+.
+        kernel: The point spread function, its centre in the middle.
+        tolerance: Frequencies passed by less than this share of the strongest are left at zero by A+ without a ridge.
 
     Shape:
-        kernel [*space], no side longer than the image.
+        kernel [*space], every side odd, none longer than the image.
+
+    Raises:
+        BadInput: A side is even: the middle lies between two voxels, and the image would move by half a voxel.
     """
 
     kernel: Tensor
     tolerance: float = 1e-3
 
+    def __post_init__(self) -> None:
+        if any(side % 2 == 0 for side in self.kernel.shape):
+            raise BadInput(
+                f"the sides of a blur must be odd, or the image moves by half a voxel, got {tuple(self.kernel.shape)}; "
+                "resample it with ilcore.degradations.kernels.with_parity(kernel, (1,) * axes)"
+            )
+
     def forward(self, clean: Tensor) -> Tensor:
         """Return the blurred image."""
-        return _filtered(clean, self._transfer(clean))
+        return filtered(clean, self._transfer(clean))
 
     def adjoint(self, observed: Tensor) -> Tensor:
         """Return the image correlated with the kernel."""
-        return _filtered(observed, self._transfer(observed).conj())
+        return filtered(observed, self._transfer(observed).conj())
 
-    def pseudo_inverse(self, observed: Tensor) -> Tensor:
-        """Return the deblurred image without the frequencies that did not pass."""
-        return _filtered(observed, _reciprocal(self._transfer(observed), self.tolerance))
+    def pseudo_inverse(self, observed: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return the deblurred image; without a ridge, without the frequencies that did not pass."""
+        response = self._transfer(observed)
+        return filtered(observed, response.conj() * self._power(response, ridge))
+
+    def solve(self, residual: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return (A A' + ridge)^-1 r; without a ridge, without the frequencies that did not pass."""
+        return filtered(residual, self._power(self._transfer(residual), ridge))
+
+    def whitened(self, residual: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return (A A' + ridge)^-1/2 r; without a ridge, without the frequencies that did not pass."""
+        return filtered(residual, self._power(self._transfer(residual), ridge).sqrt())
+
+    def rows(self, rows: Sequence[int]) -> "Blur":
+        """Return the operator of some tiles."""
+        return self
+
+    def _power(self, response: Tensor, ridge: float) -> Tensor:
+        return inverse_power(response.abs().square(), ridge, self.tolerance**2)
 
     def _transfer(self, image: Tensor) -> Tensor:
         return transfer(self.kernel.to(image), tuple(image.shape[2:]))
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Shrink:
-    """Blur, then keep every factor-th value along each space axis.
-
-    Args:
-        factor: How many times smaller each side becomes, at least 1.
-        kernel: Blur before decimation; None averages the cell of factor x factor (x factor) values.
-        tolerance: As in `Blur`.
-
-    Raises:
-        BadInput: A side of the image is no multiple of the factor.
-    """
-
-    factor: int
-    kernel: Tensor | None = None
-    tolerance: float = 1e-3
-
-    def __post_init__(self) -> None:
-        if self.factor < 1:
-            raise BadInput(f"the factor of Shrink must be >= 1, got {self.factor}")
-
-    def forward(self, clean: Tensor) -> Tensor:
-        """Return the smaller image."""
-        space = tuple(clean.shape[2:])
-        if any(side % self.factor for side in space):
-            raise BadInput(f"sides must be multiples of the factor {self.factor}, got {space}; crop or pad the image")
-        return _filtered(clean, self._transfer(clean, space))[self._kept(len(space))]
-
-    def adjoint(self, observed: Tensor) -> Tensor:
-        """Return the larger image: zeros in between, then correlated with the kernel."""
-        space = tuple(side * self.factor for side in observed.shape[2:])
-        larger = observed.new_zeros((*observed.shape[:2], *space))
-        larger[self._kept(len(space))] = observed
-        return _filtered(larger, self._transfer(observed, space).conj())
-
-    def pseudo_inverse(self, observed: Tensor) -> Tensor:
-        """Return the smallest larger image that shrinks to the observed one."""
-        impulse = torch.zeros((1, 1, *observed.shape[2:]), dtype=observed.dtype, device=observed.device)
-        impulse[(0, 0, *(0,) * (observed.ndim - 2))] = 1
-        gram = torch.fft.rfftn(self.forward(self.adjoint(impulse))[0, 0])
-        # A A' is a convolution on the small grid; its eigenvalues are squares of those of A.
-        return self.adjoint(_filtered(observed, _reciprocal(gram, self.tolerance**2)))
-
-    def _transfer(self, image: Tensor, space: tuple[int, ...]) -> Tensor:
-        kernel = self.kernel
-        if kernel is None:
-            kernel = torch.full((self.factor,) * len(space), float(self.factor) ** -len(space))
-        return transfer(kernel.to(image), space)
-
-    def _kept(self, axes: int) -> tuple[slice, ...]:
-        # With the kernel's centre at side // 2 this phase puts the default kernel exactly on its cell.
-        start = (self.factor - 1) // 2
-        return (slice(None), slice(None), *(slice(start, None, self.factor) for _ in range(axes)))
 
 
 def transfer(kernel: Tensor, space: tuple[int, ...]) -> Tensor:
@@ -187,11 +213,17 @@ def gaussian_kernel(width: float, axes: int = 2) -> Tensor:
     return kernel / kernel.sum()
 
 
-def _filtered(image: Tensor, response: Tensor) -> Tensor:
+def filtered(image: Tensor, response: Tensor) -> Tensor:
+    """Return an image through a response in the Fourier domain, each tile and channel by itself."""
     axes = tuple(range(2, image.ndim))
-    return torch.fft.irfftn(torch.fft.rfftn(image, dim=axes) * response, s=image.shape[2:], dim=axes)
+    # Tile by tile: a transform of several at once rounds otherwise.
+    spectra = [torch.fft.rfftn(row, dim=axes) * response for row in image.split(1)]
+    return torch.cat([torch.fft.irfftn(spectrum, s=image.shape[2:], dim=axes) for spectrum in spectra])
 
 
-def _reciprocal(response: Tensor, tolerance: float) -> Tensor:
-    passed = response.abs() > tolerance * response.abs().max()
-    return torch.where(passed, 1 / torch.where(passed, response, torch.ones_like(response)), torch.zeros_like(response))
+def inverse_power(power: Tensor, ridge: float, tolerance: float) -> Tensor:
+    """Return 1 / (power + ridge); without a ridge 0 where the power is below a share of the strongest."""
+    if ridge > 0:
+        return 1 / (power + ridge)
+    passed = power > tolerance * power.max()
+    return torch.where(passed, 1 / torch.where(passed, power, torch.ones_like(power)), torch.zeros_like(power))

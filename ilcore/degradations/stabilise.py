@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ilcore.grammar.arrays import Tiles
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import Change
+from ilcore.grammar.recipe import Transform
 
 _ROOT = math.sqrt(3 / 2)
 
@@ -48,7 +48,7 @@ def unstabilised(values: Tensor, noise: Noise) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class VarianceStabilised(Change):
+class VarianceStabilised(Transform):
     """Restore on values whose noise is the same everywhere, then return to the units of the scan.
 
     The stabilised values are scaled so that the expected range of the scan becomes 0 to 1. Channels whose noise does

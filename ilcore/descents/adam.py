@@ -41,7 +41,7 @@ class _Adam:
     def __init__(self, spec: Adam, model: LiveNetwork) -> None:
         self.spec, self.step_number = spec, 0
         optimiser = torch.optim.RAdam if spec.rectified else torch.optim.Adam
-        self.adam = optimiser(model.parameters(), lr=spec.learning_rate)
+        self.adam = optimiser(model.moving().values(), lr=spec.learning_rate)
 
     def step(self, losses: PerTile, rows: Sequence[int]) -> None:
         if self.spec.halve_every:

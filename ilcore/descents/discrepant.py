@@ -7,6 +7,8 @@ from typing import final
 import torch
 
 from ilcore.grammar.arrays import PerTile, Streams
+from ilcore.grammar.capability import Capability
+from ilcore.grammar.outliers import outlying
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import Descent, LiveDescent, LiveNetwork
@@ -32,12 +34,15 @@ class DiscrepantRates(Descent):
     inner: Descent
     rate: float = 3e-2
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.HOLDS_OUTLIERS})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.inner.complaints(recipe, problem)
         if self.rate <= 0:
             yield f"{self} needs rate > 0"
-        if not hasattr(recipe.network, "inner"):
-            yield f"{self} needs a network with a sparse part, got {recipe.network}; wrap it in WithOutliers"
+        if any(Capability.HOLDS_OUTLIERS in part.requires for part in self.inner.nested()):
+            yield f"{self} moves the sparse part itself, and so would {self.inner}; take its inner descent instead"
 
     def start(self, model: LiveNetwork, streams: Streams) -> LiveDescent:
         return _DiscrepantRates(self, model, streams)
@@ -45,10 +50,10 @@ class DiscrepantRates(Descent):
 
 class _DiscrepantRates:
     def __init__(self, spec: DiscrepantRates, model: LiveNetwork, streams: Streams) -> None:
-        network = getattr(model, "inner")  # noqa: B009
+        network = outlying(model).inner
         self.rate, self.inner = spec.rate, spec.inner.start(network, streams)
         own = {id(value) for value in network.parameters()}
-        self.sparse = [value for value in model.parameters() if id(value) not in own]
+        self.sparse = [value for value in model.moving().values() if id(value) not in own]
 
     def step(self, losses: PerTile, rows: Sequence[int]) -> None:
         for value in self.sparse:

@@ -44,7 +44,7 @@ class Langevin(Descent):
 class _Langevin:
     def __init__(self, spec: Langevin, model: LiveNetwork, streams: Streams) -> None:
         self.streams, self.std = streams, spec.noise * spec.learning_rate
-        weights = list(model.parameters())
+        weights = list(model.moving().values())
         self.adam = torch.optim.Adam(weights, lr=spec.learning_rate, weight_decay=spec.weight_decay)
         # [tile, outputs, inputs, *kernel]; vectors for each channel are left alone.
         self.kernels = [value.detach() for value in weights if value.ndim > 3]

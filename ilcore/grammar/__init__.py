@@ -1,1 +1,1 @@
-"""The words of the library: problems, trials, recipes, errors. Imports nothing of ours."""
+"""The words of the library: problems, steps, recipes, errors. Imports nothing of ours."""

@@ -14,6 +14,8 @@ Tiles: TypeAlias = Tensor
 Mask: TypeAlias = Tensor
 #: [tile], one number per tile.
 PerTile: TypeAlias = Tensor
+#: Name -> weights of a network, [1, ...] for all tiles or [tile, ...].
+Weights: TypeAlias = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,21 @@ def per_tile_mean(values: Tensor, weights: Tensor | None = None) -> PerTile:
         return values.flatten(1).mean(1)
     weights = weights.to(values.dtype).expand_as(values)
     return (values * weights).flatten(1).sum(1) / weights.flatten(1).sum(1).clamp_min(1)
+
+
+def repeated(image: Tensor, space: Sequence[int]) -> Tensor:
+    """Return an image with every voxel repeated until it has a shape that is a multiple of its own.
+
+    Shape:
+        [tile, channel, *space of the image] -> [tile, channel, *space].
+    """
+    for axis, length in enumerate(space, 2):
+        if length != image.shape[axis]:
+            image = image.repeat_interleave(length // image.shape[axis], axis)
+    return image
+
+
+def mirrored(places: Tensor, length: int) -> Tensor:
+    """Return places along an axis, those beyond it mirrored at its ends; the outermost voxel comes twice."""
+    around = places.remainder(2 * length)
+    return torch.where(around < length, around, 2 * length - 1 - around)

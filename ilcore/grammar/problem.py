@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ilcore.grammar.arrays import Mask, Tiles
+from ilcore.grammar.arrays import Mask, Tiles, repeated
 
 Value = TypeVar("Value", float, Any)
 
@@ -55,7 +55,28 @@ class Noise:
 
 
 class Operator(Protocol):
-    """A linear degradation: y = A x before noise."""
+    """A linear degradation: y = A x before noise.
+
+    The unknown x lies on the `domain` of an observation; its `field` is the part that is the result.
+    """
+
+    def domain(self, space: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of x for an observation of this shape."""
+
+    def field(self, space: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the result for an observation of this shape."""
+
+    def inside(self, image: Tensor) -> Tensor:
+        """Return the field of an image of the domain."""
+
+    def phase(self, axes: int) -> tuple[float, ...]:
+        """Return where in the field the middle of the first observed voxel lies, in voxels of the field."""
+
+    def rim(self, axes: int) -> tuple[int, ...]:
+        """Return how many observed voxels at each border depend on more than the field."""
+
+    def rows(self, rows: Sequence[int]) -> "Operator":
+        """Return the operator of some tiles of the batch."""
 
     def forward(self, clean: Tensor) -> Tensor:
         """Return A x."""
@@ -63,8 +84,14 @@ class Operator(Protocol):
     def adjoint(self, observed: Tensor) -> Tensor:
         """Return A' y."""
 
-    def pseudo_inverse(self, observed: Tensor) -> Tensor:
-        """Return A+ y."""
+    def pseudo_inverse(self, observed: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return A' (A A' + ridge)^-1 y."""
+
+    def solve(self, residual: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return (A A' + ridge)^-1 r."""
+
+    def whitened(self, residual: Tensor, ridge: float = 0.0) -> Tensor:
+        """Return (A A' + ridge)^-1/2 r."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +117,30 @@ class Problem:
 
     @property
     def space(self) -> tuple[int, ...]:
-        """Return the spatial shape."""
+        """Return the spatial shape of the observation."""
         return tuple(self.observed.shape[2:])
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """Return the spatial shape of the unknown: what a network makes."""
+        return self.space if self.operator is None else self.operator.domain(self.space)
+
+    @property
+    def field(self) -> tuple[int, ...]:
+        """Return the spatial shape of the result."""
+        return self.space if self.operator is None else self.operator.field(self.space)
+
+    def inside(self, image: Tensor) -> Tensor:
+        """Return the field of images of the domain, [tile, channel, *space]."""
+        return image if self.operator is None else self.operator.inside(image)
+
+    def plain(self) -> Tiles:
+        """Return what stands where nothing else does: the observation, or on another grid its nearest voxels.
+
+        Shape:
+            [tile, channel, *field].
+        """
+        return repeated(self.observed, self.field)
 
     @property
     def channels(self) -> int:
@@ -130,6 +179,6 @@ class Problem:
             observed=self.observed[chosen],
             noise=self.noise,
             trusted=trusted,
-            operator=self.operator,
+            operator=None if self.operator is None else self.operator.rows(chosen),
             value_range=self.value_range,
         )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from ilcore.grammar.arrays import PerTile, Streams, Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.trial import Judgement, Pair, Predict, Trial
+from ilcore.grammar.step_context import Judgement, Pair, Predict, StepContext
 
 if TYPE_CHECKING:
     from ilcore.grammar.recipe import Recipe
@@ -22,6 +23,30 @@ if TYPE_CHECKING:
 
 class Part(ABC):  # noqa: B024 (complaining is optional; each slot adds its own abstract method)
     """Anything that fills a slot."""
+
+    #: True where it minds `Problem.operator`, or has nothing to do with how an image is observed.
+    takes_operator: bool = False
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        """Return what parts in other slots may count on."""
+        return frozenset()
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        """Return what parts in other slots must offer; parts inside this one say for themselves."""
+        return frozenset()
+
+    def contents(self, problem: Problem | None = None) -> Iterator[Part]:
+        """Yield the parts it is made of, or only those that are asked on `problem`."""
+        for value in vars(self).values():
+            yield from (one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Part))
+
+    def nested(self, problem: Problem | None = None) -> Iterator[Part]:
+        """Yield itself and all parts inside."""
+        yield self
+        for part in self.contents(problem):
+            yield from part.nested(problem)
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         """Yield one sentence for each reason why this part cannot serve in `recipe` on `problem`."""
@@ -48,10 +73,16 @@ class LiveViews(ABC):
 class Views(Part):
     """What pairs are drawn from the one observation?"""
 
-    #: True where the input is the observation itself, so that weights learnt elsewhere can be applied unseen.
-    sees_observation: bool = True
-    #: True where the output on every drawn input is an image of the whole tile, one for each row.
-    draws_whole_images: bool = False
+    #: How often the sides of what they show are halved before a network sees it.
+    halvings: int = 0
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_OBSERVATION, Capability.SHOWS_IMAGE})
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.READS_IMAGE, Capability.RETURNS_IMAGE})
 
     def input_channels(self, problem: Problem) -> int:
         """Return how many channels the network sees."""
@@ -79,6 +110,10 @@ class LiveNetwork(nn.Module, ABC):
     def forward(self, seen: Tensor, rows: Sequence[int]) -> Tensor:
         """Return the output for [row, channel, *space], each row through its own weights."""
 
+    def moving(self) -> dict[str, nn.Parameter]:
+        """Return the weights that learning moves, [tile, ...] or [1, ...]; frozen ones are shared by all, [1, ...]."""
+        return {name: value for name, value in self.named_parameters() if value.requires_grad}
+
     def compute(self, strategy: Strategy) -> None:
         """Make every layer compute its tiles in one way."""
         for layer in self.modules():
@@ -86,11 +121,21 @@ class LiveNetwork(nn.Module, ABC):
                 layer.strategy = strategy
 
 
+#: What a network offers unless it says something else.
+ORDINARY = frozenset(
+    {Capability.READS_IMAGE, Capability.READS_OTHER_CHANNELS, Capability.RETURNS_IMAGE, Capability.CANNOT_COPY}
+)
+
+
 class Network(Part):
     """What is fitted, and which weights move?"""
 
-    #: True where the output at a voxel may simply repeat the input there.
-    can_copy_input: bool = False
+    #: What makes an image need not know how that is observed.
+    takes_operator = True
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return ORDINARY
 
     @abstractmethod
     def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
@@ -108,15 +153,16 @@ class Network(Part):
 class LiveLoss(Protocol):
     """A loss during one fit."""
 
-    def __call__(self, trial: Trial) -> PerTile:
+    def __call__(self, context: StepContext) -> PerTile:
         """Return one differentiable number per row."""
 
 
 class Loss(Part):
     """What is asked of the output? Terms add: `SquaredError() + 0.05 * TotalVariation()`."""
 
-    #: Whether its value estimates the mean squared error against the truth, and so may fall below zero.
-    estimates_risk: bool = False
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.RETURNS_IMAGE})
 
     @abstractmethod
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
@@ -143,6 +189,9 @@ class LiveDescent(Protocol):
 class Descent(Part):
     """How do weights move?"""
 
+    #: It sees the gradient of a loss, which knows the operator.
+    takes_operator = True
+
     @abstractmethod
     def start(self, model: LiveNetwork, streams: Streams) -> LiveDescent:
         """Begin a fit."""
@@ -154,7 +203,7 @@ class LiveStop(Protocol):
     def training_problem(self) -> Problem:
         """Return the problem as the other parts may see it, less whatever this rule withholds."""
 
-    def judge(self, trial: Trial) -> Judgement:
+    def judge(self, context: StepContext) -> Judgement:
         """Return for each row whether, and why, to end."""
 
 
@@ -164,6 +213,11 @@ class Stop(Part):
     #: True where the rule compares with the noise model and cannot serve without it.
     needs_noise: bool = False
 
+    @property
+    @abstractmethod
+    def budget(self) -> int:
+        """Return the updates after which it ends a fit at the latest."""
+
     @abstractmethod
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
         """Begin a fit; where weights are `shared`, all rows get the same judgement."""
@@ -172,7 +226,7 @@ class Stop(Part):
 class LiveReadout(Protocol):
     """A readout during one fit."""
 
-    def observe(self, trial: Trial, best: Set[int]) -> None:
+    def observe(self, context: StepContext, best: Set[int]) -> None:
         """Take note of a step; `best` are the rows for which the stop calls it the best so far."""
 
     def result(self, rows: Sequence[int], predict: Predict) -> Tiles:
@@ -190,6 +244,8 @@ class Spreading(Protocol):
 class Readout(Part):
     """Which image comes out?"""
 
+    #: It chooses among images.
+    takes_operator = True
     #: True where the weights return to the iterate the stop liked best before the image is read out.
     wants_best: bool = False
 

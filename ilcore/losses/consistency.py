@@ -1,15 +1,14 @@
 """Agreement of a network with itself."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -21,18 +20,18 @@ class HalvesConsistency(Loss):
         Mansour & Heckel, "Zero-Shot Noise2Noise", CVPR 2023, eq. 5.
     """
 
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if not recipe.views.sees_observation:
-            yield f"{self} restores the observation itself, but {recipe.views} never shows it to the network"
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.SHOWS_OBSERVATION, Capability.BOTH_HALVES}
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         seen = shown(problem)
 
-        def loss(trial: Trial) -> PerTile:
-            if trial.pair.shrink is None:
-                raise TypeError("HalvesConsistency needs views that shrink the image; pair it with DiagonalHalves")
-            whole = trial.model(seen[list(trial.rows)], trial.rows)
-            losses = per_tile_mean((trial.output - trial.pair.shrink(whole)).square(), trial.pair.trusted)
-            return losses.unflatten(0, (-1, len(trial.rows))).mean(0)
+        def loss(context: StepContext) -> PerTile:
+            if context.pair.shrink is None:
+                raise TypeError(f"{self} needs pairs that say how an image shrinks, got none; set Pair.shrink")
+            whole = context.model(seen[list(context.rows)], context.rows)
+            losses = per_tile_mean((context.output - context.pair.shrink(whole)).square(), context.pair.trusted)
+            return losses.unflatten(0, (-1, len(context.rows))).mean(0)
 
         return loss

@@ -1,14 +1,12 @@
 """Closeness to the target where values are read as probabilities."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 #: Outputs are kept this far from the ends of the range.
 _LEAST = 1e-6
@@ -20,23 +18,20 @@ class CrossEntropy(Loss):
     """Mean of -t log f - (1 - t) log(1 - f), both in units of the expected range of values.
 
     Linear in the target, so that its minimiser is the mean of noisy targets, as with squares; targets beyond the range
-    count in full.
+    count in full. Copies of a row are averaged.
 
     Reference:
         Lequyer et al., "A fast blind zero-shot denoiser", Nature Machine Intelligence 2022 (released program).
     """
 
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if problem.operator is not None:
-            yield f"{self} knows denoising only, got an operator"
-
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         low, high = problem.value_range
 
-        def loss(trial: Trial) -> PerTile:
-            output = ((trial.output - low) / (high - low)).clamp(_LEAST, 1 - _LEAST)
-            target = (trial.pair.target - low) / (high - low)
+        def loss(context: StepContext) -> PerTile:
+            output = ((context.output - low) / (high - low)).clamp(_LEAST, 1 - _LEAST)
+            target = (context.pair.target - low) / (high - low)
             entropy = -target * output.log() - (1 - target) * (1 - output).log()
-            return per_tile_mean(entropy, trial.pair.trusted)
+            losses = per_tile_mean(entropy, context.pair.trusted)
+            return losses.unflatten(0, (-1, len(context.rows))).mean(0)
 
         return loss

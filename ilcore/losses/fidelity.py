@@ -6,7 +6,7 @@ from typing import final
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -14,12 +14,14 @@ from ilcore.grammar.trial import Trial
 class SquaredError(Loss):
     """Mean of (A f - target)^2 over what is trusted; copies of a row are averaged."""
 
+    takes_operator = True
+
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _squared_error
 
 
-def _squared_error(trial: Trial) -> PerTile:
-    operator = trial.problem.operator
-    predicted = trial.output if operator is None else operator.forward(trial.output)
-    losses = per_tile_mean((predicted - trial.pair.target).square(), trial.pair.trusted)
-    return losses.unflatten(0, (-1, len(trial.rows))).mean(0)
+def _squared_error(context: StepContext) -> PerTile:
+    operator = context.problem.operator
+    predicted = context.output if operator is None else operator.forward(context.output)
+    losses = per_tile_mean((predicted - context.pair.target).square(), context.pair.trusted)
+    return losses.unflatten(0, (-1, len(context.rows))).mean(0)

@@ -7,11 +7,12 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -28,13 +29,13 @@ class InvarianceBound(Loss):
 
     weight: float = 2.0
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.SHOWS_OBSERVATION, Capability.SHOWS_IMAGE, Capability.WHOLE_IMAGES}
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.weight < 0:
             yield f"{self} needs a weight >= 0"
-        if not (recipe.views.sees_observation and recipe.views.draws_whole_images):
-            yield f"{self} compares images with and without hidden pixels, but {recipe.views} shows something else"
-        if problem.operator is not None:
-            yield f"{self} knows denoising only, got an operator"
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _InvarianceBound(self, problem)
@@ -45,11 +46,11 @@ class _InvarianceBound:
         self.seen, self.trusted = shown(problem), problem.trusted
         self.weight = spec.weight * _scale(problem, self.seen)
 
-    def __call__(self, trial: Trial) -> PerTile:
-        rows = list(trial.rows)
-        whole, seen = trial.model(self.seen[rows], rows), self.seen[rows]
+    def __call__(self, context: StepContext) -> PerTile:
+        rows = list(context.rows)
+        whole, seen = context.model(self.seen[rows], rows), self.seen[rows]
         fidelity = per_tile_mean((whole - seen).square(), None if self.trusted is None else self.trusted[rows])
-        moved = per_tile_mean((whole - trial.output).square(), trial.pair.trusted)
+        moved = per_tile_mean((whole - context.output).square(), context.pair.trusted)
         # The slope of a root is infinite at zero.
         return fidelity + self.weight[rows] * (moved + 1e-12).sqrt()
 

@@ -7,10 +7,11 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 #: Least variance, so that noise-free constants stay finite.
 _LEAST = 1e-8
@@ -27,23 +28,23 @@ class GaussianLikelihood(Loss):
         Laine et al., "High-quality self-supervised deep image denoising", NeurIPS 2019, section 3.
     """
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.RETURNS_SPREAD})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if not getattr(recipe.network, "is_blind", False):
-            yield f"{self} needs a network of mean and spread that is blind for its pixel, got {recipe.network}"
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
-        if problem.operator is not None:
-            yield f"{self} knows denoising only, got an operator"
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _gaussian_likelihood
 
 
-def _gaussian_likelihood(trial: Trial) -> PerTile:
-    mean, spread = trial.output.chunk(2, 1)
-    noise = noise_variance(trial.problem, mean)
+def _gaussian_likelihood(context: StepContext) -> PerTile:
+    mean, spread = context.output.chunk(2, 1)
+    noise = noise_variance(context.problem, mean)
     variance = spread.square() + noise
-    return per_tile_mean((trial.pair.target - mean).square() / variance + variance.log(), trial.pair.trusted)
+    return per_tile_mean((context.pair.target - mean).square() / variance + variance.log(), context.pair.trusted)
 
 
 def noise_variance(problem: Problem, mean: Tensor) -> Tensor:

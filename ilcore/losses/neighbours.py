@@ -7,11 +7,12 @@ from typing import final
 import torch
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -30,22 +31,26 @@ class NeighbourDifference(Loss):
     gamma: float = 2.0
     ramp: int = 0
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.SHOWS_OBSERVATION, Capability.PICKED_NEIGHBOURS}
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.gamma < 0 or self.ramp < 0:
             yield f"{self} needs gamma >= 0 and ramp >= 0"
-        if not recipe.views.sees_observation:
-            yield f"{self} restores the observation itself, but {recipe.views} never shows it to the network"
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         seen = shown(problem)
 
-        def loss(trial: Trial) -> PerTile:
-            if trial.pair.shrink is None:
-                raise TypeError("NeighbourDifference needs views that pick neighbours; pair it with NeighbourHalves")
+        def loss(context: StepContext) -> PerTile:
+            if context.pair.shrink is None:
+                raise TypeError(f"{self} needs pairs that say how an image shrinks, got none; set Pair.shrink")
             with torch.no_grad():
-                rows = list(trial.rows)
-                one, two = trial.pair.shrink(trial.model(seen[rows], rows)).chunk(2)
-            gamma = self.gamma * min(1.0, trial.step / self.ramp if self.ramp else 1.0)
-            return gamma * per_tile_mean((trial.output - trial.pair.target - (one - two)).square(), trial.pair.trusted)
+                rows = list(context.rows)
+                one, two = context.pair.shrink(context.model(seen[rows], rows)).chunk(2)
+            gamma = self.gamma * min(1.0, context.step / self.ramp if self.ramp else 1.0)
+            return gamma * per_tile_mean(
+                (context.output - context.pair.target - (one - two)).square(), context.pair.trusted
+            )
 
         return loss

@@ -1,5 +1,6 @@
 """Regularisation by a denoiser."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -10,11 +11,12 @@ from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 from ilcore.losses.fidelity import SquaredError
 
 
@@ -40,6 +42,7 @@ class Red(Loss):
         Mataev, Elad & Milanfar, "DeepRED: deep image prior powered by RED", ICCV-W 2019, section 3.
     """
 
+    takes_operator = True
     fidelity: Loss = field(default_factory=SquaredError)
     strength: float = 0.5
     coupling: float = 0.5
@@ -48,12 +51,13 @@ class Red(Loss):
     search: int = 6
     every: int = 10
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.WHOLE_IMAGES}
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.fidelity.complaints(recipe, problem)
         if min(self.strength, self.coupling, self.sigma) <= 0 or min(self.patch, self.search, self.every) < 1:
             yield f"{self} needs strength, coupling and sigma > 0, and patch, search and every >= 1"
-        if not recipe.views.draws_whole_images:
-            yield f"{self} denoises outputs as images, but {recipe.views} draws other things"
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _Red(self, problem, streams)
@@ -62,17 +66,17 @@ class Red(Loss):
 class _Red:
     def __init__(self, spec: Red, problem: Problem, streams: Streams) -> None:
         self.spec, self.fidelity, self.range = spec, spec.fidelity.start(problem, streams), problem.value_range
-        self.image = without_holes(problem).clone()
+        self.image = _begun(problem)
         self.memory = torch.zeros_like(self.image)
         self.denoised = self.image.clone()
 
-    def __call__(self, trial: Trial) -> PerTile:
-        rows, output = list(trial.rows), trial.output.detach()
-        for row in rows if trial.step % self.spec.every == 0 else ():
+    def __call__(self, context: StepContext) -> PerTile:
+        rows, output = list(context.rows), context.output.detach()
+        for row in rows if context.step % self.spec.every == 0 else ():
             self.denoised[row] = self._without_noise(self.image[row])
         self._update(rows, output)
-        gap = trial.output - self.image[rows] + self.memory[rows]
-        return self.fidelity(trial) + self.spec.coupling * per_tile_mean(gap.square())
+        gap = context.output - self.image[rows] + self.memory[rows]
+        return self.fidelity(context) + self.spec.coupling * per_tile_mean(gap.square())
 
     def _update(self, rows: list[int], output: Tensor) -> None:
         pull, tie = self.spec.strength, self.spec.coupling
@@ -89,3 +93,11 @@ class _Red:
         return denoise_nl_means(
             plane, self.spec.patch, self.spec.search, h=0.6 * sigma, sigma=sigma, fast_mode=True
         ).astype(np.float32)
+
+
+def _begun(problem: Problem) -> Tensor:
+    """Return the first image: the observation, or on another grid the smallest image that nearly explains it."""
+    seen = without_holes(problem).clone()
+    if problem.operator is None or problem.domain == problem.space:
+        return seen
+    return problem.operator.pseudo_inverse(seen, 0.1 * math.prod(problem.space) / math.prod(problem.field))

@@ -8,7 +8,7 @@ from ilcore.grammar.arrays import PerTile, Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -16,20 +16,19 @@ from ilcore.grammar.trial import Trial
 class Regularised(Loss):
     """fidelity + weight * term, as a sum whose parts are knobs."""
 
+    takes_operator = True
     fidelity: Loss
     term: Loss
     weight: float
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.fidelity.complaints(recipe, problem)
-        yield from self.term.complaints(recipe, problem)
         if self.weight < 0:
             yield f"{self} needs a weight >= 0"
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         fidelity, term = self.fidelity.start(problem, streams), self.term.start(problem, streams)
 
-        def total(trial: Trial) -> PerTile:
-            return fidelity(trial) + self.weight * term(trial)
+        def total(context: StepContext) -> PerTile:
+            return fidelity(context) + self.weight * term(context)
 
         return total

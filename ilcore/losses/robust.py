@@ -1,14 +1,14 @@
 """Closeness to the target but for single values that nothing explains."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
+from ilcore.grammar.outliers import outlying
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -21,17 +21,17 @@ class OutlierError(Loss):
         over-parameterization", NeurIPS 2020, section 4.
     """
 
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if not hasattr(recipe.network, "inner"):
-            yield f"{self} needs a network with a sparse part, got {recipe.network}; wrap it in WithOutliers"
-        if not recipe.views.draws_whole_images:
-            yield f"{self} compares with the whole observation, but {recipe.views} draws other things"
+    takes_operator = True
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.WHOLE_IMAGES, Capability.HOLDS_OUTLIERS}
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _outlier_error
 
 
-def _outlier_error(trial: Trial) -> PerTile:
-    operator, outliers = trial.problem.operator, getattr(trial.model, "outliers")  # noqa: B009
-    clean = trial.output if operator is None else operator.forward(trial.output)
-    return per_tile_mean((clean + outliers(trial.rows) - trial.pair.target).square(), trial.pair.trusted)
+def _outlier_error(context: StepContext) -> PerTile:
+    operator, outliers = context.problem.operator, outlying(context.model).outliers
+    clean = context.output if operator is None else operator.forward(context.output)
+    return per_tile_mean((clean + outliers(context.rows) - context.pair.target).square(), context.pair.trusted)

@@ -1,6 +1,5 @@
 """Few and short edges."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -8,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 
 @final
@@ -27,18 +26,19 @@ class TotalVariation(Loss):
         regularized deep image prior", ICASSP 2019.
     """
 
+    takes_operator = True
     isotropic: bool = True
 
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if not recipe.views.draws_whole_images:
-            yield f"{self} measures outputs as images, but {recipe.views} draws other things"
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.WHOLE_IMAGES}
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return self._of
 
-    def _of(self, trial: Trial) -> PerTile:
-        variation = per_tile_mean(total_variation(trial.output, isotropic=self.isotropic))
-        return variation.unflatten(0, (-1, len(trial.rows))).mean(0)
+    def _of(self, context: StepContext) -> PerTile:
+        variation = per_tile_mean(total_variation(context.output, isotropic=self.isotropic))
+        return variation.unflatten(0, (-1, len(context.rows))).mean(0)
 
 
 def total_variation(image: Tensor, *, isotropic: bool = True) -> Tensor:

@@ -16,15 +16,18 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import knows_correlation, probe_of, probe_weight
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveLoss, Loss
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 #: Values of a probe with mean 0, variance 1 and third moment 1, and the probability of the second.
 _SKEWED = (-0.6180339887, 1.6180339887, 0.2763932023)
+#: The observation as the network's input, and all of it as the output.
+_WANTED = frozenset({Capability.SHOWS_OBSERVATION, Capability.WHOLE_IMAGES})
 
 
 @final
@@ -42,15 +45,21 @@ class Sure(Loss):
         (Poisson-Gaussian). The term g^2 y f'' is missing there and of the same order.
     """
 
-    estimates_risk = True
     step: float = 1e-3
     second_order: bool = False
     second_step: float = 0.05
 
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return frozenset({Capability.ESTIMATES_RISK})
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | _WANTED
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.step <= 0 or self.second_step <= 0:
             yield f"{self} needs steps above 0"
-        yield from _complaints(self, recipe, problem)
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
         elif not all(knows_correlation(noise) for noise in problem.noise):
@@ -60,43 +69,36 @@ class Sure(Loss):
         return _Sure(self, problem, streams)
 
 
-def _complaints(loss: Loss, recipe: Recipe, problem: Problem) -> Iterator[str]:
-    if not (recipe.views.sees_observation and recipe.views.draws_whole_images):
-        yield f"{loss} needs the observation as the network's input, but {recipe.views} shows something else"
-    if problem.operator is not None:
-        yield f"{loss} knows denoising only, got an operator"
-
-
 class _Sure:
     def __init__(self, spec: Sure, problem: Problem, streams: Streams) -> None:
         self.spec, self.problem, self.streams = spec, problem, streams
         self.std, self.variance = problem.noise_std(problem.observed), problem.unbiased_variance()
         self.weight = probe_weight(problem)
 
-    def __call__(self, trial: Trial) -> PerTile:
-        rows, pair = list(trial.rows), trial.pair
+    def __call__(self, context: StepContext) -> PerTile:
+        rows, pair = list(context.rows), context.pair
         std = self.std[rows]
         probe = std * probe_of(self.problem, self.streams, rows)
         # The difference is as long as `step` where the noise is strongest.
         length = self.spec.step / std.amax(tuple(range(1, std.ndim)), keepdim=True).clamp_min(1e-8)
         # What fills a hole leans on its neighbours, so a probe of these moves it too.
         along = shown(replace(self.problem.rows(rows), observed=probe))
-        moved = trial.model(pair.input + length * along, rows)
-        slope = self.weight[rows] * probe * (moved - trial.output) / length
-        error = (trial.output - pair.target).square() - self.variance[rows] + 2 * slope
+        moved = context.model(pair.input + length * along, rows)
+        slope = self.weight[rows] * probe * (moved - context.output) / length
+        error = (context.output - pair.target).square() - self.variance[rows] + 2 * slope
         if self.spec.second_order:
-            error = error - self._curvature(trial, rows)
+            error = error - self._curvature(context, rows)
         return per_tile_mean(error, pair.trusted)
 
-    def _curvature(self, trial: Trial, rows: list[int]) -> Tensor:
+    def _curvature(self, context: StepContext, rows: list[int]) -> Tensor:
         """Return 2 g s^2 f'' + g^2 (y - offset) f'' at every voxel, from one skewed probe."""
         low, high, share = _SKEWED
         drawn = self.streams.uniform(self.problem.observed.shape[1:], rows).to(self.std) < share
         probe = torch.where(drawn, high, low)
-        seen, length = trial.pair.input, self.spec.second_step
-        ahead, behind = (trial.model(seen + sign * length * probe, rows) for sign in (1, -1))
-        second = probe * (ahead - 2 * trial.output + behind) / length**2
-        return torch.stack([_factor(m, trial.pair.target[:, n]) for n, m in enumerate(self._models())], 1) * second
+        seen, length = context.pair.input, self.spec.second_step
+        ahead, behind = (context.model(seen + sign * length * probe, rows) for sign in (1, -1))
+        second = probe * (ahead - 2 * context.output + behind) / length**2
+        return torch.stack([_factor(m, context.pair.target[:, n]) for n, m in enumerate(self._models())], 1) * second
 
     def _models(self) -> tuple[Noise, ...]:
         return self.problem.noise or ()
@@ -129,10 +131,13 @@ class UnknownNoiseSure(Loss):
     reach: int = 0
     step: float = 1e-2
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | _WANTED
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.rate <= 0 or not 0 <= self.momentum < 1 or self.reach < 0 or self.step <= 0:
             yield f"{self} needs rate > 0, 0 <= momentum < 1, reach >= 0 and step > 0"
-        yield from _complaints(self, recipe, problem)
 
     def start(self, problem: Problem, streams: Streams) -> LiveLoss:
         return _UnknownNoiseSure(self, problem, streams)
@@ -147,14 +152,14 @@ class _UnknownNoiseSure:
         self.eta = torch.zeros(len(streams), len(self.shifts), device=problem.observed.device)
         self.speed = torch.zeros_like(self.eta)
 
-    def __call__(self, trial: Trial) -> PerTile:
-        rows, pair = list(trial.rows), trial.pair
+    def __call__(self, context: StepContext) -> PerTile:
+        rows, pair = list(context.rows), context.pair
         probe = self.streams.signs(self.shape, rows).to(pair.input)
-        slope = (trial.model(pair.input + self.spec.step * probe, rows) - trial.output) / self.spec.step
+        slope = (context.model(pair.input + self.spec.step * probe, rows) - context.output) / self.spec.step
         traces = [per_tile_mean(probe * torch.roll(slope, shift, (-2, -1)), pair.trusted) for shift in self.shifts]
         divergence = torch.stack(traces, 1)
         self._climb(rows, divergence.detach())
-        fidelity = per_tile_mean((trial.output - pair.target).square(), pair.trusted)
+        fidelity = per_tile_mean((context.output - pair.target).square(), pair.trusted)
         return fidelity + 2 * (self.eta[rows] * divergence).sum(1)
 
     def _climb(self, rows: list[int], divergence: Tensor) -> None:

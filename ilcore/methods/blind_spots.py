@@ -45,8 +45,8 @@ from ilcore.stops.held_out_pixels import HeldOutPixels
 from ilcore.views.dropped_pixels import DroppedPixels
 from ilcore.views.hidden_grid import HiddenGrid
 from ilcore.views.hidden_pixels import HiddenPixels
+from ilcore.views.j_invariant_image import JInvariantImage
 from ilcore.views.posterior import Posterior
-from ilcore.views.stitched import Stitched
 
 _withheld = HeldOutPixels(steps=2000, hides_input=True, every=25, patience=500, memory=0.0)
 
@@ -83,7 +83,7 @@ struct_n2v = Recipe(
 
 #: Batson & Royer, "Noise2Self", ICML 2019.
 noise2self = Recipe(
-    views=Stitched(HiddenGrid(stride=4)),
+    views=JInvariantImage(HiddenGrid(stride=4)),
     network=UNet(width=32, depth=2),
     loss=SquaredError(),
     descent=Adam(1e-3, halve_every=500),

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ilcore.grammar.arrays import Streams
+from ilcore.grammar.arrays import Streams, Weights
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.recipe import DirectMethod
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.classical import (
     BAYES,
     BUADES,
@@ -37,7 +37,7 @@ from ilcore.methods.entry import Entry
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Calibrated(ByHand):
+class Calibrated(DirectMethod):
     """A classical denoiser at the level that predicts hidden pixels best: nobody needs to know the noise.
 
     Args:
@@ -59,16 +59,16 @@ class Calibrated(ByHand):
     stride: int = 3
     phases: int = 2
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
         known = replace(problem, noise=problem.noise or (Noise(),) * problem.channels)
-        yield from self.inner.complaints(known)
+        yield from self.inner.own_complaints(known)
         if not (0 < self.lowest <= self.highest and self.levels >= 1 and self.stride >= 2 and self.phases >= 1):
             yield f"{self} needs 0 < lowest <= highest, levels >= 1, stride >= 2 and phases >= 1"
 
     def halo(self, space: int) -> tuple[int, ...]:
         return self.inner.halo(space)
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
         return each_channel(problem, lambda image, trusted, _: self._best(image, trusted), "calibrated")
 
     def level(self, image: Image, trusted: NDArray[np.bool_]) -> float:

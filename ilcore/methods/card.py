@@ -16,8 +16,8 @@ _HEAD = """
 
 Generated from the catalogue by `make docs`; do not edit. *Cost* is an order of magnitude on one data-centre GPU.
 *Copes with* names the correlations of the noise, as `il info` tells them, under which a method works. Every setting can
-be turned with `--set NAME=VALUE`; recipes that make steps also take `--set stop=RULE`, and all take
-`--set stabilise=true`.
+be turned with `--set NAME=VALUE`; recipes that make steps also take `--set stop=RULE`, and all that
+denoise take `--set stabilise=true`.
 """.strip()
 
 

@@ -14,11 +14,15 @@ from ilcore.methods import (
     pretrained,
     scores,
     stein,
+    super_resolution,
     zero_shot,
 )
 from ilcore.methods.entry import Entry
 
-_FAMILIES = (blind_spots, pairs, scores, non_local, stein, zero_shot, image_prior, pretrained, classical, calibrated)
+_FAMILIES = (
+    blind_spots, pairs, scores, non_local, stein, zero_shot, image_prior, pretrained, classical, calibrated,
+    super_resolution,
+)  # fmt: skip
 
 METHODS: dict[str, Entry] = {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 

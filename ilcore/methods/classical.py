@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
-from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.arrays import Streams, Tiles, Weights
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.recipe import DirectMethod
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.entry import Entry
 
 Image: TypeAlias = NDArray[Any]
@@ -29,7 +29,7 @@ Image: TypeAlias = NDArray[Any]
 _LEAST = 1e-4
 
 
-class Classical(ByHand):
+class Classical(DirectMethod):
     """A denoiser of one channel that is told the noise level and learns nothing."""
 
     #: True where z is treated plane by plane.
@@ -43,14 +43,14 @@ class Classical(ByHand):
             image [y, x] or, unless `by_plane`, [z, y, x] -> the same.
         """
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
         if problem.noise is None:
             yield f"{self} needs the noise level; estimate it, pass noise_std, or take the calibrated variant"
 
     def halo(self, space: int) -> tuple[int, ...]:
         return (0 if self.by_plane else 4, 16, 16)[-space:]
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
         noise = problem.noise or (Noise(),) * problem.channels
         return each_channel(problem, lambda image, _, number: self._leveled(image, noise[number]), "one pass")
 
@@ -146,8 +146,8 @@ class Wavelet(Classical):
         )  # fmt: skip
         return _mean_over_shifts(shrink, image, self.shifts)
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
-        yield from super().complaints(problem)
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
+        yield from super().own_complaints(problem)
         if self.wavelet not in pywt.wavelist(kind="discrete") or self.shifts < 1:
             yield f"{self} needs a discrete wavelet of PyWavelets, such as sym4 or db2, and shifts >= 1"
 
@@ -169,8 +169,8 @@ class Bm3d(Classical):
 
     by_plane = True
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
-        yield from super().complaints(problem)
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
+        yield from super().own_complaints(problem)
         if find_spec("bm3d") is None:
             yield "bm3d needs a package that is not installed; pip install 'ilcore[bm3d]' (its licence: research only)"
 
@@ -235,8 +235,8 @@ _DABOV = "Dabov, Foi, Katkovnik & Egiazarian, TIP 2007; Mäkinen, Azzari & Foi, 
 
 
 def baseline(
-    name: str, method: ByHand, summary: str, reference: str, when: str, needs: frozenset[str] = _TOLD, cost: int = 1,
-    beside: int = 1500,
+    name: str, method: DirectMethod, summary: str, reference: str, when: str, needs: frozenset[str] = _TOLD,
+    cost: int = 1, beside: int = 1500,
 ) -> Entry:  # fmt: skip
     """Return the entry of a method that learns nothing."""
     return Entry(

@@ -4,25 +4,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from ilcore.grammar.arrays import Streams
+from ilcore.grammar.arrays import Streams, Weights
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.recipe import DirectMethod
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.entry import Entry
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Copy(ByHand):
+class Copy(DirectMethod):
     """Everything as it is."""
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
         yield from ()
 
     def halo(self, space: int) -> tuple[int, ...]:
         return (0,) * space
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
         count = len(streams)
         return Restoration(image=problem.observed, steps=(0,) * count, stopped=("copied",) * count)
 

@@ -1,15 +1,15 @@
 """What the catalogue says of a method, and how its knobs are turned."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, final
 
 from ilcore.degradations.stabilise import VarianceStabilised
-from ilcore.fit import Weights, predict
-from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.fit import predict
+from ilcore.grammar.arrays import Streams, Tiles, Weights
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Method, Recipe, Then, Within
+from ilcore.grammar.recipe import Method, Recipe, Sequential, Transformed
 from ilcore.grammar.slots import Network
 from ilcore.methods.stopping import RULE_VERSIONS, chooses_anew, with_stop
 
@@ -32,7 +32,7 @@ class Entry:
         cost: Order of magnitude a megapixel on one data-centre GPU: 0 under a second once trained, 1 up to a minute,
             2 minutes, 3 tens of minutes and more.
         copes_with: Correlations of the noise, as preflight names them, under which it works.
-        tasks: What it can do: denoise, inpaint.
+        tasks: What it can do: denoise, inpaint, superres.
         needs: What it refuses to work without: weights, noise, stack (neighbouring planes or frames).
         scopes: tile (learn on each tile), volume (one model per acquisition).
         tile_steps: Steps per tile that must follow a model learnt on the volume; 0 where applying it is enough.
@@ -93,23 +93,25 @@ def configure(entry: Entry, overrides: Mapping[str, Scalar]) -> Entry:
     Args:
         entry: From the catalogue.
         overrides: Dotted path into the recipe -> value, such as {"stop.steps": 100, "network.width": 16}; "steps" is
-            short for "stop.steps". Where several methods follow one another, a path that begins with a number turns the
-            knob of that one, such as "2.stop.steps"; without a number it turns all that have it. Two words work on
-            every method: "stop" takes the name of a rule (`ilcore.methods.stopping.RULES`), and "stabilise" true
-            carries the method out on stabilised noise.
+            short for "stop.steps", and for the steps of a method that has them without a stop. Where several methods
+            follow one another, a path that begins with a number, "first" or "last" turns the knob of that one, such as
+            "2.stop.steps"; without it turns all that have it. Two words work on every method: "stop" takes the name of
+            a rule (`ilcore.methods.stopping.RULES`), or "2.stop" for one of several, and "stabilise" true carries the
+            method out on stabilised noise.
 
     Raises:
         RecipeError: Naming the knobs there are, when one is unknown or of another type.
     """
     method, version = entry.method, entry.version
-    if "stop" in overrides:
-        rule = str(_cast("", overrides["stop"], "stop"))
-        method, version = with_stop(method, rule), version + RULE_VERSIONS.get(rule, 1) - 1
+    rules = {path: value for path, value in overrides.items() if path.rpartition(".")[2] == "stop"}
+    for path, value in rules.items():
+        rule = str(_cast("", value, path))
+        method, version = _ended(method, path, rule), version + RULE_VERSIONS.get(rule, 1) - 1
     for path, value in overrides.items():
-        if path not in ("stop", "stabilise"):
+        if path not in rules and path != "stabilise":
             method = _turned(method, full_name(path), value)
     if _cast(False, overrides.get("stabilise", False), "stabilise"):
-        method = Within(VarianceStabilised(), method)
+        method = Transformed(VarianceStabilised(), method)
     return replace(entry, method=method, version=version + chooses_anew(method))
 
 
@@ -123,38 +125,78 @@ def knobs(entry: Entry) -> dict[str, Scalar]:
     return dict(_walk(entry.method, ""))
 
 
+def _ended(method: Method, path: str, rule: str) -> Method:
+    """Return a method ended by another rule, or one of several that follow one another."""
+    place, _, _ = path.rpartition(".")
+    match method:
+        case _ if not place:
+            return with_stop(method, rule)
+        case Transformed(_, inner):
+            return replace(method, method=_ended(inner, path, rule))
+        case Sequential(methods) if (number := _place(place, len(methods))) is not None:
+            return Sequential(tuple(with_stop(one, rule) if at == number else one for at, one in enumerate(methods, 1)))
+        case _:
+            raise RecipeError(f"{path} must name one of several methods that follow one another, got {method}")
+
+
+def _place(word: str, count: int) -> int | None:
+    """Return the number from 1 of one of several methods by its word; None where there is none of that name."""
+    number = {"first": 1, "last": count}.get(word) or (int(word) if word.isdecimal() else 0)
+    return number if 1 <= number <= count else None
+
+
 def _turned(method: Method, path: str, value: Scalar) -> Method:
     match method:
-        case Within(_, inner):
+        case Transformed(_, inner):
             # What a wrapper holds is reached as if the wrapper were not there.
             return replace(method, method=_turned(inner, path, value))
-        case Then(methods):
-            return Then(tuple(_turned_in_turn(methods, path, value)))
-    turned: Method = _set(method, path.split("."), value, path)
-    return turned
+        case Sequential(methods):
+            places, rest = _places(methods, path)
+            if not places:
+                known = ", ".join(_numbered(methods))
+                raise RecipeError(f"{path} must name a knob of a method; there are: {known}")
+            turned = (_turned(one, rest, value) if at in places else one for at, one in enumerate(methods, 1))
+            return Sequential(tuple(turned))
+    path = _own_path(method, path)
+    own: Method = _set(method, path.split("."), value, path)
+    return own
 
 
-def _turned_in_turn(methods: Sequence[Method], path: str, value: Scalar) -> Iterator[Method]:
-    listed = _numbered(methods)
-    places = [place for place in range(1, len(methods) + 1) if f"{place}.{path}" in listed]
-    if path in listed:
-        number, _, path = path.partition(".")
-        places = [int(number)]
-    if not places:
-        raise RecipeError(f"{path} must name a knob of a method; there are: {', '.join(listed)}")
-    for place, one in enumerate(methods, 1):
-        yield _turned(one, path, value) if place in places else one
+def _places(methods: Sequence[Method], path: str) -> tuple[list[int], str]:
+    """Return which of several methods a path turns a knob of, and its path there."""
+    word, _, rest = path.partition(".")
+    number = _place(word, len(methods)) if rest else None
+    if number is None:
+        return [place for place, one in enumerate(methods, 1) if _has(one, path)], path
+    inside = full_name(rest)
+    return [number] if _has(methods[number - 1], inside) else [], inside
+
+
+def _has(method: Method, path: str) -> bool:
+    match method:
+        case Transformed(_, inner):
+            return _has(inner, path)
+        case Sequential(methods):
+            return bool(_places(methods, path)[0])
+        case _:
+            return _own_path(method, path) in dict(_walk(method, ""))
+
+
+def _own_path(method: Method, path: str) -> str:
+    """Return the path of a knob in one method: one that makes steps without a stop has them itself."""
+    own = dict(_walk(method, ""))
+    return "steps" if path == "stop.steps" and path not in own and "steps" in own else path
 
 
 def _on_network(method: Method, network: Network) -> Method:
     match method:
         case Recipe():
             return replace(method, network=network)
-        case Within(change, inner):
-            return Within(change, _on_network(inner, network))
-        case Then(methods):
+        case Transformed(transform, inner):
+            return Transformed(transform, _on_network(inner, network))
+        case Sequential(methods):
             # Each starts from the weights of the one before.
-            return Then(tuple(_on_network(one, network) for one in methods))
+            return Sequential(tuple(_on_network(one, network) for one in methods))
         case _:
             raise RecipeError(f"a network can be replaced in methods that have one, got {method}")
 
@@ -176,9 +218,9 @@ def _numbered(methods: Sequence[Method]) -> dict[str, Scalar]:
 
 
 def _walk(part: Any, prefix: str) -> list[tuple[str, Scalar]]:
-    if isinstance(part, Then):
+    if isinstance(part, Sequential):
         return [(prefix + path, value) for path, value in _numbered(part.methods).items()]
-    if isinstance(part, Within):
+    if isinstance(part, Transformed):
         return _walk(part.method, prefix)
     found: list[tuple[str, Scalar]] = []
     for field in fields(part):

@@ -25,8 +25,8 @@ A mask in the problem turns the same recipes into inpainting (section 3.3): what
 from dataclasses import replace
 
 from ilcore.descents.adam import Adam
+from ilcore.descents.backtracking import Backtracking
 from ilcore.descents.discrepant import DiscrepantRates
-from ilcore.descents.guard import SteppingBack
 from ilcore.descents.langevin import Langevin
 from ilcore.grammar.recipe import Recipe
 from ilcore.losses.fidelity import SquaredError
@@ -48,7 +48,7 @@ dip = Recipe(
     views=NoiseCode(channels=32, amplitude=0.1, jitter=1 / 30),
     network=SkipNet(width=128, skip=4, scales=5),
     loss=SquaredError(),
-    descent=SteppingBack(Adam(1e-2), drop_db=5.0),
+    descent=Backtracking(Adam(1e-2), drop_db=5.0),
     stop=After(3000),
     readout=MovingAverage(0.99),
 )
@@ -79,7 +79,7 @@ dip_sgld = replace(
 deep_red = replace(
     dip,
     loss=Red(strength=0.5, coupling=0.5, sigma=3 / 255, patch=5, search=6, every=10),
-    descent=SteppingBack(Adam(8e-3), drop_db=5.0),
+    descent=Backtracking(Adam(8e-3), drop_db=5.0),
     stop=After(6000),
 )
 

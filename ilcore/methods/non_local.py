@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.arrays import Streams, Tiles, Weights
 from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.recipe import DirectMethod
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.alike import Block, alike, patches_of, reference_blocks, together
 from ilcore.methods.entry import Entry
 
@@ -30,7 +30,7 @@ _STRIDES = ((4, 5), (4, 6))
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class NonLocalRidge(ByHand):
+class NonLocalRidge(DirectMethod):
     """Linear combinations of alike patches, learnt group by group from the noisy patches alone.
 
     Args:
@@ -56,7 +56,7 @@ class NonLocalRidge(ByHand):
     planes: int = 1
     stride: int = 0
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
         if min(self.patch, self.first, self.second, self.planes, self.stride) < 0 or self.window < 3:
             yield f"{self} needs patch, first, second, planes, stride >= 0 and window >= 3"
         if problem.noise is None:
@@ -65,7 +65,7 @@ class NonLocalRidge(ByHand):
     def halo(self, space: int) -> tuple[int, ...]:
         return (self.planes, 16, 16)[-space:]
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
         with torch.no_grad():
             images = [self._tile(problem.rows([row])) for row in range(len(problem.observed))]
         count = len(images)

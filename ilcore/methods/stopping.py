@@ -3,23 +3,24 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.errors import RecipeError
-from ilcore.grammar.recipe import Method, Recipe, Then, Within
+from ilcore.grammar.recipe import Method, Recipe, Sequential, Transformed
 from ilcore.grammar.slots import Stop, Views
 from ilcore.readouts.last import Best, Last
 from ilcore.stops.budget import After
-from ilcore.stops.calm import CalmAverage, CalmWindow
 from ilcore.stops.discrepancy import Discrepancy
 from ilcore.stops.held_out import HeldOut
 from ilcore.stops.held_out_pixels import HeldOutPixels
 from ilcore.stops.self_referenced import SelfReferenced
 from ilcore.stops.self_validation import SelfValidation
 from ilcore.stops.vote import Vote
+from ilcore.stops.windowed_variance import RunningVariance, WindowedVariance
 from ilcore.stops.zero_crossing import ZeroCrossing
 
 
 def _held_out_pixels(steps: int, views: Views) -> Stop:
-    if views.sees_observation:
+    if Capability.SHOWS_OBSERVATION in views.offers:
         return HeldOutPixels(steps=steps, hides_input=True, every=20, memory=0.0)
     return HeldOutPixels(steps=steps)
 
@@ -27,11 +28,11 @@ def _held_out_pixels(steps: int, views: Views) -> Stop:
 def vote(steps: int) -> Vote:
     """Return the vote for methods that fit a network to a code; two withheld shares are drawn independently."""
     withheld, level = HeldOutPixels(steps=steps), Discrepancy(steps=steps)
-    calm = CalmWindow(steps=steps, warm_up=300)
+    quiet = WindowedVariance(steps=steps, warm_up=300)
     return Vote(
-        white=(withheld, withheld, calm),
-        correlated=(SelfReferenced(steps=steps), level, calm),
-        unknown=(withheld, withheld, calm),
+        white=(withheld, withheld, quiet),
+        correlated=(SelfReferenced(steps=steps), level, quiet),
+        unknown=(withheld, withheld, quiet),
         steps=steps,
         no_sooner=level,
     )
@@ -41,8 +42,8 @@ def vote(steps: int) -> Vote:
 RULES: Mapping[str, Callable[[int, Views], Stop]] = {
     "budget": lambda steps, views: After(steps),
     "discrepancy": lambda steps, views: Discrepancy(steps=steps),
-    "es_wmv": lambda steps, views: CalmWindow(steps=steps),
-    "es_emv": lambda steps, views: CalmAverage(steps=steps),
+    "es_wmv": lambda steps, views: WindowedVariance(steps=steps),
+    "es_emv": lambda steps, views: RunningVariance(steps=steps),
     "held_out_pixels": _held_out_pixels,
     "held_out_risk": lambda steps, views: HeldOut(steps=steps),
     "zero_crossing": lambda steps, views: ZeroCrossing(steps=steps),
@@ -63,9 +64,9 @@ def chooses_anew(method: Method) -> bool:
     asked.
     """
     match method:
-        case Within(_, inner):
+        case Transformed(_, inner):
             return chooses_anew(inner)
-        case Then(methods):
+        case Sequential(methods):
             return any(chooses_anew(one) for one in methods)
         case Recipe(stop=HeldOut()):
             return method.budget > 0
@@ -82,12 +83,12 @@ def with_stop(method: Method, name: str) -> Method:
     if name not in RULES:
         raise RecipeError(f"stop must be one of {', '.join(RULES)}, got {name!r}")
     match method:
-        case Within(change, inner):
-            return Within(change, with_stop(inner, name))
-        case Then(methods) if method.budget:
-            return Then(tuple(with_stop(one, name) if one.budget else one for one in methods))
+        case Transformed(transform, inner):
+            return Transformed(transform, with_stop(inner, name))
+        case Sequential(methods) if method.budget:
+            return Sequential(tuple(with_stop(one, name) if one.budget else one for one in methods))
         case Recipe(readout=readout) if method.budget:
-            best = Best() if isinstance(readout, Last) and method.views.sees_observation else readout
+            best = Best() if isinstance(readout, Last) and method.can_apply else readout
             return replace(method, stop=RULES[name](method.budget, method.views), readout=best)
         case _:
             raise RecipeError(f"a stopping rule needs a method that makes steps, got {method}")

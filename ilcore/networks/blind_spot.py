@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.sizes import strides
-from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.slots import ORDINARY, LiveNetwork, Network
 from ilcore.networks.levels import enlarged, largest
 from ilcore.networks.per_tile import ConvSpec, TileConv
 
@@ -48,10 +49,12 @@ class BlindSpot(Network):
         Laine, Karras, Lehtinen & Aila, "High-quality self-supervised deep image denoising", NeurIPS 2019, section 2.
     """
 
-    #: The output at a pixel does not depend on the input there.
-    is_blind = True
     width: int = 48
     depth: int = 5
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return ORDINARY - {Capability.RETURNS_IMAGE} | {Capability.RETURNS_SPREAD}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.width < 1 or self.depth < 0:
@@ -72,7 +75,7 @@ class _BlindSpot(LiveNetwork):
     def __init__(self, spec: BlindSpot, problem: Problem, inputs: int, streams: Streams) -> None:
         super().__init__()
         wide = 2 * spec.width
-        self.above = _Above(spec.width, strides(problem.space[-2:], spec.depth), inputs, streams)
+        self.above = _Above(spec.width, strides(problem.domain[-2:], spec.depth), inputs, streams)
         self.join = nn.ModuleList([_mix(4 * wide, 4 * wide, streams), _mix(4 * wide, wide, streams)])
         end = ConvSpec(inputs=wide, outputs=2 * problem.channels, kernel=(1, 1))
         self.end = TileConv(end, streams)

@@ -1,6 +1,6 @@
 """A network whose output cannot leave the range of the image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -8,31 +8,26 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.wrapping import WrappedNetwork
 
 
 @final
 @dataclass(frozen=True)
-class Bounded(Network):
+class Bounded(WrappedNetwork):
     """A sigmoid, stretched over the expected range of values, after another network."""
 
     inner: Network
 
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.inner.complaints(recipe, problem)
-        if self.inner.can_copy_input:
-            yield f"{self} squeezes an image, but {self.inner} predicts noise; set residual=False"
+    @property
+    def asks(self) -> frozenset[Capability]:
+        # A network that predicts noise would have it squeezed as if it were an image.
+        return frozenset({Capability.RETURNS_IMAGE, Capability.CANNOT_COPY})
 
     def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
         return _Bounded(problem.value_range, self.inner.build(problem, channels, streams, shared=shared))
-
-    def halo(self, space: int) -> tuple[int, ...]:
-        return self.inner.halo(space)
-
-    def align(self, space: int) -> tuple[int, ...]:
-        return self.inner.align(space)
 
 
 class _Bounded(LiveNetwork):

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.wrapping import WrappedNetwork
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ByPlane(Network):
+class ByPlane(WrappedNetwork):
     """Restore planes one by one with the same weights; further planes may stand beside them as channels.
 
     Args:
@@ -27,22 +29,29 @@ class ByPlane(Network):
         [row, inputs, y, x] -> [row, channel, y, x]; [row, inputs, z, y, x] plane by plane.
     """
 
-    by_plane = True
     inner: Network
     residual: bool = True
     reach: int = 1
 
     @property
-    def can_copy_input(self) -> bool:  # type: ignore[override]
-        """Tell whether the input may pass straight through."""
-        return self.residual or self.inner.can_copy_input
+    def adds(self) -> frozenset[Capability]:
+        return frozenset({Capability.READS_PLANES})
+
+    @property
+    def takes_away(self) -> frozenset[Capability]:
+        # A code is not made of planes, and outliers of single planes are not those of a stack.
+        lost = {Capability.ENLARGES_CODE, Capability.HOLDS_OUTLIERS}
+        return frozenset(lost | {Capability.CANNOT_COPY} if self.residual else lost)
+
+    @property
+    def asks(self) -> frozenset[Capability]:
+        # Noise must not be subtracted twice, nor from a spread.
+        return frozenset({Capability.RETURNS_IMAGE, Capability.CANNOT_COPY} if self.residual else ())
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.inner.complaints(recipe, problem)
+        yield from super().complaints(recipe, problem)
         if self.reach < 0:
             yield f"{self} needs reach >= 0"
-        if self.residual and self.inner.can_copy_input:
-            yield f"{self} subtracts the noise twice; set residual=False on one of both"
 
     def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
         flat = (

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.sizes import halved
-from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.slots import ORDINARY, LiveNetwork, Network
 from ilcore.networks.levels import enlarged
 from ilcore.networks.per_tile import ConvSpec, TileConv, TileNorm
 
@@ -38,10 +39,18 @@ class DeepDecoder(Network):
     width: int = 128
     scales: int = 5
 
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return (ORDINARY - {Capability.READS_IMAGE} if self.scales else ORDINARY) | {Capability.ENLARGES_CODE}
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_CODE})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.width < 1 or self.scales < 0:
             yield f"{self} needs width >= 1 and scales >= 0"
-        if getattr(recipe.views, "halvings", 0) != self.scales:
+        if recipe.views.halvings != self.scales:
             yield f"{self} starts from a small code; set NoiseCode(halvings={self.scales}), got {recipe.views}"
 
     def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
@@ -57,8 +66,8 @@ class _DeepDecoder(LiveNetwork):
         super().__init__()
         self.low, self.high = problem.value_range
         # One layer for each doubling, and a last one at full size.
-        self.sizes = [*reversed(halved(problem.space, spec.scales)[:-1]), problem.space]
-        point = (1,) * len(problem.space)
+        self.sizes = [*reversed(halved(problem.domain, spec.scales)[:-1]), problem.domain]
+        point = (1,) * len(problem.domain)
         widths = [inputs] + [spec.width] * len(self.sizes)
         self.mix = nn.ModuleList(
             TileConv(ConvSpec(inputs=a, outputs=b, kernel=point, bias=False), streams)

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.sizes import strides
-from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.slots import ORDINARY, LiveNetwork, Network
 from ilcore.networks.levels import enlarged, largest
 from ilcore.networks.per_tile import ConvSpec, TileConv
 
@@ -45,16 +46,21 @@ class MaskedUNet(Network):
         irregular holes using partial convolutions", ECCV 2018, eq. 1 and 2.
     """
 
-    takes_mask = True
     width: int = 48
     depth: int = 5
     dropout: float = 0.3
 
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return ORDINARY - {Capability.READS_IMAGE} | {Capability.READS_MASK}
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_MASK})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.width < 1 or self.depth < 0 or not 0 <= self.dropout < 1:
             yield f"{self} needs width >= 1, depth >= 0 and 0 <= dropout < 1"
-        if recipe.views.input_channels(problem) != 2 * problem.channels:
-            yield f"{self} sees values and their mask, but {recipe.views} shows something else"
 
     def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
         return _MaskedUNet(self, problem, streams.only([0]) if shared else streams, streams)
@@ -71,8 +77,8 @@ class _MaskedUNet(LiveNetwork):
     def __init__(self, spec: MaskedUNet, problem: Problem, weights: Streams, chance: Streams) -> None:
         super().__init__()
         self.range, self.dropout, self.chance = problem.value_range, spec.dropout, chance
-        self.strides = strides(problem.space, spec.depth)
-        axes, levels, wide = len(problem.space), len(self.strides), 2 * spec.width
+        self.strides = strides(problem.domain, spec.depth)
+        axes, levels, wide = len(problem.domain), len(self.strides), 2 * spec.width
         entries = [problem.channels] + [spec.width] * levels
         self.first = _Partial(problem.channels, spec.width, axes, weights)
         self.down = nn.ModuleList(_Partial(spec.width, spec.width, axes, weights) for _ in range(levels + 1))
@@ -133,7 +139,9 @@ class _Partial(nn.Module):
     def forward(self, seen: Tensor, mask: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return features and their mask, which has one channel: where anything was known at all."""
         known = mask.mean(2, keepdim=True).flatten(0, 1)
-        share = _MEAN[seen.ndim - 3](known, 3, stride=1, padding=1).unflatten(0, mask.shape[:2])
+        # Its own padding refuses sides below 3.
+        padded = F.pad(known, (1, 1) * (seen.ndim - 3))
+        share = _MEAN[seen.ndim - 3](padded, 3, stride=1).unflatten(0, mask.shape[:2])
         some = (share > 0).to(seen.dtype)
         bias = self.bias if len(self.bias) == 1 else self.bias[list(rows)]
         out = self.conv(seen, rows) / share.clamp_min(1e-8) + bias[:, None].reshape(

@@ -49,11 +49,19 @@ class TileConv(TileLayer):
     def forward(self, seen: Tensor, rows: Sequence[int]) -> Tensor:
         padded = self._mirrored(seen) if self.spec.padding == "reflect" else seen
         if len(self.weight) == 1:
-            bias = None if self.bias is None else self.bias[0]
-            flat = self._convolve(padded.flatten(0, 1), self.weight[0], bias)
-            return flat.unflatten(0, seen.shape[:2])
-        weight, bias = self.weight[list(rows)], None if self.bias is None else self.bias[list(rows)]
+            return self._of_all(padded, rows)
+        weight, bias = self.weight[list(rows)], None
+        if self.bias is not None:
+            bias = self.bias.expand(len(rows), -1) if len(self.bias) == 1 else self.bias[list(rows)]
         return self._vmapped(padded, weight, bias) if self.strategy == "vmap" else self._grouped(padded, weight, bias)
+
+    def _of_all(self, padded: Tensor, rows: Sequence[int]) -> Tensor:
+        """Return the output where all rows share the kernel; biases may be those of rows."""
+        shared = None if self.bias is None or len(self.bias) > 1 else self.bias[0]
+        flat = self._convolve(padded.flatten(0, 1), self.weight[0], shared).unflatten(0, padded.shape[:2])
+        if self.bias is None or shared is not None:
+            return flat
+        return flat + self.bias[list(rows)].reshape(len(rows), 1, -1, *(1,) * (flat.ndim - 3))
 
     def _convolve(self, seen: Tensor, weight: Tensor, bias: Tensor | None, groups: int = 1) -> Tensor:
         margin = [0 if self.spec.padding == "reflect" else side // 2 for side in self.spec.kernel]

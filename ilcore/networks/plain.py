@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
-from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.slots import ORDINARY, LiveNetwork, Network
 from ilcore.networks.per_tile import ConvSpec, TileConv
 
 
@@ -41,9 +42,10 @@ class Plain(Network):
     grey: bool = False
 
     @property
-    def can_copy_input(self) -> bool:  # type: ignore[override]
-        """Tell whether the input may pass straight through."""
-        return self.residual
+    def offers(self) -> frozenset[Capability]:
+        if self.residual:
+            return ORDINARY - {Capability.CANNOT_COPY, Capability.READS_OTHER_CHANNELS}
+        return ORDINARY - {Capability.READS_OTHER_CHANNELS} if self.grey else ORDINARY
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.depth < 2 or self.width < 1 or self.shuffle < 1:

@@ -56,13 +56,13 @@ class _SkipNet(LiveNetwork):
     def __init__(self, spec: SkipNet, problem: Problem, inputs: int, streams: Streams) -> None:
         super().__init__()
         self.low, self.high = problem.value_range
-        steps = strides(problem.space, spec.scales)
+        steps = strides(problem.domain, spec.scales)
         widths = [inputs if level == 0 else spec.width for level in range(len(steps))]
         self.levels = nn.ModuleList(
             _Level(spec, width, stride, streams) for width, stride in zip(widths, steps, strict=True)
         )
         ends = spec.width if steps else inputs
-        self.end = TileConv(ConvSpec(inputs=ends, outputs=problem.channels, kernel=(1,) * len(problem.space)), streams)
+        self.end = TileConv(ConvSpec(inputs=ends, outputs=problem.channels, kernel=(1,) * len(problem.domain)), streams)
 
     def forward(self, seen: Tensor, rows: Sequence[int]) -> Tensor:
         hidden, skips = seen[:, None], []

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.sizes import strides
-from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.slots import ORDINARY, LiveNetwork, Network
 from ilcore.networks.levels import blurred_largest, enlarged, largest
 from ilcore.networks.per_tile import ConvSpec, TileConv, TileNorm
 
@@ -63,9 +64,8 @@ class UNet(Network):
     sigmoid: bool = False
 
     @property
-    def can_copy_input(self) -> bool:  # type: ignore[override]
-        """Tell whether the input may pass straight through."""
-        return self.residual
+    def offers(self) -> frozenset[Capability]:
+        return ORDINARY - ({Capability.CANNOT_COPY, Capability.READS_OTHER_CHANNELS} if self.residual else set())
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if min(self.width, self.convolutions_per_level) < 1 or self.depth < 0 or self.growth < 1:
@@ -76,9 +76,6 @@ class UNet(Network):
             yield f"{self} needs activation leaky or softplus, got {self.activation!r}"
         if self.residual and self.sigmoid:
             yield f"{self} cannot squeeze noise into the range of the image; set residual or sigmoid to False"
-        seen = recipe.views.input_channels(problem)
-        if self.residual and seen != problem.channels:
-            yield f"{self} subtracts from its input, which has {seen} channels; set residual=False"
 
     def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
         return _UNet(self, problem, channels, streams.only([0]) if shared else streams)
@@ -101,8 +98,8 @@ class _UNet(LiveNetwork):
     def __init__(self, spec: UNet, problem: Problem, inputs: int, streams: Streams) -> None:
         super().__init__()
         self.spec, self.range = spec, problem.value_range
-        self.strides = strides(problem.space, spec.depth)
-        axes, levels = len(problem.space), len(self.strides)
+        self.strides = strides(problem.domain, spec.depth)
+        axes, levels = len(problem.domain), len(self.strides)
         widths = [round(spec.width * spec.growth**level) for level in range(levels + 1)]
         entries = [inputs, *widths]
         self.down = nn.ModuleList(_Block(spec, entries[n], widths[n], axes, streams) for n in range(levels))

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
+from ilcore.grammar.outliers import OutlyingNetwork
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.wrapping import WrappedNetwork
 
 
 @final
 @dataclass(frozen=True)
-class WithOutliers(Network):
+class WithOutliers(WrappedNetwork):
     """Add a sparse part g g - h h to what `inner` says of the observation; the image is that of `inner` alone.
 
     Args:
@@ -31,29 +34,20 @@ class WithOutliers(Network):
     start: float = 1e-3
 
     @property
-    def can_copy_input(self) -> bool:  # type: ignore[override]
-        """Tell whether the input may pass straight through."""
-        return self.inner.can_copy_input
+    def adds(self) -> frozenset[Capability]:
+        return frozenset({Capability.HOLDS_OUTLIERS})
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.inner.complaints(recipe, problem)
+        yield from super().complaints(recipe, problem)
         if self.start <= 0:
             yield f"{self} needs start > 0: from 0 nothing moves"
 
     def build(self, problem: Problem, channels: int, streams: Streams, *, shared: bool = False) -> LiveNetwork:
         inner = self.inner.build(problem, channels, streams, shared=shared)
-        return Outlying(inner, problem, self.start, 1 if shared else len(streams))
-
-    def halo(self, space: int) -> tuple[int, ...]:
-        return self.inner.halo(space)
-
-    def align(self, space: int) -> tuple[int, ...]:
-        return self.inner.align(space)
+        return _Outlying(inner, problem, self.start, 1 if shared else len(streams))
 
 
-class Outlying(LiveNetwork):
-    """The live network, with its sparse part."""
-
+class _Outlying(OutlyingNetwork):
     def __init__(self, inner: LiveNetwork, problem: Problem, start: float, count: int) -> None:
         super().__init__()
         self.inner = inner
@@ -64,6 +58,5 @@ class Outlying(LiveNetwork):
         return torch.as_tensor(self.inner(seen, rows))
 
     def outliers(self, rows: Sequence[int]) -> Tensor:
-        """Return the sparse part of some rows, [row, channel, *space]."""
         chosen = list(rows) if len(self.above) > 1 else [0] * len(rows)
         return self.above[chosen].square() - self.below[chosen].square()

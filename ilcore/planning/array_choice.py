@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED
+from ilcore.aims.aim import Aim, Findings
 from ilcore.degradations.estimate import ChannelReport, Preflight, preflight
 from ilcore.degradations.stripes import Direction, without_stripes
 from ilcore.grammar.errors import BadInput
@@ -22,7 +23,6 @@ from ilcore.grammar.region import slices
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar, configure, full_name
 from ilcore.planning.array_scale import ArrayChannel, Scale
-from ilcore.planning.choose import choose
 from ilcore.planning.known import believed, live_channels, places
 from ilcore.planning.probing import promised
 from ilcore.planning.second_opinion import with_second_opinion
@@ -101,31 +101,28 @@ class Way:
     why: str = "the user asked for it"
 
 
-def asked(seen: Seen, method: str, weights: Path | None, overrides: Mapping[str, Scalar]) -> Way:
+def asked(seen: Seen, aim: Aim, method: str, weights: Path | None, overrides: Mapping[str, Scalar]) -> Way:
     """Return the way that the user asked for.
 
     Raises:
-        BadInput: For an unknown method or knob, or weights for a method that has none.
+        BadInput: For an unknown method or knob, one that cannot do it, or weights for a method that has none.
     """
     entry = configure(find(method), overrides)
+    if entry.name != COPY:
+        aim.check(entry)
     # A stopping rule or a change of units may have to know it too.
     wants = "noise" in entry.needs or bool({"stop", "stabilise"} & set(overrides))
     noise = seen.told() if seen.noise_std is not None or wants else None
     return Way(entry=entry, weights=_weights(entry, weights, None), noise=noise)
 
 
-def chosen(seen: Seen, weights: Path | None, overrides: Mapping[str, Scalar]) -> Way:
+def chosen(seen: Seen, aim: Aim, weights: Path | None, overrides: Mapping[str, Scalar]) -> Way:
     """Return the way that a plan would choose.
 
     Raises:
         BadInput: For an unknown knob of the method chosen, or weights for one that has none.
     """
-    live, batch = live_channels(seen.found, seen.measured), seen.scale.batch
-    promises = promised(
-        seen.samples, seen.measured, live, space=batch.ndim - 2, seed=seen.seed, megavoxels=batch.numel() / 1e6,
-        weights=weights,
-    )  # fmt: skip
-    choice = choose(live, expected=promises.expected, refused=promises.refused, noise_share=promises.noise_share)
+    choice, is_told = aim.choose(_findings(seen, aim, weights)), aim.tells_noise or seen.noise_std is not None
     if choice.method == COPY:
         # Knobs and weights are for what restores.
         return Way(entry=find(COPY), weights=None, noise=None, why=choice.why)
@@ -134,9 +131,22 @@ def chosen(seen: Seen, weights: Path | None, overrides: Mapping[str, Scalar]) ->
     return Way(
         entry=entry,
         weights=_weights(entry, weights, choice.weights),
-        noise=tuple(channel.noise for channel in seen.measured),
+        noise=tuple(channel.noise for channel in seen.measured) if is_told else None,
         is_shared=choice.scope == "volume",
         why=f"{choice.why}; {words_of(seen.striped)}" if seen.striped else choice.why,
+    )
+
+
+def _findings(seen: Seen, aim: Aim, weights: Path | None) -> Findings:
+    live, batch = live_channels(seen.found, seen.measured), seen.scale.batch
+    if not aim.tries_candidates:
+        return Findings(preflight=live)
+    promises = promised(
+        seen.samples, seen.measured, live, space=batch.ndim - 2, seed=seen.seed, megavoxels=batch.numel() / 1e6,
+        weights=weights,
+    )  # fmt: skip
+    return Findings(
+        preflight=live, expected=promises.expected, refused=promises.refused, noise_share=promises.noise_share
     )
 
 

@@ -11,7 +11,7 @@ from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import make_repeatable
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Method, Recipe, Then, Within
+from ilcore.grammar.recipe import Method, Recipe, Sequential, Transformed
 from ilcore.grammar.region import voxels
 from ilcore.planning.cutting import tile_bytes, voxels_read
 from ilcore.planning.plan import RestorationPlan
@@ -99,9 +99,9 @@ def _once(method: Method, problem: Problem) -> Callable[[], object]:
     """Return what restores a patch once: one pass through the network, or the whole method where there is none."""
     streams = Streams.of(0, "timing", [(0,)])
     match method:
-        case Within(_, inner):
+        case Transformed(_, inner):
             return _once(inner, problem)
-        case Then(methods):
+        case Sequential(methods):
             return _once(methods[-1], problem)
         case Recipe():
             model = method.network.build(problem, method.views.input_channels(problem), streams)

@@ -11,6 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
+from ilcore.aims.aim import Findings
+from ilcore.aims.choosing import Choice, Expected, asked_for
+from ilcore.aims.registry import aim_for
+from ilcore.aims.words import Task
 from ilcore.degradations.estimate import Preflight, preflight
 from ilcore.degradations.stripes import Direction
 from ilcore.formats.roi import open_roi, plain_roi
@@ -21,11 +25,10 @@ from ilcore.grammar.telling import tell
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, configure, full_name
 from ilcore.planning.channels import channel_plans
-from ilcore.planning.choose import Choice, Expected, asked_for, choose
 from ilcore.planning.cutting import Cut, grid_for, samples_for
 from ilcore.planning.depth import depth_wanted, stacked
 from ilcore.planning.known import believed, live_channels
-from ilcore.planning.options import RestoreOptions, Task
+from ilcore.planning.options import RestoreOptions
 from ilcore.planning.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, WeightsPlan
 from ilcore.planning.planes import plane_brightness, words_of
 from ilcore.planning.probing import Promises, promised
@@ -193,10 +196,11 @@ def _told(one: Expected) -> ExpectedPlan:
 def _choice(found: Preflight, promises: Promises, options: RestoreOptions) -> Choice:
     if options.task == "copy":
         return Choice(method=COPY, scope="tile", why="copied unchanged, as was asked for")
-    choice = choose(
-        found, task=options.task, expected=promises.expected, refused=promises.refused,
-        noise_share=promises.noise_share, prefer=options.prefer, hours=options.hours,
+    findings = Findings(
+        preflight=found, expected=promises.expected, refused=promises.refused, noise_share=promises.noise_share,
+        prefer=options.prefer, hours=options.hours,
     )  # fmt: skip
+    choice = aim_for(options.task).choose(findings)
     if choice.method == COPY:
         # Scope, knobs and weights are for what restores.
         return choice

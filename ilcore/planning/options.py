@@ -10,13 +10,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ilcore.aims.words import Prefer, Task
 from ilcore.grammar.errors import BadInput
 from ilcore.results.layout import ResultFormat
 
-Task = Literal["denoise", "inpaint", "copy"]
 Depth = Literal["z", "t", "none"]
 DeviceKind = Literal["cpu", "gpu"]
-Prefer = Literal["speed", "balance", "quality"]
 
 DOING, VOLUME, RUNNING = "What to do", "The volume", "How to run"
 

@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ilcore.aims.words import Task
 from ilcore.degradations.stripes import Direction
 from ilcore.grammar.errors import BadPlan, ILError
 from ilcore.grammar.problem import Noise
@@ -15,7 +16,7 @@ from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.planning.begun import text_of_plan
 from ilcore.planning.depth import length_of
-from ilcore.planning.options import Depth, Task
+from ilcore.planning.options import Depth
 from ilcore.qa.verdict import gate_complaints
 from ilcore.results.layout import ResultFormat
 from ilcore.stores.store import Place

@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 
 from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
+from ilcore.aims.choosing import LEAST_NOISE, Candidate, Expected, able, expected_of
 from ilcore.degradations.estimate import Preflight
-from ilcore.fit import Weights
-from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.arrays import Streams, Tiles, Weights
 from ilcore.grammar.draws import lags_of
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Method
 from ilcore.grammar.telling import tell
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
-from ilcore.planning.choose import LEAST_NOISE, Candidate, Expected, able, expected_of
 from ilcore.planning.known import Channel
 from ilcore.qa.likeness import inside_limits, is_normal, likeness
 from ilcore.qa.risk import risk_sure

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.adapting.weights import PHOTOS
+from ilcore.aims.choosing import CANDIDATES
 from ilcore.degradations.estimate import ChannelReport, Preflight
 from ilcore.grammar.problem import Noise
 from ilcore.planning.array_scale import ArrayChannel
-from ilcore.planning.choose import CANDIDATES
 from ilcore.planning.known import data_of, range_of
 from ilcore.planning.probing import Trial, problems_of
 from ilcore.qa.likeness import inside_limits

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,11 +74,11 @@ class Limit:
     @property
     def allowed(self) -> str:
         """Return both ranges in words."""
-        if self.warns == (-math.inf, math.inf):
-            return f"{_words(self.passes)}, doubtful beyond"
-        return f"{_words(self.passes)}, doubtful {_words(self.warns)}"
+        beyond = "beyond" if self.warns == (-math.inf, math.inf) else _words(self.warns)
+        return f"{_words(self.passes)}, doubtful {beyond}"
 
 
+Limits: TypeAlias = Mapping[str, Limit]
 _INF = math.inf
 #: Below this confidence the noise estimate is a guess, and no verdict rests on it.
 CONFIDENT = 0.2
@@ -222,25 +222,25 @@ def gate_complaints(gate: Mapping[str, tuple[float, float]]) -> list[str]:
     ]
 
 
-def tile_verdict(findings: Mapping[str, Any]) -> tuple[Verdict, str]:
-    """Return the verdict on a tile and the sentence that explains it, empty where all is well.
+def tile_verdict(findings: Mapping[str, Any], limits: Limits = TILE_LIMITS) -> tuple[Verdict, str]:
+    """Return the verdict on a tile by the limits of its aim, and the sentence that explains it; empty if all is well.
 
     Args:
         findings: As `judge_tile` returns them, or a row of the ledger; what is absent or None is not asked.
     """
     confidence = findings.get("confidence")
     worst: tuple[Verdict, str] = ("pass", "")
-    for name, value in _tile_numbers(findings).items():
-        limit = TILE_LIMITS[name]
+    for name, value in _tile_numbers(findings, limits).items():
+        limit = limits[name]
         found = limit.judge(value, 1.0 if confidence is None else float(confidence))
         if _ORDER.index(found) > _ORDER.index(worst[0]):
             worst = (found, f"{name.replace('_', ' ')} {value:.3g}, allowed {limit.allowed}: {limit.why}")
     return worst
 
 
-def tile_fails(findings: Mapping[str, Any]) -> str | None:
+def tile_fails(findings: Mapping[str, Any], limits: Limits = TILE_LIMITS) -> str | None:
     """Return why a tile must fall back, or None."""
-    verdict, why = tile_verdict(findings)
+    verdict, why = tile_verdict(findings, limits)
     return why if verdict == "fail" else None
 
 
@@ -266,8 +266,10 @@ def judge(
     return QAReport(tuple(found))
 
 
-def tile_verdicts(table: Mapping[str, NDArray[Any]], confidence: float = 1.0) -> NDArray[np.uint8]:
-    """Return the verdicts on many tiles: 0 pass, 1 warn, 2 fail.
+def tile_verdicts(
+    table: Mapping[str, NDArray[Any]], confidence: float = 1.0, limits: Limits = TILE_LIMITS
+) -> NDArray[np.uint8]:
+    """Return the verdicts on many tiles by the limits of their aim: 0 pass, 1 warn, 2 fail.
 
     Args:
         table: Findings by name, as the ledger holds them, one number a tile; NaN where a finding is not known.
@@ -276,10 +278,10 @@ def tile_verdicts(table: Mapping[str, NDArray[Any]], confidence: float = 1.0) ->
     Shape:
         each column of the table [...] -> [...].
     """
-    numbers = _numbers(table)
+    numbers = _numbers(table, limits)
     worst = np.zeros(np.shape(next(iter(table.values()))), np.uint8)
     for name, values in numbers.items():
-        np.maximum(worst, TILE_LIMITS[name].judge_all(values, confidence), out=worst)
+        np.maximum(worst, limits[name].judge_all(values, confidence), out=worst)
     return worst
 
 
@@ -347,9 +349,9 @@ def _between_frames(table: Mapping[str, NDArray[Any]], failed: NDArray[np.bool_]
     return float(np.std(frames, ddof=1)) if len(frames) >= 3 else None
 
 
-def _numbers(table: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
-    """Return the columns under the names of TILE_LIMITS, with flux and risk in terms of the noise."""
-    found = {name: np.asarray(table[name], np.float64) for name in TILE_LIMITS if name in table}
+def _numbers(table: Mapping[str, NDArray[Any]], limits: Limits = TILE_LIMITS) -> dict[str, NDArray[np.float64]]:
+    """Return the columns under the names of the limits, with flux and risk in terms of the noise."""
+    found = {name: np.asarray(table[name], np.float64) for name in limits if name in table}
     if "noise_std" not in table:
         return found
     std = np.asarray(table["noise_std"], np.float64)
@@ -366,9 +368,9 @@ def _known(table: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64]:
     return values[np.isfinite(values)]
 
 
-def _tile_numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a tile under the names of TILE_LIMITS, with flux and risk in terms of the noise."""
-    known = {name: float(row[name]) for name in TILE_LIMITS if row.get(name) is not None}
+def _tile_numbers(row: Mapping[str, Any], limits: Limits) -> dict[str, float]:
+    """Return the numbers of a tile under the names of the limits, with flux and risk in terms of the noise."""
+    known = {name: float(row[name]) for name in limits if row.get(name) is not None}
     std = row.get("noise_std")
     if std is None or not np.isfinite(std) or std <= 0:
         return known

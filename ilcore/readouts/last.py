@@ -1,14 +1,14 @@
 """The present image, or that of the best weights."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import final
 
 from ilcore.grammar.arrays import Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
-from ilcore.grammar.trial import Predict, Trial
+from ilcore.grammar.step_context import Predict, StepContext
 
 
 @final
@@ -27,16 +27,16 @@ class Best(Readout):
 
     wants_best = True
 
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if not recipe.views.sees_observation:
-            yield f"{self} reads the observation through the best weights, but {recipe.views} never shows it"
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_OBSERVATION})
 
     def start(self, problem: Problem) -> LiveReadout:
         return _Present()
 
 
 class _Present:
-    def observe(self, trial: Trial, best: Set[int]) -> None:
+    def observe(self, context: StepContext, best: Set[int]) -> None:
         pass
 
     def result(self, rows: Sequence[int], predict: Predict) -> Tiles:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
-from ilcore.grammar.trial import Predict, Trial
+from ilcore.grammar.step_context import Predict, StepContext
 
 
 @final
@@ -28,11 +29,13 @@ class MovingAverage(Readout):
 
     weight: float = 0.99
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.WHOLE_IMAGES})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if not 0 < self.weight < 1:
             yield f"{self} needs a weight between 0 and 1"
-        if not recipe.views.draws_whole_images:
-            yield f"{self} averages outputs as images, but {recipe.views} draws other things; use Last or Best"
 
     def start(self, problem: Problem) -> LiveReadout:
         return _MovingAverage(self.weight)
@@ -44,8 +47,8 @@ class _MovingAverage:
         self.means: dict[int, Tensor] = {}
         self.kept: dict[int, Tensor] = {}
 
-    def observe(self, trial: Trial, best: Set[int]) -> None:
-        for row, output in zip(trial.rows, trial.output, strict=True):
+    def observe(self, context: StepContext, best: Set[int]) -> None:
+        for row, output in zip(context.rows, context.output, strict=True):
             mean = self.means.get(row)
             self.means[row] = output.clone() if mean is None else mean.lerp(output, 1 - self.weight)
             if row in best:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
-from ilcore.grammar.trial import Predict, Trial
+from ilcore.grammar.step_context import Predict, StepContext
 
 #: The images are kept as this many sums, whatever their number.
 _SUMS = 7
@@ -34,11 +35,13 @@ class MeanOfLast(Readout):
     count: int = 105
     every: int = 4
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_OBSERVATION})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.count < 1 or self.every < 1:
             yield f"{self} needs count and every >= 1"
-        if not recipe.views.sees_observation:
-            yield f"{self} restores the observation itself, but {recipe.views} never shows it to the network"
 
     def start(self, problem: Problem) -> LiveReadout:
         return _MeanOfLast(self)
@@ -49,10 +52,10 @@ class _MeanOfLast:
         self.spec, self.size = spec, -(-spec.count // _SUMS)
         self.sums: dict[int, deque[tuple[Tensor, int]]] = {}
 
-    def observe(self, trial: Trial, best: Set[int]) -> None:
-        if trial.step % self.spec.every:
+    def observe(self, context: StepContext, best: Set[int]) -> None:
+        if context.step % self.spec.every:
             return
-        for row, image in zip(trial.rows, trial.predict(trial.rows), strict=True):
+        for row, image in zip(context.rows, context.predict(context.rows), strict=True):
             kept = self.sums.setdefault(row, deque(maxlen=-(-self.spec.count // self.size)))
             if kept and kept[-1][1] < self.size:
                 total, number = kept.pop()

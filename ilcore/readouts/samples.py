@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveReadout, Readout
-from ilcore.grammar.trial import Predict, Trial
+from ilcore.grammar.step_context import Predict, StepContext
 
 
 @final
@@ -30,11 +31,13 @@ class MeanAfter(Readout):
     burn_in: int = 7000
     every: int = 50
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.WHOLE_IMAGES})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.burn_in < 0 or self.every < 1:
             yield f"{self} needs burn_in >= 0 and every >= 1"
-        if not recipe.views.draws_whole_images:
-            yield f"{self} averages outputs as images, but {recipe.views} draws other things; use Last or Best"
 
     def start(self, problem: Problem) -> LiveReadout:
         return _MeanAfter(self, problem)
@@ -47,11 +50,11 @@ class _MeanAfter:
         self.means: dict[int, Tensor] = {}
         self.scatter: dict[int, Tensor] = {}
 
-    def observe(self, trial: Trial, best: Set[int]) -> None:
-        since = trial.step - self.spec.burn_in
+    def observe(self, context: StepContext, best: Set[int]) -> None:
+        since = context.step - self.spec.burn_in
         if since < 0 or since % self.spec.every:
             return
-        for row, output in zip(trial.rows, trial.output, strict=True):
+        for row, output in zip(context.rows, context.output, strict=True):
             self._keep(row, output)
 
     def _keep(self, row: int, output: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Restore an array in memory: array in, array out, no store, no cluster, no tracking."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,21 @@ from torch import Tensor
 
 from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
-from ilcore.grammar.arrays import Streams
+from ilcore.aims.aim import OperatorOptions
+from ilcore.aims.ratios import Number
+from ilcore.aims.registry import aim_for
+from ilcore.degradations.kernels import Psf
+from ilcore.grammar.arrays import Streams, repeated
 from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
-from ilcore.grammar.problem import Problem
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.problem import Operator, Problem
+from ilcore.grammar.region import Five, five
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import COPY
 from ilcore.methods.entry import Scalar
 from ilcore.planning.array_choice import Seen, Way, asked, chosen
 from ilcore.planning.array_scale import Scale
+from ilcore.qa.explained import explained
 
 
 def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by keyword)
@@ -34,6 +40,9 @@ def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by ke
     weights: Path | str | None = None,
     overrides: Mapping[str, Scalar] | None = None,
     device: str | torch.device | None = None,
+    task: str = "denoise",
+    scale: Number | Sequence[Number] | None = None,
+    psf: Psf | None = None,
 ) -> Restoration:
     """Return the restoration of an array, its image of the same kind, shape, units and device as `noisy`.
 
@@ -53,33 +62,55 @@ def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by ke
         weights: Weights for methods that start pretrained; None takes the shipped denoiser.
         overrides: Knobs such as {"steps": 100}.
         device: What to compute on, such as "cuda" or "cuda:1"; None takes where `noisy` lies.
+        task: denoise, inpaint, or superres: make it finer, and say in `qa` how well the result explains `noisy` and
+            which share of it the observation does not decide.
+        scale: For superres, by how much: one number for all axes of space, or one for each, such as (2, 1, 1).
+        psf: For superres, what a voxel of `noisy` gathers from the finer image: "bicubic" (None), "box", "gaussian:1.6"
+            in voxels of the result, or an array.
 
     Shape:
-        noisy [*, channel, *space], [channel, *space] or [*space] -> image, same.
+        noisy [*, channel, *space], [channel, *space] or [*space] -> image, the same; superres: *space times the scale.
 
     Raises:
-        BadInput: For an array that cannot be restored, an unknown method or knob, a device that is not there.
+        BadInput: For an array that cannot be restored, an unknown task, method or knob, a method that cannot do the
+            task, a scale or kernel that is none, a device that is not there.
     """
+    aim = aim_for(task, scale=scale, space=space)
     place = _place(noisy, device)
     if noise_std is not None and not 0 < noise_std < np.inf:
         raise BadInput(f"noise_std must be above 0 and finite, got {noise_std}; leave it out to have it estimated")
     values = _checked(noisy, space)
     batch, layout = _as_batch(values, space)
     trusted = torch.isfinite(batch) & (_as_mask(mask, values, layout) if mask is not None else True)
+    operator = aim.operator(OperatorOptions(psf=psf, space=space), _Sized.of(batch))
     seen = Seen(Scale.of(batch, trusted), _kind(noisy), noise_std, seed)
     own, knobs = Path(weights) if weights else None, overrides or {}
-    bare = seen.without_stripes() if method is None else seen
-    way = chosen(bare, own, knobs) if method is None else asked(seen, method, own, knobs)
+    bare = seen.without_stripes() if method is None and operator is None else seen
+    way = chosen(bare, aim, own, knobs) if method is None else asked(seen, aim, method, own, knobs)
     # What is kept is kept with its stripes.
     seen = seen if way.entry.name == COPY else bare
-    done = _carried_out(way, seen, place)
+    done = _carried_out(way, seen, place, operator)
     kept = seen.scale.wild | (seen.scale.is_flat & trusted)
     if "inpaint" not in way.entry.tasks:
         kept = kept | ~trusted
-    return _as_given(done, torch.where(kept, batch, seen.scale.restored(done.image)), way, seen, noisy)
+    stays, before = (repeated(each, done.image.shape[2:]) for each in (kept, batch))
+    return _as_given(done, torch.where(stays, before, seen.scale.restored(done.image)), way, seen, noisy)
 
 
-def _carried_out(way: Way, seen: Seen, place: torch.device) -> Restoration:
+@dataclass(frozen=True)
+class _Sized:
+    """An array as the source of an aim, t c z y x; nobody knows the size of its voxels."""
+
+    shape: Five
+    scale: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
+
+    @classmethod
+    def of(cls, batch: Tensor) -> "_Sized":
+        tiles, channels, *space = batch.shape
+        return cls(five([tiles, channels, *([1] if len(space) == 2 else []), *space]))
+
+
+def _carried_out(way: Way, seen: Seen, place: torch.device, operator: Operator | None) -> Restoration:
     scale, entry, start = seen.scale, way.entry, None
     if way.weights is not None:
         network, start = load_denoiser(way.weights)
@@ -88,6 +119,7 @@ def _carried_out(way: Way, seen: Seen, place: torch.device) -> Restoration:
         observed=scale.normalised.to(place),
         trusted=None if bool(scale.trusted.all()) else scale.trusted.to(place),
         noise=way.noise,
+        operator=operator,
         value_range=scale.value_range(),
     )
     count = len(problem.observed)
@@ -97,7 +129,8 @@ def _carried_out(way: Way, seen: Seen, place: torch.device) -> Restoration:
         return Restoration(image=image, steps=(0,) * count, stopped=("noise is not white: applied as it is",) * count)
     if way.is_shared and count > 1:
         return fit.learn(entry.method, problem, streams, start=start)
-    return fit.restore(entry.method, problem, streams, start=start)
+    done = fit.restore(entry.method, problem, streams, start=start)
+    return done if operator is None else replace(done, qa=explained(replace(problem, noise=seen.told()), done.image))
 
 
 def _is_white(problem: Problem) -> bool:
@@ -143,10 +176,12 @@ def _as_mask(mask: NDArray[np.bool_] | Tensor, values: Tensor, layout: tuple[int
 
 def _as_given(done: Restoration, image: Tensor, way: Way, seen: Seen, like: NDArray[Any] | Tensor) -> Restoration:
     """Return a restoration in the units, shape, kind and place of the array that was given."""
-    scale = seen.scale
+    scale, space = seen.scale, image.shape[2:]
 
     def given(values: Tensor) -> Any:
-        shaped = values.reshape(like.shape).to(torch.float64 if _is_wide(seen.kind) else torch.float32)
+        shaped = values.reshape((*like.shape[: like.ndim - len(space)], *space)).to(
+            torch.float64 if _is_wide(seen.kind) else torch.float32
+        )
         return shaped.to(like.device) if isinstance(like, Tensor) else shaped.numpy()
 
     wild = int(scale.wild.sum())

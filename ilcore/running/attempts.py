@@ -14,11 +14,11 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from ilcore import fit
-from ilcore.fit import Strategy, Weights
-from ilcore.grammar.arrays import Streams
+from ilcore.fit import Strategy
+from ilcore.grammar.arrays import Streams, Weights
 from ilcore.grammar.devices import computing_on, is_out_of_memory
 from ilcore.grammar.errors import MissingKnowledge
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.classical import NonLocalMeans, nearest_data
 from ilcore.methods.entry import Entry
 from ilcore.planning.plan import RestorationPlan

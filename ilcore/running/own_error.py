@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import computing_on
-from ilcore.grammar.recipe import ByHand, Method, Then, Within
+from ilcore.grammar.recipe import DirectMethod, Method, Sequential, Transformed
 from ilcore.planning.depth import within
 from ilcore.qa.erring import Law, Slope, error_sums, flat_sums, moved, slope_of
 from ilcore.qa.likeness import inside_limits
@@ -128,11 +128,11 @@ def _restorer_of(bench: WorkerContext, tile: Tile, attempt: Attempt) -> Restorer
 
 def _is_by_hand(method: Method) -> bool:
     match method:
-        case ByHand():
+        case DirectMethod():
             return True
-        case Within(_, inner):
+        case Transformed(_, inner):
             return _is_by_hand(inner)
-        case Then(methods):
+        case Sequential(methods):
             return all(_is_by_hand(one) for one in methods)
         case _:
             return False

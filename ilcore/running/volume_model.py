@@ -11,8 +11,7 @@ import numpy as np
 
 from ilcore import fit
 from ilcore.adapting.weights import load_denoiser, load_weights, save_weights
-from ilcore.fit import Weights
-from ilcore.grammar.arrays import Streams
+from ilcore.grammar.arrays import Streams, Weights
 from ilcore.grammar.commands import command
 from ilcore.grammar.devices import computing_on, make_repeatable
 from ilcore.grammar.errors import BadVolume, CorruptData

@@ -8,7 +8,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.trial import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 
 
 @final
@@ -20,7 +20,12 @@ class After(Stop):
         steps: At least 0; 0 reads out the untouched start.
     """
 
+    takes_operator = True
     steps: int
+
+    @property
+    def budget(self) -> int:
+        return self.steps
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0:
@@ -37,7 +42,7 @@ class _After:
     def training_problem(self) -> Problem:
         return self.problem
 
-    def judge(self, trial: Trial) -> Judgement:
-        count = len(trial.rows)
-        reason = f"budget of {self.steps} steps" if trial.step >= self.steps else None
+    def judge(self, context: StepContext) -> Judgement:
+        count = len(context.rows)
+        reason = f"budget of {self.steps} steps" if context.step >= self.steps else None
         return Judgement((reason,) * count, (True,) * count)

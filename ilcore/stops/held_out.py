@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import knows_correlation
 from ilcore.grammar.masks import grid_phase
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.trial import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 from ilcore.stops.stein_risk import SteinRisk
 
 #: Tiles looked at together.
@@ -53,11 +54,17 @@ class HeldOut(Stop):
     patience: int = 5
     stride: int = 3
 
+    @property
+    def budget(self) -> int:
+        return self.steps
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_OBSERVATION})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0 or self.every < 1 or self.patience < 1 or self.stride < 2:
             yield f"{self} needs steps >= 0, every >= 1, patience >= 1 and stride >= 2"
-        if not recipe.views.sees_observation:
-            yield f"{self} shows the network the observation, but {recipe.views} never does"
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
         elif self.steps and not all(knows_correlation(noise) for noise in problem.noise):
@@ -84,23 +91,23 @@ class _HeldOut:
     def training_problem(self) -> Problem:
         return self.training
 
-    def judge(self, trial: Trial) -> Judgement:
-        count, done = len(trial.rows), trial.step >= self.spec.steps
-        if trial.step % self.spec.every and not done:
+    def judge(self, context: StepContext) -> Judgement:
+        count, done = len(context.rows), context.step >= self.spec.steps
+        if context.step % self.spec.every and not done:
             return Judgement((None,) * count, (False,) * count, (None,) * count)
         times = count if self.shared else 1
-        errors = self._errors(trial)
+        errors = self._errors(context)
         looks = [self._look(key, error) for key, error in errors.items()] * times
         reasons = [self._reason(key, done) for key in errors] * times
         return Judgement(tuple(reasons), tuple(best for best, _ in looks), tuple(risk for _, risk in looks))
 
-    def _errors(self, trial: Trial) -> dict[int, Tensor]:
+    def _errors(self, context: StepContext) -> dict[int, Tensor]:
         """Return the unbiased error of every held-out pixel, row by row, or of all rows under key 0."""
-        by_row = {row: error for rows in _batches(trial.rows) for row, error in self._of_rows(trial, rows)}
+        by_row = {row: error for rows in _batches(context.rows) for row, error in self._of_rows(context, rows)}
         return {0: torch.cat(list(by_row.values()))} if self.shared else by_row
 
-    def _of_rows(self, trial: Trial, rows: list[int]) -> Iterator[tuple[int, Tensor]]:
-        errors = self.risk.errors(trial, rows)
+    def _of_rows(self, context: StepContext, rows: list[int]) -> Iterator[tuple[int, Tensor]]:
+        errors = self.risk.errors(context, rows)
         return ((row, error[self.held[row]]) for row, error in zip(rows, errors, strict=True))
 
     def _look(self, key: int, errors: Tensor) -> tuple[bool, float | None]:

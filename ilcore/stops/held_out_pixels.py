@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import knows_correlation
 from ilcore.grammar.masks import neighbour_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.trial import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 from ilcore.stops.stein_risk import SteinRisk
 
 #: Fewer withheld values say nothing.
@@ -43,6 +44,7 @@ class HeldOutPixels(Stop):
         of a network that does not see the pixel); Ramani, Blu & Unser, TIP 2008, eq. 14 (of one that does).
     """
 
+    takes_operator = True
     steps: int
     share: float = 0.08
     hides_input: bool = False
@@ -50,11 +52,22 @@ class HeldOutPixels(Stop):
     patience: int = 500
     memory: float = 0.99
 
+    @property
+    def budget(self) -> int:
+        return self.steps
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        if not self.hides_input:
+            return frozenset({Capability.WHOLE_IMAGES, Capability.RETURNS_IMAGE})
+        return frozenset({Capability.SHOWS_IMAGE, Capability.READS_IMAGE, Capability.RETURNS_IMAGE})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0 or not 0 < self.share < 1 or self.every < 1 or self.patience < 1 or not 0 <= self.memory < 1:
             yield f"{self} needs steps >= 0, 0 < share < 1, every >= 1, patience >= 1 and 0 <= memory < 1"
-        if self.hides_input != recipe.views.sees_observation:
-            yield f"{self} needs hides_input={recipe.views.sees_observation} with {recipe.views}"
+        is_shown = Capability.SHOWS_OBSERVATION in recipe.views.offers
+        if self.hides_input != is_shown:
+            yield f"{self} needs hides_input={is_shown} with {recipe.views}"
 
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
         return _HeldOutPixels(self, problem, streams, shared)
@@ -81,36 +94,36 @@ class _HeldOutPixels:
     def training_problem(self) -> Problem:
         return self.training
 
-    def judge(self, trial: Trial) -> Judgement:
-        count, done = len(trial.rows), trial.step >= self.spec.steps
+    def judge(self, context: StepContext) -> Judgement:
+        count, done = len(context.rows), context.step >= self.spec.steps
         budget = f"budget of {self.spec.steps} steps" if done else None
         if self.shared and not self.spec.hides_input:
             # One code per tile: a model of all tiles is never seen whole.
             return Judgement((budget,) * count, (True,) * count)
-        if trial.step % self.spec.every and not done:
+        if context.step % self.spec.every and not done:
             return Judgement((None,) * count, (False,) * count, (None,) * count)
-        errors = self._errors(trial)
+        errors = self._errors(context)
         if self.shared:
             errors = {0: sum(errors.values()) / len(errors)}
-        sights = [self._look(trial, key, error) for key, error in errors.items()] * (count if self.shared else 1)
+        sights = [self._look(context, key, error) for key, error in errors.items()] * (count if self.shared else 1)
         reasons = tuple(reason or budget for _, reason, _ in sights)
         return Judgement(reasons, tuple(best for best, _, _ in sights), tuple(risk for _, _, risk in sights))
 
-    def _errors(self, trial: Trial) -> dict[int, float]:
+    def _errors(self, context: StepContext) -> dict[int, float]:
         return {
             row: float(per_tile_mean((image - self.problem.observed[[row]]).square(), self.held[[row]]))
-            for row, image in zip(trial.rows, self._images(trial), strict=True)
+            for row, image in zip(context.rows, self._images(context), strict=True)
         }
 
-    def _images(self, trial: Trial) -> Iterator[Tensor]:
+    def _images(self, context: StepContext) -> Iterator[Tensor]:
         """Yield the image of every row, [1, channel, *space], as it would be observed without noise."""
         operator = self.problem.operator
-        for position, row in enumerate(trial.rows):
+        for position, row in enumerate(context.rows):
             if self.spec.hides_input:
                 with torch.no_grad():
-                    image = trial.model(self.hidden[[row]], [row])
+                    image = context.model(self.hidden[[row]], [row])
             else:
-                image = self._averaged(row, trial.output[[position]])
+                image = self._averaged(row, context.output[[position]])
             yield image if operator is None else operator.forward(image)
 
     def _averaged(self, row: int, output: Tensor) -> Tensor:
@@ -118,20 +131,20 @@ class _HeldOutPixels:
         self.means[row] = output if before is None else before.lerp(output, 1 - self.spec.memory)
         return self.means[row]
 
-    def _look(self, trial: Trial, key: int, error: float) -> tuple[bool, str | None, float | None]:
+    def _look(self, context: StepContext, key: int, error: float) -> tuple[bool, str | None, float | None]:
         """Return whether this iterate is the best so far, why it is the last if it is, and its risk."""
-        step, rows = trial.step, list(trial.rows) if self.shared else [key]
+        step, rows = context.step, list(context.rows) if self.shared else [key]
         held = sum(int(self.held[row].sum()) for row in rows)
         if held < _FEWEST:
             return True, None, None
         if error < self.lowest.get(key, float("inf")):
             self.lowest[key], self.when[key] = error, step
-            return True, None, self._risk(trial, rows, error)
+            return True, None, self._risk(context, rows, error)
         waited = step - self.when.get(key, step) >= self.spec.patience
         reason = f"withheld pixels have not been predicted better for {self.spec.patience} steps" if waited else None
         return False, reason, None
 
-    def _risk(self, trial: Trial, rows: list[int], error: float) -> float | None:
+    def _risk(self, context: StepContext, rows: list[int], error: float) -> float | None:
         """Return the estimated mean squared error of the image that would be read out."""
         if self.floor is None:
             return None
@@ -139,4 +152,4 @@ class _HeldOutPixels:
             return error - float(self.floor[rows].mean())
         if self.stein is None:
             return None
-        return fmean(float(per_tile_mean(self.stein.errors(trial, [row]), self.held[[row]])) for row in rows)
+        return fmean(float(per_tile_mean(self.stein.errors(context, [row]), self.held[[row]])) for row in rows)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import final
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.trial import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 
 
 @final
@@ -31,13 +32,18 @@ class NearestObservation(Stop):
     every: int = 4
     patience: int = 100
 
+    @property
+    def budget(self) -> int:
+        return self.steps
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        # A copy of the noise would be taken for the best image.
+        return frozenset({Capability.SHOWS_OBSERVATION, Capability.CANNOT_COPY})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0 or self.every < 1 or self.patience < 1:
             yield f"{self} needs steps >= 0, every >= 1 and patience >= 1"
-        if not recipe.views.sees_observation:
-            yield f"{self} compares the restored observation with itself, but {recipe.views} never shows it"
-        if recipe.network.can_copy_input:
-            yield f"{self} takes a copy of the noise for the best image, and {recipe.network} can copy; see residual"
 
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
         return _NearestObservation(self, problem, shared)
@@ -52,22 +58,22 @@ class _NearestObservation:
     def training_problem(self) -> Problem:
         return self.problem
 
-    def judge(self, trial: Trial) -> Judgement:
-        count = len(trial.rows)
-        budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
-        if trial.step % self.spec.every:
+    def judge(self, context: StepContext) -> Judgement:
+        count = len(context.rows)
+        budget = f"budget of {self.spec.steps} steps" if context.step >= self.spec.steps else None
+        if context.step % self.spec.every:
             return Judgement((budget,) * count, (True,) * count)
-        distances = self._distances(trial)
+        distances = self._distances(context)
         if self.shared:
             reasons = [self._reason(0, float(distances.mean()))] * count
         else:
-            reasons = [self._reason(row, one) for row, one in zip(trial.rows, distances.tolist(), strict=True)]
+            reasons = [self._reason(row, one) for row, one in zip(context.rows, distances.tolist(), strict=True)]
         return Judgement(tuple(reason or budget for reason in reasons), (True,) * count)
 
-    def _distances(self, trial: Trial) -> PerTile:
-        rows: Sequence[int] = list(trial.rows)
+    def _distances(self, context: StepContext) -> PerTile:
+        rows: Sequence[int] = list(context.rows)
         weight = None if self.problem.trusted is None else self.problem.trusted[rows]
-        return per_tile_mean((trial.predict(rows) - self.problem.observed[rows]).square(), weight)
+        return per_tile_mean((context.predict(rows) - self.problem.observed[rows]).square(), weight)
 
     def _reason(self, key: int, distance: float) -> str | None:
         if distance < self.lowest.get(key, float("inf")):

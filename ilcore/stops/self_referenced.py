@@ -11,8 +11,8 @@ from ilcore.grammar.draws import knows_correlation, unit_noise
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop
-from ilcore.stops.calm import Least
 from ilcore.stops.watching import Sight, Watcher, Watching, WatchingStop
+from ilcore.stops.windowed_variance import Least
 
 
 @final

@@ -11,8 +11,8 @@ from torch import Tensor
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
-from ilcore.stops.calm import Least, small
 from ilcore.stops.watching import Sight, Watcher, WatchingStop
+from ilcore.stops.windowed_variance import Least, small
 
 
 @final

@@ -8,7 +8,7 @@ from torch import Tensor
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import probe_of, probe_weight
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.trial import Trial
+from ilcore.grammar.step_context import StepContext
 
 #: Length of the probe in standard deviations of the noise: a network bends over longer ones.
 _PROBE = 0.03
@@ -27,9 +27,9 @@ class SteinRisk:
         self.weight = probe_weight(problem)
         self.moved = replace(problem, observed=problem.observed + _PROBE * self.probe)
 
-    def errors(self, trial: Trial, rows: Sequence[int]) -> Tensor:
+    def errors(self, context: StepContext, rows: Sequence[int]) -> Tensor:
         """Return the unbiased squared error of every voxel of some tiles; its mean over many voxels is their risk."""
         chosen = list(rows)
-        image, moved = trial.image_of(self.problem, chosen), trial.image_of(self.moved, chosen)
+        image, moved = context.image_of(self.problem, chosen), context.image_of(self.moved, chosen)
         slope = self.weight[chosen] * self.probe[chosen] * (moved - image) / _PROBE
         return (image - self.problem.observed[chosen]).square() - self.variance[chosen] + 2 * slope

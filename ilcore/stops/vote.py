@@ -7,11 +7,12 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import is_white
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
-from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.trial import Judgement, Trial
+from ilcore.grammar.slots import LiveStop, Part, Stop
+from ilcore.grammar.step_context import Judgement, StepContext
 
 
 @final
@@ -37,6 +38,7 @@ class Vote(Stop):
         memory: Weight of the past in the running mean of outputs that is kept, as in `MovingAverage`.
     """
 
+    takes_operator = True
     white: tuple[Stop, ...]
     correlated: tuple[Stop, ...]
     unknown: tuple[Stop, ...]
@@ -50,15 +52,28 @@ class Vote(Stop):
             return self.unknown
         return self.white if is_white(problem) else self.correlated
 
+    @property
+    def budget(self) -> int:
+        return self.steps
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.WHOLE_IMAGES})
+
+    def contents(self, problem: Problem | None = None) -> Iterator[Part]:
+        if problem is None:
+            return super().contents()
+        return iter((*self.voters(problem), *filter(None, [self.floor(problem)])))
+
+    def floor(self, problem: Problem) -> Stop | None:
+        """Return the rule before which nothing is chosen, if it can serve."""
+        return self.no_sooner if problem.noise is not None and is_white(problem) else None
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if not 0 <= self.memory < 1 or self.steps < 0:
             yield f"{self} needs 0 <= memory < 1 and steps >= 0"
         if len(self.voters(problem)) < 2:
             yield f"{self} needs two rules that can judge, got {self.voters(problem)}"
-        if not recipe.views.draws_whole_images:
-            yield f"{self} keeps whole images, but {recipe.views} draws other things; use After or HeldOutPixels"
-        for rule in self.voters(problem):
-            yield from rule.complaints(recipe, problem)
 
     def start(self, problem: Problem, streams: Streams, *, shared: bool = False) -> LiveStop:
         return _Vote(self, problem, streams, shared)
@@ -72,10 +87,8 @@ class _Vote:
             self.rules.append(rule.start(self.problem, streams, shared=shared))
             # What one rule withholds none may see.
             self.problem = self.rules[-1].training_problem()
-        has_floor = spec.no_sooner is not None and problem.noise is not None and is_white(problem)
-        self.floor = (
-            spec.no_sooner.start(self.problem, streams, shared=shared) if has_floor and spec.no_sooner else None
-        )
+        floor = spec.floor(problem)
+        self.floor = None if floor is None else floor.start(self.problem, streams, shared=shared)
         self.floors: dict[int, _Ballot] = {}
         self.means: dict[int, Tensor] = {}
         self.ballots: dict[int, dict[int, _Ballot]] = {}
@@ -83,22 +96,22 @@ class _Vote:
     def training_problem(self) -> Problem:
         return self.problem
 
-    def judge(self, trial: Trial) -> Judgement:
-        budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
+    def judge(self, context: StepContext) -> Judgement:
+        budget = f"budget of {self.spec.steps} steps" if context.step >= self.spec.steps else None
         if self.shared:
             # A model of all tiles is never seen whole.
-            return Judgement((budget,) * len(trial.rows), (True,) * len(trial.rows))
-        judged = [rule.judge(trial) for rule in self.rules]
-        above = None if self.floor is None else self.floor.judge(trial)
-        for position, row in enumerate(trial.rows):
+            return Judgement((budget,) * len(context.rows), (True,) * len(context.rows))
+        judged = [rule.judge(context) for rule in self.rules]
+        above = None if self.floor is None else self.floor.judge(context)
+        for position, row in enumerate(context.rows):
             self._vote(
-                row, trial.step, trial.output[position], [(j.best[position], j.reasons[position]) for j in judged]
+                row, context.step, context.output[position], [(j.best[position], j.reasons[position]) for j in judged]
             )
             if above is not None and (row not in self.floors or self.floors[row].reason is None):
-                self.floors[row] = _Ballot(trial.step, self.means[row], above.reasons[position])
-        reasons = tuple(self._reason(row) or budget for row in trial.rows)
-        images = tuple(self._chosen(row) if reason else None for row, reason in zip(trial.rows, reasons, strict=True))
-        return Judgement(reasons, (True,) * len(reasons), _risks(judged, len(trial.rows)), images)
+                self.floors[row] = _Ballot(context.step, self.means[row], above.reasons[position])
+        reasons = tuple(self._reason(row) or budget for row in context.rows)
+        images = tuple(self._chosen(row) if reason else None for row, reason in zip(context.rows, reasons, strict=True))
+        return Judgement(reasons, (True,) * len(reasons), _risks(judged, len(context.rows)), images)
 
     def _vote(self, row: int, step: int, output: Tensor, said: list[tuple[bool, str | None]]) -> None:
         before = self.means.get(row)

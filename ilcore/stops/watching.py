@@ -8,10 +8,11 @@ from typing import ClassVar, NamedTuple, Protocol
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
-from ilcore.grammar.trial import Judgement, Trial
+from ilcore.grammar.step_context import Judgement, StepContext
 
 
 class Sight(NamedTuple):
@@ -36,15 +37,23 @@ class WatchingStop(Stop, ABC):
     Where one model is learnt from many tiles no tile is seen at every step, and the budget alone ends the fit.
     """
 
+    #: What it watches are images; those that compare them with the observation do so through the operator.
+    takes_operator = True
     #: True where the jitter of an input would be taken for a change of the image; one more pass shows it without.
     wants_still: ClassVar[bool] = False
     steps: int
 
+    @property
+    def budget(self) -> int:
+        return self.steps
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.WHOLE_IMAGES})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.steps < 0:
             yield f"{self} needs steps >= 0"
-        if not recipe.views.draws_whole_images:
-            yield f"{self} watches whole images, but {recipe.views} draws other things; use After or HeldOutPixels"
 
     @abstractmethod
     def watcher(self, problem: Problem, streams: Streams) -> Watcher:
@@ -65,12 +74,12 @@ class Watching:
     def training_problem(self) -> Problem:
         return self.problem
 
-    def judge(self, trial: Trial) -> Judgement:
-        budget = f"budget of {self.spec.steps} steps" if trial.step >= self.spec.steps else None
-        if self.shared or trial.losses is None:
-            return Judgement((budget,) * len(trial.rows), (True,) * len(trial.rows))
-        images = trial.predict(trial.rows) if self.spec.wants_still else trial.output
-        seen = zip(trial.rows, images, trial.losses.tolist(), strict=True)
-        sights = [self.watchers[row].look(trial.step, image, loss) for row, image, loss in seen]
+    def judge(self, context: StepContext) -> Judgement:
+        budget = f"budget of {self.spec.steps} steps" if context.step >= self.spec.steps else None
+        if self.shared or context.losses is None:
+            return Judgement((budget,) * len(context.rows), (True,) * len(context.rows))
+        images = context.predict(context.rows) if self.spec.wants_still else context.output
+        seen = zip(context.rows, images, context.losses.tolist(), strict=True)
+        sights = [self.watchers[row].look(context.step, image, loss) for row, image, loss in seen]
         reasons = tuple(sight.reason or budget for sight in sights)
         return Judgement(reasons, tuple(s.is_best for s in sights), tuple(s.risk for s in sights))

@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.stops.watching import Sight, Watcher, WatchingStop
@@ -27,12 +28,14 @@ class ZeroCrossing(WatchingStop):
 
     memory: float = 0.9
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.ESTIMATES_RISK}
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         yield from super().complaints(recipe, problem)
         if not 0 <= self.memory < 1:
             yield f"{self} needs 0 <= memory < 1"
-        if not recipe.loss.estimates_risk:
-            yield f"{self} needs a loss that estimates the risk, as Sure does; {recipe.loss} never falls below zero"
 
     def watcher(self, problem: Problem, streams: Streams) -> Watcher:
         return _ZeroCrossing(self.memory)

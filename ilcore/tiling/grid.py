@@ -14,7 +14,8 @@ what it keeps never saw the artificial edge of the tile.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import product
 from typing import TypeAlias
 
@@ -178,6 +179,27 @@ class TileGrid:
         ]
         return tuple(self.tile(index) for index in product(*ranges))
 
+    def scaled(self, factors: Sequence[Fraction | int]) -> "TileGrid":
+        """Return the grid of a result that is finer by factors along z, y and x.
+
+        Tile by tile, its core, kept and read regions are those of this grid, scaled; tiles and units are the same.
+
+        Raises:
+            TilingError: A length times its factor p/q is no whole number; all lengths must be multiples of q.
+        """
+        ratios = [Fraction(factor) for factor in factors]
+        if len(ratios) != 3 or min(ratios) <= 0:
+            raise TilingError(f"three factors above 0 were wanted, z y x, got {', '.join(map(str, factors))}")
+        t, c, *space = self.shape5
+        return replace(
+            self,
+            shape5=five([t, c, *_scaled("shape", space, ratios)]),
+            core=_scaled("core", self.core, ratios),
+            overlap=_scaled("overlap", self.overlap, ratios),
+            halo=_scaled("halo", self.halo, ratios),
+            align=_scaled("align", self.align, ratios),
+        )
+
 
 def balanced_core(length: int, core: int, align: int = 1) -> int:
     """Return the core that cuts a length into as many tiles as `core` would, but into nearly equal ones.
@@ -212,6 +234,18 @@ def _complaints(grid: TileGrid) -> Iterator[str]:
             yield f"core and overlap must be multiples of align={align} along {axis}, got {core} and {overlap}"
         if overlap > core // 2:
             yield f"overlap must be at most half of core={core} along {axis}, got {overlap}"
+
+
+def _scaled(name: str, lengths: Sequence[int], ratios: Sequence[Fraction]) -> Three:
+    products = [length * ratio for length, ratio in zip(lengths, ratios, strict=True)]
+    if any(product.denominator > 1 for product in products):
+        steps, told = (", ".join(map(str, each)) for each in ([ratio.denominator for ratio in ratios], ratios))
+        raise TilingError(
+            f"{name} must hold multiples of {steps} (z, y, x) for factors of {told}, got {tuple(lengths)}; "
+            "cut the volume and its tiles so"
+        )
+    z, y, x = map(int, products)
+    return z, y, x
 
 
 def _place(index: Sequence[int], shape: Index) -> Index:

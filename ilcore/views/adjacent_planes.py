@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import lags_of
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 #: Side of the box over which two planes are compared.
 _BOX = 5
@@ -48,6 +49,14 @@ class AdjacentPlanes(Views):
     neighbours: int = 0
     planes: int = 4
 
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers - ({Capability.SHOWS_IMAGE} if self.neighbours else set())
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.READS_PLANES}
+
     def input_channels(self, problem: Problem) -> int:
         return problem.channels * (1 + self.neighbours)
 
@@ -56,12 +65,8 @@ class AdjacentPlanes(Views):
             yield f"{self} needs neighbours >= 0 and planes >= 1"
         if len(problem.space) != 3 or problem.space[0] < 2:
             yield f"{self} needs a stack of at least 2 planes, got {problem.space}; use 3-D tiles with more planes"
-        if not getattr(recipe.network, "by_plane", False):
-            yield f"{self} shows single planes, but {recipe.network} wants the tile; use ByPlane"
-        elif recipe.network.halo(3)[0] < self.neighbours:
+        if recipe.network.halo(3)[0] < self.neighbours:
             yield f"{self} looks {self.neighbours} planes far; set network.reach to that"
-        if problem.operator is not None:
-            yield f"{self} knows denoising only, got an operator"
 
     def start(self, problem: Problem, streams: Streams) -> LiveViews:
         return _AdjacentPlanes(self, problem, streams)

@@ -7,15 +7,17 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
+from ilcore.grammar.wrapping import WrappedViews
 
 
 @final
 @dataclass(frozen=True)
-class AveragedDraws(Views):
+class AveragedDraws(WrappedViews):
     """Train as `inner` does; the image is the mean of the outputs on inputs that are drawn the same way.
 
     A network that has learnt on noisier copies is best at copies as noisy.
@@ -28,17 +30,21 @@ class AveragedDraws(Views):
         Pang et al., "Recorrupted-to-Recorrupted", CVPR 2021, eq. 11 (50); Monroy et al., "Generalized R2R", 2025 (5).
     """
 
-    draws_whole_images = True
     inner: Views
     draws: int = 5
 
-    def input_channels(self, problem: Problem) -> int:
-        return self.inner.input_channels(problem)
+    @property
+    def wrapped(self) -> Views:
+        return self.inner
+
+    @property
+    def asks(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_OBSERVATION, Capability.WHOLE_IMAGES})
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if self.draws < 0 or not self.inner.draws_whole_images:
-            yield f"{self} needs draws >= 0 of whole images"
-        yield from self.inner.complaints(recipe, problem)
+        yield from super().complaints(recipe, problem)
+        if self.draws < 0:
+            yield f"{self} needs draws >= 0"
 
     def start(self, problem: Problem, streams: Streams) -> LiveViews:
         return _AveragedDraws(self, problem, streams)

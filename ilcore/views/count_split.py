@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import knows_correlation, lags_of, unit_noise
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 #: Counts above this are drawn as if they were this many.
 _MOST_COUNTS = 1e7
@@ -36,13 +37,16 @@ class CountSplit(Views):
         without read noise and for Gaussian noise, uncorrelated otherwise.
     """
 
-    draws_whole_images = True
     share: float = 0.15
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.WHOLE_IMAGES}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if not 0 < self.share < 1:
             yield f"{self} needs 0 < share < 1"
-        if getattr(recipe.stop, "steps", 1) == 0:
+        if recipe.stop.budget == 0:
             return  # A model that is only applied is never asked for anything.
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final
@@ -28,6 +29,10 @@ class DiagonalHalves(Views):
     Reference:
         Mansour & Heckel, "Zero-Shot Noise2Noise", CVPR 2023, section 3.1.
     """
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.BOTH_HALVES}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if min(problem.space[-2:]) < 2:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final
@@ -37,14 +38,20 @@ class DroppedPixels(Views):
     passes: int = 100
     flips: bool = True
 
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers - {Capability.SHOWS_IMAGE} | {Capability.SHOWS_MASK}
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.READS_MASK, Capability.RETURNS_IMAGE})
+
     def input_channels(self, problem: Problem) -> int:
         return 2 * problem.channels
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if not 0 < self.keep < 1 or self.passes < 1:
             yield f"{self} needs 0 < keep < 1 and passes >= 1"
-        if not getattr(recipe.network, "takes_mask", False):
-            yield f"{self} shows values with their mask, which {recipe.network} does not understand; use MaskedUNet"
 
     def start(self, problem: Problem, streams: Streams) -> LiveViews:
         return _DroppedPixels(self, problem, streams)

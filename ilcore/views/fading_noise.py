@@ -7,12 +7,13 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import is_white
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final
@@ -33,10 +34,13 @@ class FadingNoise(Views):
         2021, eq. 6 (amortised residual auto-encoder) and eq. 8 (Tweedie), joined.
     """
 
-    draws_whole_images = True
     largest: float = 0.05
     least: float = 0.001
     steps: int = 2000
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.WHOLE_IMAGES}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if not 0 < self.least <= self.largest or self.steps < 1:
@@ -47,8 +51,6 @@ class FadingNoise(Views):
             yield f"{self} knows Gaussian noise only; set stabilise=True for noise that grows with the signal"
         elif not is_white(problem) or any(noise.correlation not in ("white", "unknown") for noise in problem.noise):
             yield f"{self} needs white noise, got {[noise.correlation for noise in problem.noise]}"
-        if problem.operator is not None:
-            yield f"{self} knows denoising only, got an operator"
 
     def amount(self, step: int) -> float:
         """Return a at a step."""

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.masks import grid_phase, neighbour_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final
@@ -29,15 +30,20 @@ class HiddenGrid(Views):
         Batson & Royer, "Noise2Self", ICML 2019, eq. 3; random phases as in Krull et al., "Noise2Void", CVPR 2019.
     """
 
-    draws_whole_images = True
     stride: int = 4
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.WHOLE_IMAGES}
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        # Tried without: the network then repeats what it sees wherever nothing is hidden (27.8 dB fell to 20.4).
+        return super().requires | {Capability.CANNOT_COPY}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.stride < 2:
             yield f"{self} needs a stride of at least 2"
-        if recipe.network.can_copy_input:
-            # Tried: the network then repeats what it sees wherever nothing is hidden (27.8 dB fell to 20.4).
-            yield f"{self} hides pixels, but {recipe.network} can copy the others; set residual=False"
 
     def start(self, problem: Problem, streams: Streams) -> LiveViews:
         return _HiddenGrid(self, problem, streams)

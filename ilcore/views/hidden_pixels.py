@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import knows_correlation, lags_of
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 _REPLACEMENTS = ("uniform", "median")
 _FOOTPRINTS = ("none", "row", "column", "cross", "block", "measured")
@@ -46,7 +47,6 @@ class HiddenPixels(Views):
         structured noise with self-supervised blind-spot networks", ISBI 2020 (footprint).
     """
 
-    draws_whole_images = True
     percent: float = 1.5
     window: int = 11
     replacement: str = "uniform"
@@ -54,14 +54,20 @@ class HiddenPixels(Views):
     span: int = 5
     jointly: bool = False
 
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.WHOLE_IMAGES}
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return super().requires | {Capability.CANNOT_COPY}
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.replacement not in _REPLACEMENTS or self.footprint not in _FOOTPRINTS:
             yield f"{self} needs a replacement of {_REPLACEMENTS} and a footprint of {_FOOTPRINTS}"
             return
         if not 0 < self.percent <= 25 or min(self.window, self.span) < 1 or not (self.window % 2 and self.span % 2):
             yield f"{self} needs 0 < percent <= 25 and odd window and span"
-        if recipe.network.can_copy_input:
-            yield f"{self} hides pixels, but {recipe.network} can copy the others; set residual=False"
         yield from self._complaints_of_noise(problem)
         extent = [2 * reach + 1 for reach in self.reach(problem)]
         if max(extent) >= self.window:

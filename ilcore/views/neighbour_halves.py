@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 #: Ordered pairs of pixels of a 2x2 cell that share a side; pixels are numbered 0 1 / 2 3.
 ADJACENT = ((0, 1), (1, 0), (0, 2), (2, 0), (1, 3), (3, 1), (2, 3), (3, 2))
@@ -33,6 +34,10 @@ class NeighbourHalves(Views):
     Reference:
         Huang et al., "Neighbor2Neighbor", CVPR 2021, section 3.2.
     """
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.PICKED_NEIGHBOURS}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if min(problem.space[-2:]) < 2:

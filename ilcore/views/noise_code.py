@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.sizes import halved
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final
@@ -33,12 +34,20 @@ class NoiseCode(Views):
         Ulyanov, Vedaldi & Lempitsky, "Deep image prior", CVPR 2018, section 2 and supplement.
     """
 
-    sees_observation = False
-    draws_whole_images = True
+    takes_operator = True
     channels: int = 32
     amplitude: float = 0.1
     jitter: float = 1 / 30
     halvings: int = 0
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return frozenset({Capability.SHOWS_CODE, Capability.WHOLE_IMAGES})
+
+    @property
+    def requires(self) -> frozenset[Capability]:
+        reads = Capability.ENLARGES_CODE if self.halvings else Capability.READS_IMAGE
+        return frozenset({reads, Capability.RETURNS_IMAGE})
 
     def input_channels(self, problem: Problem) -> int:
         return self.channels
@@ -54,7 +63,7 @@ class NoiseCode(Views):
 class _NoiseCode(LiveViews):
     def __init__(self, spec: NoiseCode, problem: Problem, streams: Streams) -> None:
         self.problem, self.streams, self.jitter = problem, streams, spec.jitter
-        self.shape = (spec.channels, *halved(problem.space, spec.halvings)[-1])
+        self.shape = (spec.channels, *halved(problem.domain, spec.halvings)[-1])
         self.code = (spec.amplitude * streams.uniform(self.shape)).to(problem.observed.device)
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:

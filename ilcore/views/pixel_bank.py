@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 #: Shifts compared at once; bounds the memory.
 _AT_ONCE = 16
@@ -39,10 +40,13 @@ class PixelBank(Views):
         Ma et al., "Pixel2Pixel: a pixelwise approach for zero-shot single image denoising", TPAMI 2025.
     """
 
-    draws_whole_images = True
     size: int = 20
     patch: int = 7
     window: int = 41
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.WHOLE_IMAGES}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.size < 2 or self.patch < 3 or self.window < 3 or not (self.patch % 2 and self.window % 2):

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final
@@ -29,9 +30,11 @@ class Posterior(Views):
         Laine et al., "High-quality self-supervised deep image denoising", NeurIPS 2019, section 3.
     """
 
+    @property
+    def requires(self) -> frozenset[Capability]:
+        return frozenset({Capability.READS_IMAGE, Capability.RETURNS_SPREAD})
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        if not getattr(recipe.network, "is_blind", False):
-            yield f"{self} needs a network of mean and spread that is blind for its pixel, got {recipe.network}"
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"
 

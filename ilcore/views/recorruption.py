@@ -8,11 +8,12 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.draws import knows_correlation, unit_noise
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final
@@ -30,13 +31,16 @@ class Recorruption(Views):
         Pang et al., "Recorrupted-to-Recorrupted", CVPR 2021, eq. 8; Monroy et al., "Generalized R2R", CVPR 2025.
     """
 
-    draws_whole_images = True
     amount: float = 0.5
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.WHOLE_IMAGES}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.amount <= 0:
             yield f"{self} needs an amount above 0"
-        if getattr(recipe.stop, "steps", 1) == 0:
+        if recipe.stop.budget == 0:
             return  # A model that is only applied is never shown a pair.
         if problem.noise is None:
             yield f"{self} needs the noise model; estimate it or pass noise_std"

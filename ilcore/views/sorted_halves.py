@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final
@@ -36,6 +37,10 @@ class SortedHalves(Views):
     """
 
     smoothing: int = 5
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.BOTH_HALVES}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.smoothing < 1 or self.smoothing % 2 == 0:

@@ -7,11 +7,12 @@ from typing import final
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
+from ilcore.grammar.capability import Capability
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
 
 
 @final
@@ -27,8 +28,11 @@ class Whole(Views):
         Jo, Chun & Choi, "Rethinking deep image prior for denoising", ICCV 2021 (jitter).
     """
 
-    draws_whole_images = True
     jitter: float = 0.0
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        return super().offers | {Capability.WHOLE_IMAGES}
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.jitter < 0:

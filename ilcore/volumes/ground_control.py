@@ -41,17 +41,28 @@ def points_of(tie_points: Sequence[float], crs: str | None) -> dict[str, Any]:
     return _collection([_pointed(about, place) for about, place in said]) | ({SYSTEM: crs} if crs else {})
 
 
-def cut_points(attributes: str | None, row: float, column: float, factor: float) -> str | None:
-    """Return attributes whose points and polynomials are counted from the corner of a part, in its own voxels."""
+def cut_points(
+    attributes: str | None, row: float, column: float, factor: float, across: float | None = None
+) -> str | None:
+    """Return attributes whose points and polynomials are counted from the corner of a part, in its own voxels.
+
+    Args:
+        attributes: As JSON.
+        row: First row of the part.
+        column: First column of the part.
+        factor: Side of a voxel of the part over that of the whole, along y.
+        across: The same along x; None for the same factor.
+    """
+    wide = factor if across is None else across
     if attributes is None or not any(f'"{key}"' in attributes for key in (POINTS, POLYNOMIALS)):
         return attributes
     held = json.loads(attributes)
     for feature in held.get(POINTS, {}).get("features", ()):
         place = feature["properties"]
-        place["row"], place["col"] = (place["row"] - row) / factor, (place["col"] - column) / factor
+        place["row"], place["col"] = (place["row"] - row) / factor, (place["col"] - column) / wide
     polynomials = held.get(POLYNOMIALS)
     if isinstance(polynomials, Mapping):
-        held[POLYNOMIALS] = {**polynomials, **_shifted(polynomials, row, column, factor)}
+        held[POLYNOMIALS] = {**polynomials, **_shifted(polynomials, (row, column), (factor, wide))}
     return json.dumps(held, sort_keys=True)
 
 
@@ -69,10 +80,10 @@ def _collection(features: list[dict[str, Any]]) -> dict[str, Any]:
     return {POINTS: {"type": "FeatureCollection", "features": features}}
 
 
-def _shifted(said: Mapping[str, Any], row: float, column: float, factor: float) -> dict[str, float]:
+def _shifted(said: Mapping[str, Any], corner: tuple[float, float], factors: tuple[float, float]) -> dict[str, float]:
     return {
-        "line_off": (float(said["line_off"]) - row) / factor,
-        "samp_off": (float(said["samp_off"]) - column) / factor,
-        "line_scale": float(said["line_scale"]) / factor,
-        "samp_scale": float(said["samp_scale"]) / factor,
+        "line_off": (float(said["line_off"]) - corner[0]) / factors[0],
+        "samp_off": (float(said["samp_off"]) - corner[1]) / factors[1],
+        "line_scale": float(said["line_scale"]) / factors[0],
+        "samp_scale": float(said["samp_scale"]) / factors[1],
     }

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from ilcore.adapting.weights import SHIPPED
+from ilcore.aims.choosing import CANDIDATES, able
 from ilcore.benchmark.sets import gather
 from ilcore.degradations.estimate import preflight
 from ilcore.formats.open import open_volume
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.planning.channels import channel_plans
-from ilcore.planning.choose import CANDIDATES, able
 from ilcore.planning.known import live_channels
 from ilcore.planning.probing import Trial, expected_gains
 from ilcore.planning.sampling import sampled

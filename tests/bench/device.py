@@ -40,7 +40,7 @@ from ilcore.grammar.errors import BadInput  # noqa: E402
 from ilcore.methods.catalogue import METHODS  # noqa: E402
 from ilcore.methods.entry import Entry, configure, knobs  # noqa: E402
 from tests.on_device import WHITE, cases, problem_of, restored, shape_for, stop_cases  # noqa: E402
-from tests.quick import quick  # noqa: E402
+from tests.quick import DENOISERS, quick  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -138,7 +138,7 @@ def main() -> int:
     """Print a row for every method; the exit code is 1 where one failed on the device."""
     wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     wanted.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    wanted.add_argument("--methods", default=",".join(METHODS))
+    wanted.add_argument("--methods", default=",".join(DENOISERS))
     wanted.add_argument("--side", type=int, default=64)
     wanted.add_argument("--steps", type=int, default=6)
     wanted.add_argument("--seconds-per-method", type=float, default=10)

@@ -21,6 +21,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
+from tests.quick import DENOISERS
 
 SIDES = {2: ((64, 64), (96, 96)), 3: ((8, 32, 32), (8, 64, 64))}
 
@@ -89,7 +90,7 @@ def _streams():
 def main():
     print("| method | declared | learning, 2-D | applied, 2-D | learning, 3-D | applied, 3-D |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name in sys.argv[1:] or METHODS:
+    for name in sys.argv[1:] or DENOISERS:
         found = [_words(METHODS[name], space, learning) for space in SIDES for learning in (True, False)]
         print(f"| {name} | {METHODS[name].kilobytes} | {' | '.join(found)} |", flush=True)
 

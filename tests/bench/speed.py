@@ -44,7 +44,7 @@ from ilcore.planning.cutting import Cut, grid_for, samples_for, voxels_read
 from ilcore.planning.make import plan_restoration
 from ilcore.running.carry_out import carry_out
 from ilcore.tiling.grid import TileGrid
-from tests.quick import QUICK
+from tests.quick import DENOISERS, QUICK
 
 SEED, STD = 0, 25 / 255
 #: Side of the image that is restored whole, of the tile on which steps are made, and of the image of the whole chain.
@@ -172,7 +172,7 @@ def _of_steps(row: Row, entry: Entry) -> Row:
 
     restored(1)
     short, long = restored(FEW), restored(MORE)
-    # `Then` has a budget for each of its methods.
+    # `Sequential` has a budget for each of its methods.
     step, budget = (long - short) / (MORE - FEW), _shares(entry)
     whole = max(short - FEW * step, 0) + budget * step
     megavoxels = problem.observed.numel() / 1e6
@@ -357,7 +357,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=FOLDER / "benchmarks-speed.md")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    names = [*YARDSTICKS, *(given.methods or METHODS)]
+    names = [*YARDSTICKS, *(given.methods or DENOISERS)]
     found = rows_of(list(dict.fromkeys(names)), Lines(given.rows))
     command = "python -m tests.bench.speed" + (f" --methods {' '.join(given.methods)}" if given.methods else "")
     given.page.write_text(page(found, command))

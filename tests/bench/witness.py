@@ -13,6 +13,7 @@ import argparse
 import numpy as np
 
 from ilcore.adapting.weights import PHOTOS
+from ilcore.aims.choosing import CANDIDATES
 from ilcore.benchmark.labelled import CLASSES, labelled
 from ilcore.degradations.blocks import smooth_blocks
 from ilcore.degradations.estimate import preflight
@@ -21,7 +22,6 @@ from ilcore.degradations.planes import Plane
 from ilcore.degradations.wavelets import diagonal_detail
 from ilcore.degradations.witness import floor_of, grid_strength
 from ilcore.planning.array_scale import ArrayChannel
-from ilcore.planning.choose import CANDIDATES
 from ilcore.planning.known import range_of
 from ilcore.planning.probing import Trial, problems_of
 from ilcore.planning.second_opinion import share_taken, with_second_opinion

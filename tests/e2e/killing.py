@@ -53,8 +53,6 @@ RANDOM = int(os.environ.get("IL_CRASHES", "3"))
 class Smoothing(Network):
     """A mixture of every voxel and the mean around it; how much of which is learnt."""
 
-    can_copy_input = False
-
     def build(self, problem: Any, channels: int, streams: Any, *, shared: bool = False) -> LiveNetwork:
         return _Smoothing(1 if shared else len(streams))
 
@@ -146,8 +144,8 @@ def _killed(plan: RestorationPlan, moment: Moment) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if moment.what == "learning":
-        noted = fit._Book.noted
-        fit._Book.noted = lambda *given: (count(), noted(*given))[1]
+        noted = fit.FitState.noted
+        fit.FitState.noted = lambda *given: (count(), noted(*given))[1]
     else:
         _watch(Path(plan.target).parent, lambda path: count() if moment.what == "any" or moment.what in path else None)
     alone.carry_out(plan)

@@ -130,7 +130,7 @@ def test_knobs_are_checked_by_name_and_type():
 
 def test_the_best_iterate_of_a_code_is_refused():
     odd = replace(METHODS["dip"].method, readout=Best())
-    with pytest.raises(RecipeError, match="never shows it"):
+    with pytest.raises(RecipeError, match="show the observation itself"):
         odd.check(noisy_problem())
 
 

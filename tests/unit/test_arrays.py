@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ilcore.aims.denoise import Denoise
 from ilcore.grammar.errors import BadInput
 from ilcore.planning.array_choice import Seen, chosen
 from ilcore.planning.array_scale import Scale
@@ -64,7 +65,7 @@ def test_the_choice_is_that_of_a_plan_of_the_same_values(tmp_path, name, noise_s
     np.save(tmp_path / "scan.npy", array)
     wishes = {"noise_std": noise_std, "axes": {"two channels": "cyx", "stack": "zyx"}.get(name, "yx")}
     plan = plan_restoration(str(tmp_path / "scan.npy"), str(tmp_path / "out.ome.zarr"), **wishes)
-    way = chosen(seen(array, space, noise_std), None, {})
+    way = chosen(seen(array, space, noise_std), Denoise(), None, {})
     assert (way.entry.name, way.is_shared, way.why) == (plan.method, plan.scope == "volume", plan.why)
 
 

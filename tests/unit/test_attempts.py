@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.devices import is_out_of_memory
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.recipe import DirectMethod
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.classical import nearest_data
 from ilcore.planning.plan import RestorationPlan
@@ -92,16 +92,16 @@ def test_holes_take_the_nearest_data() -> None:
 
 
 @dataclass(frozen=True)
-class Averaged(ByHand):
+class Averaged(DirectMethod):
     """A mean of neighbours that says how far the images it averaged lay apart: a tenth, more to the right."""
 
     def halo(self, space: int) -> tuple[int, ...]:
         return (0,) * space
 
-    def complaints(self, problem: Problem) -> Iterator[str]:
+    def own_complaints(self, problem: Problem) -> Iterator[str]:
         yield from ()
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start=None) -> Restoration:
         image = F.avg_pool2d(problem.observed, 3, 1, 1, count_include_pad=False)
         apart = 0.1 + torch.arange(image.shape[-1]) / image.shape[-1]
         count = len(image)

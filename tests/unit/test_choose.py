@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
+from ilcore.aims.choosing import CANDIDATES, PRICES, Expected, able, asked_for, choose, copes, expected_of
 from ilcore.degradations.estimate import ChannelReport, Preflight, preflight
-from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Noise
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
-from ilcore.planning.choose import CANDIDATES, PRICES, Expected, able, asked_for, choose, copes, expected_of
 from tests.scenes import noisy, scene
 
 
@@ -169,12 +168,6 @@ def test_without_weights_other_noise_needs_an_image_prior(verdict):
     assert choice.overrides == {"stop": "vote"}
 
 
-@pytest.mark.parametrize("has_weights", [True, False])
-def test_holes_are_filled_by_an_image_prior(has_weights):
-    choice = choose(found("white"), task="inpaint", has_weights=has_weights)
-    assert (choice.method, choice.scope) == ("dip", "tile")
-
-
 @pytest.mark.parametrize(
     ("method", "verdict", "warned"),
     [("n2v", "isotropic", True), ("n2v", "white", False), ("struct_n2v", "row", False), ("dip", "unknown", False)],
@@ -186,18 +179,12 @@ def test_a_method_that_does_not_cope_with_the_noise_is_taken_with_a_warning(meth
     assert ("0.60" in why) == warned
 
 
-def test_other_tasks_are_refused():
-    with pytest.raises(BadInput, match="'sharpen'"):
-        choose(found("white"), task="sharpen")
-
-
 @pytest.mark.parametrize("verdict", ["white", "isotropic"])
-@pytest.mark.parametrize("task", ["denoise", "inpaint"])
 @pytest.mark.parametrize("has_weights", [True, False])
-def test_every_choice_is_in_the_catalogue_and_can_be_configured(verdict, task, has_weights):
-    choice = choose(found(verdict), task=task, has_weights=has_weights)
+def test_every_choice_is_in_the_catalogue_and_can_be_configured(verdict, has_weights):
+    choice = choose(found(verdict), has_weights=has_weights)
     entry = configure(METHODS[choice.method], choice.overrides)
-    assert task in entry.tasks
+    assert "denoise" in entry.tasks
     assert choice.scope in entry.scopes
     assert has_weights or "weights" not in entry.needs
     assert choice.why

@@ -10,16 +10,17 @@ import torch
 from ilcore import fit, restore
 from ilcore.adapting.pretrain import TrainingSet, pretrain
 from ilcore.adapting.weights import load_weights
+from ilcore.degradations.imaging import Imaging
+from ilcore.degradations.kernels import kernel_of
 from ilcore.degradations.noise import add_noise
-from ilcore.degradations.operators import Blur, Identity, Mask, Shrink, gaussian_kernel
+from ilcore.degradations.operators import Blur, Identity, Mask, gaussian_kernel
 from ilcore.grammar.devices import computing_on
 from ilcore.grammar.errors import BadInput, DeviceError
-from ilcore.methods.catalogue import METHODS
 from ilcore.networks.plain import Plain
 from ilcore.qa.risk import risk_sure
 from tests.claimed_device import Claimed, claimed_device
 from tests.on_device import CORRELATED, COUNTED, WHITE, cases, moved, problem_of, stop_cases, streams
-from tests.quick import quick
+from tests.quick import DENOISERS, quick
 
 CPU = torch.device("cpu")
 #: One that fits a code, one that is shown the observation, one that estimates the risk.
@@ -28,7 +29,7 @@ ENDED = ("dip", "n2v", "sure")
 FIRST = ("holes, channels, counts", "vmap", "one model", "plain")
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", DENOISERS)
 def test_a_method_never_mixes_the_device_with_the_cpu(name):
     ways = cases(name, side=12, steps=1)
     for way in FIRST:
@@ -37,7 +38,7 @@ def test_a_method_never_mixes_the_device_with_the_cpu(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", DENOISERS)
 def test_no_way_to_carry_out_a_method_mixes_the_device_with_the_cpu(name):
     for way, case in cases(name, side=16, steps=3).items():
         _same_there_as_here(name, way, case)
@@ -68,7 +69,7 @@ OPERATORS = {
     "identity": Identity(),
     "mask": Mask(torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0)) > 0.3),
     "blur": Blur(gaussian_kernel(1.0)),
-    "shrink": Shrink(2),
+    "imaging": Imaging(kernel_of("bicubic", (2, 2)), (2, 2)),
 }
 
 

@@ -10,7 +10,7 @@ from ilcore import fit
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.masks import grid_phase
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.trial import Pair, Trial
+from ilcore.grammar.step_context import Pair, StepContext
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
 from ilcore.stops.held_out import _groups, standard_error
@@ -87,11 +87,11 @@ def test_the_risk_of_the_image_is_reported_where_hidden_pixels_are_predicted_bad
     _, problem = posed(read_std=STD)
     live = HeldOutPixels(steps=0, hides_input=True, every=1, memory=0.0).start(problem, streams())
     shown = problem.observed
-    trial = Trial(
+    context = StepContext(
         0, [0], problem, Pair(shown, shown), shown, lambda seen, rows: seen, lambda rows: shown,
         image_of=lambda posed, rows: posed.observed[list(rows)],
     )  # type: ignore[arg-type]  # fmt: skip
-    assert live.judge(trial).risks[0] == pytest.approx(STD**2, rel=1e-3)
+    assert live.judge(context).risks[0] == pytest.approx(STD**2, rel=1e-3)
 
 
 def test_errors_of_neighbours_count_as_one_where_an_iterate_must_be_better_for_sure() -> None:

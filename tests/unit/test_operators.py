@@ -1,11 +1,15 @@
 """What each operator does to small images, by hand and against another implementation."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, signal
 
-from ilcore.degradations.operators import Blur, Identity, Mask, Shrink, gaussian_kernel, transfer
+from ilcore.degradations.imaging import Imaging
+from ilcore.degradations.kernels import kernel_of
+from ilcore.degradations.operators import Blur, Identity, Mask, gaussian_kernel, transfer
 from ilcore.grammar.errors import BadInput
 
 F64 = torch.float64
@@ -40,8 +44,8 @@ def test_blur_agrees_with_scipy(space):
 
 
 def test_a_centred_impulse_blurs_nothing():
-    kernel = torch.zeros(5, 4, dtype=F64)
-    kernel[2, 2] = 1
+    kernel = torch.zeros(5, 3, dtype=F64)
+    kernel[2, 1] = 1
     x = image(8, 8)
     assert torch.allclose(Blur(kernel).forward(x), x)
 
@@ -52,11 +56,15 @@ def test_a_mild_blur_is_undone():
     assert torch.allclose(blur.pseudo_inverse(blur.forward(x)), x, atol=1e-8)
 
 
+def box(factor, axes):
+    return Imaging(kernel_of("box", (factor,) * axes), (factor,) * axes)
+
+
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
 @pytest.mark.parametrize("axes", [2, 3])
-def test_shrink_averages_cells(factor, axes):
+def test_a_box_averages_cells(factor, axes):
     x = image(*(3 * factor,) * axes)
-    y = Shrink(factor).forward(x)
+    y = box(factor, axes).forward(x)
     shape = [size for _ in range(axes) for size in (3, factor)]
     expected = x.reshape(2, 3, *shape).mean(tuple(range(3, 3 + 2 * axes, 2)))
     assert torch.allclose(y, expected)
@@ -65,13 +73,62 @@ def test_shrink_averages_cells(factor, axes):
 @pytest.mark.parametrize("factor", [2, 3])
 def test_growing_back_by_the_pseudo_inverse_of_averaging_repeats_values(factor):
     y = image(4, 5)
-    grown = Shrink(factor).pseudo_inverse(y)
+    grown = box(factor, 2).pseudo_inverse(y)
     assert torch.allclose(grown, y.repeat_interleave(factor, -1).repeat_interleave(factor, -2))
+
+
+@pytest.mark.parametrize(("factors", "sides"), [((2, 2), (4, 6)), ((3, 1), (5, 3)), ((1, 2, 2), (1, 4, 2))])
+def test_imaging_agrees_with_scipy(factors, sides):
+    """A lopsided kernel tells convolution from correlation; voxels near the border are compared as well."""
+    kernel = torch.rand(sides, dtype=F64, generator=torch.Generator().manual_seed(1))
+    operator = Imaging(kernel_of(kernel, factors), factors)
+    x = image(*operator.domain((5,) * len(factors)))
+    expected = signal.convolve(x[1, 2].numpy(), (kernel / kernel.sum()).numpy(), mode="valid")
+    every = tuple(slice(None, None, factor) for factor in factors)
+    np.testing.assert_allclose(operator.forward(x)[1, 2].numpy(), expected[every], atol=1e-12)
+
+
+def test_a_kernel_over_all_axes_is_the_same_as_one_for_each():
+    along = [torch.rand(side, dtype=F64) for side in (4, 3)]
+    one, each = kernel_of(along[0][:, None] * along[1], (2, 1)), kernel_of(along, (2, 1))
+    x = image(*Imaging(each, (2, 1)).domain((5, 6)))
+    assert torch.allclose(Imaging(one, (2, 1)).forward(x), Imaging(each, (2, 1)).forward(x))
+    assert each.is_separable
+    assert not one.is_separable
+    assert one.shape == each.shape == (4, 3)
+
+
+def test_a_kernel_smaller_than_the_cell_looks_at_its_middle():
+    x = image(8, 8)
+    operator = Imaging(kernel_of(torch.ones(2, 2), (4, 4)), (4, 4))
+    cells = x.reshape(2, 3, 2, 4, 2, 4)[:, :, :, 1:3, :, 1:3].mean((3, 5))
+    assert operator.domain((2, 2)) == (8, 8)
+    assert torch.allclose(operator.forward(x), cells)
+
+
+def test_the_margin_is_what_the_kernel_sees_beyond_the_field():
+    operator = Imaging(kernel_of("bicubic", (1, 2, 3)), (1, 2, 3))
+    assert operator.kernel.shape == (1, 8, 11)
+    assert operator.domain((5, 6, 7)) == (5, 12 + 6, 21 + 8)
+    assert operator.field((5, 6, 7)) == (5, 12, 21)
+    assert operator.phase(3) == (0, 0.5, 1)
+    assert operator.rim(3) == (0, 2, 2)
+    x = image(5, 18, 29)
+    assert torch.equal(operator.inside(x), x[..., 3:-3, 4:-4])
+
+
+@pytest.mark.parametrize("width", [2.5, 4.0])
+def test_a_wide_blur_is_solved_for_without_blowing_up(width):
+    """What A does not pass is not amplified beyond what the observation holds, even without a ridge."""
+    operator = Imaging(kernel_of(f"gaussian:{width}", (1, 1)), (1, 1))
+    y = operator.forward(image(*operator.domain((40, 40))))
+    again = operator.forward(operator.pseudo_inverse(y))
+    assert float((again - y).norm()) <= 0.05 * float(y.norm())
 
 
 def test_dtype_is_kept():
     x = image(8, 8).float()
-    for operator in (Blur(gaussian_kernel(0.4)), Shrink(2), Mask(torch.ones(8, 8, dtype=torch.bool))):
+    for operator in (Blur(gaussian_kernel(0.4)), box(2, 2), Mask(torch.ones(8, 8, dtype=torch.bool))):
         y = operator.forward(x)
         assert y.dtype == operator.adjoint(y).dtype == operator.pseudo_inverse(y).dtype == torch.float32
 
@@ -84,10 +141,19 @@ def test_gaussian_kernels_are_normalised():
 
 
 def test_nonsense_is_refused_with_the_values():
-    with pytest.raises(BadInput, match="got 0"):
-        Shrink(0)
-    with pytest.raises(BadInput, match=r"multiples of the factor 3, got \(8, 9\)"):
-        Shrink(3).forward(image(8, 9))
+    one = kernel_of("box", (1, 1))
+    with pytest.raises(BadInput, match="at least 1, got 0, 1"):
+        Imaging(one, (0, 1))
+    with pytest.raises(BadInput, match="whole and at least 1, got 3/2, 1"):
+        Imaging(one, (Fraction(3, 2), 1))
+    with pytest.raises(BadInput, match=r"got \(8, 9\); crop or pad"):
+        box(3, 2).forward(image(8, 9))
+    with pytest.raises(BadInput, match="as many axes of space"):
+        box(3, 2).field((9, 9, 9))
+    with pytest.raises(BadInput, match=r"sides of a blur must be odd.*got \(4, 5\); resample it with .*with_parity"):
+        Blur(torch.ones(4, 5))
+    with pytest.raises(BadInput, match="tile and channel besides"):
+        Mask(torch.ones(3, 8, 8, dtype=torch.bool)).forward(image(8, 8))
     with pytest.raises(BadInput, match=r"kernel \(9, 9\) for image \(8, 8\)"):
         transfer(torch.ones(9, 9), (8, 8))
     with pytest.raises(BadInput, match="must fit"):

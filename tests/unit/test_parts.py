@@ -7,7 +7,7 @@ import torch
 
 from ilcore import fit
 from ilcore.descents.adam import Adam
-from ilcore.descents.guard import SteppingBack
+from ilcore.descents.backtracking import Backtracking
 from ilcore.grammar.arrays import Streams, per_tile_mean
 from ilcore.grammar.masks import grid_phase, neighbour_mean
 from ilcore.grammar.problem import Noise, Problem
@@ -175,7 +175,7 @@ def test_a_network_without_biases_commutes_with_scaling():
 def test_the_guard_returns_to_good_weights_after_a_jump():
     problem = Problem(observed=image(2, 1, 8, 8))
     model = Plain(width=4).build(problem, 1, streams(2))
-    descent = SteppingBack(Adam(0.1), drop_db=5).start(model, streams(2))
+    descent = Backtracking(Adam(0.1), drop_db=5).start(model, streams(2))
 
     def step(factors):
         before = [value.detach().clone() for value in model.parameters()]

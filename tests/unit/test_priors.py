@@ -13,7 +13,7 @@ from ilcore.descents.langevin import Langevin
 from ilcore.grammar.arrays import Streams, per_tile_mean
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.trial import Pair, Trial
+from ilcore.grammar.step_context import Pair, StepContext
 from ilcore.losses.likelihood import GaussianLikelihood
 from ilcore.losses.red import Red
 from ilcore.losses.smoothness import TotalVariation, total_variation
@@ -99,9 +99,9 @@ def test_blurred_pooling_is_the_maximum_of_two_then_1_2_1():
     assert blurred_largest(line, (1, 2)).flatten().tolist() == [0, 1, 3, 0]
 
 
-def trial_of(output: torch.Tensor, step: int = 0, rows: tuple[int, ...] = (0,)) -> Trial:
+def trial_of(output: torch.Tensor, step: int = 0, rows: tuple[int, ...] = (0,)) -> StepContext:
     problem = Problem(observed=torch.zeros_like(output))
-    return Trial(
+    return StepContext(
         step, rows, problem, Pair(output, output), output, torch.nn.Identity(), lambda rows: output[list(rows)]
     )
 
@@ -220,10 +220,10 @@ def test_the_likelihood_is_that_of_a_normal_law():
     problem = Problem(observed=image(1, 1, 6, 6), noise=(Noise(read_std=0.2),))
     mean, spread = image(1, 1, 6, 6, seed=1), image(1, 1, 6, 6, seed=2)
     output = torch.cat([mean, spread], 1)
-    trial = replace(trial_of(output), problem=problem, pair=Pair(problem.observed, problem.observed))
+    context = replace(trial_of(output), problem=problem, pair=Pair(problem.observed, problem.observed))
     law = torch.distributions.Normal(mean, (spread.square() + 0.04).sqrt())
     expected = -2 * law.log_prob(problem.observed).mean() - math.log(2 * math.pi)
-    assert GaussianLikelihood().start(problem, streams())(trial).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert GaussianLikelihood().start(problem, streams())(context).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_the_posterior_mean_weighs_the_pixel_with_the_doubt_of_the_prediction():
@@ -296,8 +296,8 @@ def test_red_follows_its_two_updates():
     auxiliary, memory = problem.observed, torch.zeros_like(problem.observed)
     for step in range(3):
         output = image(2, 1, 16, 16, seed=5 + step)
-        trial = replace(trial_of(output, step, (0, 1)), problem=problem, pair=Pair(output, problem.observed))
-        loss = live(trial)
+        context = replace(trial_of(output, step, (0, 1)), problem=problem, pair=Pair(output, problem.observed))
+        loss = live(context)
         denoised = torch.stack([live._without_noise(own) for own in auxiliary])
         auxiliary = (0.3 * denoised + 0.7 * (output + memory)).clamp(0, 1)
         memory = memory + output - auxiliary

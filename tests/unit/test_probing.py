@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ilcore.adapting.weights import PHOTOS, SHIPPED
+from ilcore.aims.choosing import CANDIDATES
 from ilcore.degradations.estimate import preflight
-from ilcore.planning.choose import CANDIDATES
 from ilcore.planning.make import plan_restoration
 from ilcore.planning.probing import Tried, expected_gains
 from tests.bench.quality import denoise

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from ilcore.adapting.weights import SHIPPED
+from ilcore.aims.choosing import Candidate
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import ByHand
-from ilcore.grammar.trial import Restoration
+from ilcore.grammar.recipe import DirectMethod
+from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import METHODS
-from ilcore.planning.choose import Candidate
 from ilcore.planning.probing import Trial
 from ilcore.running.carry_out import carry_out
 from ilcore.running.run import Run
@@ -25,16 +25,16 @@ AMOUNT, LEVEL = 0.05, 0.1
 
 
 @dataclass(frozen=True)
-class Shaken(ByHand):
+class Shaken(DirectMethod):
     """Half of what is seen, and draws of its own on top: by Stein's formula its slope is a half."""
 
     def halo(self, space: int) -> tuple[int, ...]:
         return (0,) * space
 
-    def complaints(self, problem: Problem):  # type: ignore[no-untyped-def]
+    def own_complaints(self, problem: Problem):  # type: ignore[no-untyped-def]
         yield from ()
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start=None) -> Restoration:
         drawn = AMOUNT * streams.normal(problem.observed.shape[1:])
         count = len(problem.observed)
         return Restoration(image=problem.observed / 2 + drawn, steps=(0,) * count, stopped=("applied",) * count)
@@ -54,7 +54,7 @@ def risk_by_hand(observed: torch.Tensor, drawn: torch.Tensor, variance: float) -
 class Smoothed(Shaken):
     """A mean of neighbours, and draws of its own on top: near enough to the truth to pass."""
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start=None) -> Restoration:
         done = super().restore(problem, streams)
         mean = F.avg_pool2d(problem.observed, 3, 1, 1, count_include_pad=False)
         return replace(done, image=done.image - problem.observed / 2 + mean)
@@ -90,7 +90,7 @@ def test_the_risk_of_a_trial_knows_the_slope_whatever_the_seed(seed: int) -> Non
 class Signed(Shaken):
     """Says of every pixel whether its own draw is above the middle: a probe that repeats draws would be seen."""
 
-    def restore(self, problem: Problem, streams: Streams) -> Restoration:
+    def restore(self, problem: Problem, streams: Streams, *, start=None) -> Restoration:
         drawn = streams.signs(problem.observed.shape[1:])
         return Restoration(image=problem.observed * (1 + drawn), steps=(0,), stopped=("applied",))
 

@@ -9,7 +9,7 @@ from ilcore.degradations.stabilise import VarianceStabilised, stabilised, unstab
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.recipe import Within
+from ilcore.grammar.recipe import Transformed
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure, knobs
 from ilcore.running.arrays import restore
@@ -64,7 +64,7 @@ def test_a_method_that_changes_nothing_returns_the_scan():
 def test_every_method_can_be_stabilised_and_keeps_its_knobs():
     clean, problem = dark()
     entry = configure(METHODS["nl_ridge"], {"stabilise": True, "window": 15})
-    assert isinstance(entry.method, Within)
+    assert isinstance(entry.method, Transformed)
     assert entry.method.method.window == 15
     image = fit.restore(entry.method, problem, Streams.of(0, "s", [(0,)])).image
     assert (image - clean).square().mean() < 0.1 * (problem.observed - clean).square().mean()

@@ -11,7 +11,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.trial import Pair, Trial
+from ilcore.grammar.step_context import Pair, StepContext
 from ilcore.losses.cross_entropy import CrossEntropy
 from ilcore.losses.invariance import InvarianceBound
 from ilcore.losses.neighbours import NeighbourDifference
@@ -29,11 +29,11 @@ from ilcore.views.count_split import CountSplit
 from ilcore.views.fading_noise import FadingNoise
 from ilcore.views.hidden_grid import HiddenGrid
 from ilcore.views.hidden_pixels import HiddenPixels
+from ilcore.views.j_invariant_image import JInvariantImage
 from ilcore.views.neighbour_halves import NeighbourHalves
 from ilcore.views.pixel_bank import PixelBank, alike
 from ilcore.views.recorruption import Recorruption
 from ilcore.views.sorted_halves import SortedHalves
-from ilcore.views.stitched import Stitched
 
 _BRIEF = {"steps": 80, "network.width": 8, "network.depth": 4, "descent.learning_rate": 3e-3}
 
@@ -78,7 +78,7 @@ def test_the_value_asked_for_never_reaches_the_input(replacement, shape):
     assert (pair.trusted.flatten(-2).sum(-1) == boxes).all()
 
 
-@pytest.mark.parametrize("views", [HiddenPixels(percent=1.0), Stitched(HiddenGrid())])
+@pytest.mark.parametrize("views", [HiddenPixels(percent=1.0), JInvariantImage(HiddenGrid())])
 def test_a_hole_does_not_betray_the_hidden_pixel_next_to_it(views):
     # One pixel is hidden by the first; it has holes beside it.
     trusted = image(1, 1, 9, 9, seed=5) > 0.3
@@ -174,7 +174,7 @@ def test_tiles_no_larger_than_the_footprint_are_refused():
 
 def test_a_stitched_image_owes_nothing_to_a_pixels_own_value():
     problem = Problem(observed=image(1, 1, 16, 16))
-    live = Stitched(HiddenGrid(4)).start(problem, streams())
+    live = JInvariantImage(HiddenGrid(4)).start(problem, streams())
 
     def copy(seen, rows):
         return seen
@@ -184,7 +184,7 @@ def test_a_stitched_image_owes_nothing_to_a_pixels_own_value():
     one = live.image(copy, problem, [0])
     two = live.image(copy, replace(problem, observed=changed), [0])
     assert one[0, 0, 7, 9] == two[0, 0, 7, 9] != problem.observed[0, 0, 7, 9]
-    plain = Stitched(HiddenGrid(4), unseen=False).start(problem, streams())
+    plain = JInvariantImage(HiddenGrid(4), unseen=False).start(problem, streams())
     assert torch.equal(plain.image(copy, problem, [0]), problem.observed)
 
 
@@ -197,10 +197,10 @@ def test_the_invariance_bound_is_equation_6(noise):
     def half(seen, rows):
         return seen / 2
 
-    trial = Trial(0, [0], problem, pair, half(pair.input, [0]), half, lambda rows: observed)
+    context = StepContext(0, [0], problem, pair, half(pair.input, [0]), half, lambda rows: observed)
     scale = 0.2 if noise else float(observed.std())
     by_hand = (observed / 2).square().mean() + 2 * scale * (observed[hidden] / 2).square().mean().sqrt()
-    assert float(InvarianceBound().start(problem, streams())(trial)) == pytest.approx(float(by_hand), rel=1e-4)
+    assert float(InvarianceBound().start(problem, streams())(context)) == pytest.approx(float(by_hand), rel=1e-4)
 
 
 def test_neighbour_halves_are_adjacent_and_never_equal():
@@ -239,8 +239,8 @@ def test_the_neighbour_difference_is_equation_12():
     def scaled(seen, rows):
         return factor * seen
 
-    trial = Trial(5, [0], problem, pair, scaled(pair.input, [0]), scaled, lambda rows: problem.observed)
-    loss = NeighbourDifference(gamma=2.0, ramp=10).start(problem, streams())(trial)
+    context = StepContext(5, [0], problem, pair, scaled(pair.input, [0]), scaled, lambda rows: problem.observed)
+    loss = NeighbourDifference(gamma=2.0, ramp=10).start(problem, streams())(context)
     rest = factor * pair.input - pair.target - 0.5 * (pair.input - pair.target)
     assert loss.item() == pytest.approx(rest.square().mean().item())
     (slope,) = torch.autograd.grad(loss, factor)
@@ -337,7 +337,7 @@ def test_frame_pairs_refuse_single_planes_and_networks_of_three_axes():
     assert "use 3-D tiles" in complaints("frame_pairs", Problem(observed=image(1, 1, 1, 16, 16)))
     stack = Problem(observed=image(1, 1, 4, 16, 16))
     assert not complaints("frame_pairs", stack)
-    assert "use ByPlane" in complaints("frame_pairs", stack, network=Plain())
+    assert "in ByPlane" in complaints("frame_pairs", stack, network=Plain())
     assert "set network.reach" in complaints("frame_pairs", stack, views=AdjacentPlanes(neighbours=2))
 
 
@@ -383,7 +383,7 @@ def test_the_least_cross_entropy_is_at_the_mean_of_noisy_targets():
 
     def at(level):
         level = torch.full_like(target, level)
-        return loss(Trial(0, [0], problem, Pair(level, target), level, None, None)).item()
+        return loss(StepContext(0, [0], problem, Pair(level, target), level, None, None)).item()
 
     mean = float(target.mean())
     assert at(mean) < min(at(mean - 0.05), at(mean + 0.05))
@@ -398,13 +398,13 @@ def test_a_bounded_network_stays_in_range_and_refuses_noise_predictors():
     assert 0.2 <= float(out.min()) < float(out.max()) <= 0.6
     known = Problem(observed=image(1, 1, 16, 16))
     assert "set residual=False" in complaints("noise2fast", known, network=Bounded(Plain(residual=True)))
-    assert "see residual" in complaints("noise2fast", known, network=Plain(residual=True))
+    assert "set residual=False" in complaints("noise2fast", known, network=Plain(residual=True))
 
 
-def trial_of(step: int, images: torch.Tensor, rows=(0,)) -> Trial:
+def trial_of(step: int, images: torch.Tensor, rows=(0,)) -> StepContext:
     chosen = list(rows)
     pair = Pair(images[chosen], images[chosen])
-    return Trial(
+    return StepContext(
         step, chosen, Problem(observed=images), pair, images[chosen], None, lambda wanted: images[list(wanted)]
     )
 

@@ -9,7 +9,7 @@ from torch import nn
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.problem import Noise, Problem
-from ilcore.grammar.trial import Pair, Trial
+from ilcore.grammar.step_context import Pair, StepContext
 from ilcore.losses.sure import Sure, UnknownNoiseSure
 from ilcore.methods.catalogue import METHODS
 from ilcore.views.whole import Whole
@@ -39,8 +39,8 @@ class Smoothing(nn.Module):
 def loss_of(loss, model, observed, noise):
     problem = Problem(observed=observed, noise=(noise,))
     pair = Pair(observed, observed)
-    trial = Trial(0, [0], problem, pair, model(observed, [0]), model, lambda rows: observed)
-    return float(loss.start(problem, streams())(trial)[0])
+    context = StepContext(0, [0], problem, pair, model(observed, [0]), model, lambda rows: observed)
+    return float(loss.start(problem, streams())(context)[0])
 
 
 def counts(gain, std, low, high, side=1000):
@@ -98,9 +98,9 @@ def test_holes_have_no_noise_but_that_of_what_fills_them():
     problem = replace(problem, observed=clean + 0.1 * unit_noise(problem, Streams.of(1, "noise", [(0,)])))
     pair, model = Whole().start(problem, streams()).draw(0, [0]), Smoothing()
     output = model(pair.input, [0])
-    trial = Trial(0, [0], problem, pair, output, model, lambda rows: output)
+    context = StepContext(0, [0], problem, pair, output, model, lambda rows: output)
     true = float((output - clean)[trusted].square().mean())
-    assert float(Sure().start(problem, streams())(trial)[0]) == pytest.approx(true, rel=0.05)
+    assert float(Sure().start(problem, streams())(context)[0]) == pytest.approx(true, rel=0.05)
 
 
 @pytest.mark.parametrize("lag", [0.2, 0.6, 0.8])
@@ -119,7 +119,7 @@ def test_the_multiplier_of_unsure_climbs_while_the_output_leans_on_its_own_pixel
     losses, errors = [], []
     for model in (Smoothing(1.0), Smoothing(1.0), Smoothing(0.0)):
         output = model(problem.observed, [0])
-        losses.append(float(live(Trial(0, [0], problem, pair, output, model, tuple))))
+        losses.append(float(live(StepContext(0, [0], problem, pair, output, model, tuple))))
         errors.append(float((output - problem.observed).square().mean()))
     assert live.eta[0, 0] > 0
     assert losses[1] > losses[0] > errors[0]
@@ -135,4 +135,4 @@ def test_losses_that_need_the_noise_complain_without_it():
         assert any("correlation" in word for word in METHODS[name].method.complaints(unmeasured))
     assert not list(METHODS["unsure"].method.complaints(unknown))
     blind = replace(METHODS["dip"].method, loss=Sure())
-    assert any("shows something else" in word for word in blind.complaints(unmeasured))
+    assert any("show the observation itself" in word for word in blind.complaints(unmeasured))

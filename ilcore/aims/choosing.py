@@ -1,11 +1,10 @@
-"""From what preflight found to a method: which one, learnt where, with which knobs, and why in one sentence.
+"""From what preflight found to a method that denoises: which, learnt where, with which knobs, and why in a sentence.
 
-    task     weights   noise                    method
-    inpaint  any       any                      dip, tile by tile, ended by a vote
-    denoise  yes       white, certain           adapted: pretrained, then fine-tuned on the volume
-    denoise  yes       correlated or uncertain  adapted with 0 steps: pretrained, applied as it is
-    denoise  no        white, certain           nl_ridge, tile by tile
-    denoise  no        correlated or uncertain  dip, tile by tile, ended by a vote
+    weights   noise                    method
+    yes       white, certain           adapted: pretrained, then fine-tuned on the volume
+    yes       correlated or uncertain  adapted with 0 steps: pretrained, applied as it is
+    no        white, certain           nl_ridge, tile by tile
+    no        correlated or uncertain  dip, tile by tile, ended by a vote
 
 The cheap candidates that cope with the noise are tried on samples of the volume first. What each is expected to gain is
 weighed against the time it takes: the price of time is what `--prefer` says. Where they say that there is nothing to
@@ -22,11 +21,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ilcore.adapting.weights import PHOTOS
+from ilcore.aims.words import Prefer
 from ilcore.degradations.estimate import Preflight
-from ilcore.grammar.errors import BadInput
 from ilcore.methods.catalogue import COPY, find
 from ilcore.methods.entry import Entry, Scalar
-from ilcore.planning.options import Prefer
 
 #: Below this confidence preflight is not relied on.
 CERTAIN = 0.2
@@ -43,7 +41,8 @@ _UNMINDED = 60.0
 _TUNING_GAIN, _TUNING_SECONDS = 0.3, 75.0
 
 _APPLY_ONLY: Mapping[str, Scalar] = {"stop.steps": 0}
-_VOTE: Mapping[str, Scalar] = {"stop": "vote"}
+#: For image priors, which fit the noise in the end.
+VOTE: Mapping[str, Scalar] = {"stop": "vote"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +136,6 @@ class Choice:
 def choose(
     preflight: Preflight,
     *,
-    task: str = "denoise",
     has_weights: bool = True,
     expected: Sequence[Expected] = (),
     refused: Mapping[str, str] | None = None,
@@ -145,26 +143,17 @@ def choose(
     prefer: Prefer = "balance",
     hours: float | None = None,
 ) -> Choice:
-    """Choose the method for one volume.
+    """Choose the method that denoises one volume.
 
     Args:
         preflight: What is known of the noise.
-        task: denoise or inpaint.
         has_weights: Whether pretrained weights are at hand.
         expected: What the candidates promise, where they were tried.
         refused: Candidates that took away what is no noise, and why.
         noise_share: Standard deviation of the noise over the range of values, where candidates were tried.
         prefer: How time is weighed against gain.
         hours: Of one core that there are for this volume; None for as many as it takes.
-
-    Raises:
-        BadInput: The task is neither.
     """
-    if task == "inpaint":
-        why = "missing values are filled from what the tile itself contains"
-        return Choice(method="dip", scope="tile", overrides=dict(_VOTE), why=why)
-    if task != "denoise":
-        raise BadInput(f"task must be denoise or inpaint, got {task!r}")
     doubt = _doubt(preflight)
     if not has_weights:
         return _from_scratch(doubt)
@@ -267,7 +256,7 @@ def _pretrained(doubt: str | None) -> Choice:
 def _from_scratch(doubt: str | None) -> Choice:
     if doubt is not None:
         why = f"{doubt} and there are no pretrained weights, so each tile is fitted with an image prior"
-        return Choice(method="dip", scope="tile", overrides=dict(_VOTE), why=why)
+        return Choice(method="dip", scope="tile", overrides=dict(VOTE), why=why)
     why = "the noise is white and there are no pretrained weights, so alike patches of each tile restore one another"
     return Choice(method="nl_ridge", scope="tile", why=why)
 

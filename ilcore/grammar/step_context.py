@@ -1,6 +1,6 @@
-"""What happens during a fit: the pair it trains on, the trial it makes, the restoration it ends with."""
+"""What happens during a fit: the pair it trains on, the context it makes, the restoration it ends with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -39,7 +39,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Trial:
+class StepContext:
     """One step as parts see it; read-only.
 
     Args:
@@ -90,9 +90,12 @@ class Restoration:
         risk: Estimated mean squared error of the image, if the stop measures one; unbiased, so it may be below 0.
         risk_before: The same of the untouched start.
         spread: Standard deviation of the images that were averaged, like image; None where nobody averaged any.
-        weights: Name -> stacked tensor [tile or 1, ...] of the fitted network, None for methods without one.
+        weights: Name -> stacked tensor of the fitted network, [tile, ...], or [1, ...] where tiles share it; None for
+            methods without one.
+        frozen: Names of the weights that did not move, [1, ...].
         method: Name in the catalogue, where `ilcore.restore` was asked.
         why: Why that method, in one sentence.
+        qa: Check -> its number, where `ilcore.restore` was asked for more than denoising.
     """
 
     image: Tiles
@@ -103,8 +106,10 @@ class Restoration:
     risk_before: tuple[float | None, ...] = ()
     spread: Tiles | None = None
     weights: dict[str, Tensor] | None = field(default=None, repr=False)
+    frozen: frozenset[str] = field(default=frozenset(), repr=False)
     method: str = ""
     why: str = ""
+    qa: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 Losses: TypeAlias = PerTile

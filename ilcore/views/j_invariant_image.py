@@ -1,6 +1,6 @@
 """An image put together from pixels that the network predicted without seeing them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -11,15 +11,15 @@ from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.fills import shown
 from ilcore.grammar.masks import grid_phase, neighbour_mean
 from ilcore.grammar.problem import Problem
-from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, LiveViews, Views
-from ilcore.grammar.trial import Pair
+from ilcore.grammar.step_context import Pair
+from ilcore.grammar.wrapping import WrappedViews
 from ilcore.views.hidden_grid import HiddenGrid
 
 
 @final
 @dataclass(frozen=True)
-class Stitched(Views):
+class JInvariantImage(WrappedViews):
     """Train as `grid` does; the image takes every pixel from a pass in which it was hidden.
 
     Args:
@@ -30,19 +30,19 @@ class Stitched(Views):
         Batson & Royer, "Noise2Self", ICML 2019, section 3 (a J-invariant function, one pass for each part of J).
     """
 
-    draws_whole_images = True
     grid: HiddenGrid
     unseen: bool = True
 
-    def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.grid.complaints(recipe, problem)
+    @property
+    def wrapped(self) -> Views:
+        return self.grid
 
     def start(self, problem: Problem, streams: Streams) -> LiveViews:
-        return _Stitched(self, problem, streams)
+        return _JInvariantImage(self, problem, streams)
 
 
-class _Stitched(LiveViews):
-    def __init__(self, spec: Stitched, problem: Problem, streams: Streams) -> None:
+class _JInvariantImage(LiveViews):
+    def __init__(self, spec: JInvariantImage, problem: Problem, streams: Streams) -> None:
         self.spec, self.problem = spec, problem
         self.live = spec.grid.start(problem, streams)
         self.seen = shown(problem)

@@ -15,7 +15,7 @@ from ilcore.grammar.slots import Descent, LiveDescent, LiveNetwork
 
 @final
 @dataclass(frozen=True)
-class SteppingBack(Descent):
+class Backtracking(Descent):
     """Return a tile to its last good weights when its loss jumps by more than `drop_db`.
 
     Args:
@@ -30,18 +30,17 @@ class SteppingBack(Descent):
     drop_db: float = 5.0
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
-        yield from self.inner.complaints(recipe, problem)
         if self.drop_db <= 0:
             yield f"{self} needs drop_db > 0"
 
     def start(self, model: LiveNetwork, streams: Streams) -> LiveDescent:
-        return _SteppingBack(self, model, streams)
+        return _Backtracking(self, model, streams)
 
 
-class _SteppingBack:
-    def __init__(self, spec: SteppingBack, model: LiveNetwork, streams: Streams) -> None:
+class _Backtracking:
+    def __init__(self, spec: Backtracking, model: LiveNetwork, streams: Streams) -> None:
         self.spec, self.inner = spec, spec.inner.start(model, streams)
-        self.live = [value.detach() for value in model.parameters()]
+        self.live = [value.detach() for value in model.moving().values()]
         self.good = [value.clone() for value in self.live]
         self.last: dict[int, float] = {}
 

@@ -20,7 +20,7 @@ _SIDE = 128
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class CalmWindow(WatchingStop):
+class WindowedVariance(WatchingStop):
     """ES-WMV: keep the iterate at which the variance of the last outputs around their mean was least.
 
     Outputs are looked at without jitter, whose own variance would hide theirs. The warm-up is not the paper's.
@@ -28,7 +28,7 @@ class CalmWindow(WatchingStop):
     Args:
         steps: Updates at most.
         window: Outputs looked at together.
-        patience: Steps without a calmer window before the end.
+        patience: Steps without a window of less variance before the end.
         warm_up: Steps before the first verdict; the variance has a false dip early on.
 
     Reference:
@@ -46,18 +46,18 @@ class CalmWindow(WatchingStop):
             yield f"{self} needs window >= 2, patience >= 1 and warm_up >= 0"
 
     def watcher(self, problem: Problem, streams: Streams) -> Watcher:
-        return _CalmWindow(self)
+        return _WindowedVariance(self)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class CalmAverage(WatchingStop):
+class RunningVariance(WatchingStop):
     """ES-EMV: the same with exponential averages, which needs the memory of one output only.
 
     Args:
         steps: Updates at most.
         share: Weight of the newest output.
-        patience: Steps without a calmer moment before the end.
+        patience: Steps without a moment of less variance before the end.
         warm_up: Steps before the first verdict.
 
     Reference:
@@ -75,7 +75,7 @@ class CalmAverage(WatchingStop):
             yield f"{self} needs 0 < share < 1, patience >= 1 and warm_up >= 0"
 
     def watcher(self, problem: Problem, streams: Streams) -> Watcher:
-        return _CalmAverage(self)
+        return _RunningVariance(self)
 
 
 def small(image: Tensor) -> Tensor:
@@ -104,8 +104,8 @@ class Least:
         return Sight(False, f"{self.what} has not fallen for {self.patience} steps" if waited else None)
 
 
-class _CalmWindow:
-    def __init__(self, spec: CalmWindow) -> None:
+class _WindowedVariance:
+    def __init__(self, spec: WindowedVariance) -> None:
         self.spec, self.least = spec, Least(spec.patience, "variance of the outputs")
         self.seen: deque[Tensor] = deque(maxlen=spec.window)
         self.total = self.squares = torch.zeros(())
@@ -124,8 +124,8 @@ class _CalmWindow:
         return self.least.sight(step, variance)
 
 
-class _CalmAverage:
-    def __init__(self, spec: CalmAverage) -> None:
+class _RunningVariance:
+    def __init__(self, spec: RunningVariance) -> None:
         self.spec, self.least = spec, Least(spec.patience, "running variance of the outputs")
         self.mean: Tensor | None = None
         self.variance = 0.0

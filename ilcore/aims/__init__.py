@@ -1,0 +1,1 @@
+"""What is asked of a scan: one frozen object for each kind of restoration."""
