@@ -84,6 +84,7 @@ def _read(given: dict[str, Any]) -> dict[str, Any]:
     given["overrides"] = knobs(given["overrides"], given.pop("steps"))
     given["gate"] = gate(given["gate"])
     given["tile"] = tile_core(given["tile"])
+    given["scale"] = scale(given["scale"])
     given["result_format"] = f"ome-zarr {given['result_format']}"
     return given
 
@@ -94,6 +95,7 @@ _PLAIN: dict[str, tuple[Any, Any]] = {
     "gate": (list[str] | None, None),
     "tile": (str | None, None),
     "missing": (float | None, None),
+    "scale": (str | None, None),
     "result_format": (Literal["0.5", "0.4"], "0.5"),
 }
 
@@ -156,3 +158,8 @@ def tile_core(text: str | None) -> tuple[int, int, int] | None:
     if len(core) not in (2, 3) or min(core) < 1:
         raise BadInput(f"--tile wants 2 or 3 whole numbers from 1 on, like 128,128 or 16,128,128; got {text!r}")
     return (8 if len(core) == 2 else core[0], core[-2], core[-1])
+
+
+def scale(text: str | None) -> str | tuple[str, ...] | None:
+    """Return "2" or "2,1,1" as one factor or several."""
+    return tuple(part.strip() for part in text.split(",")) if text and "," in text else text

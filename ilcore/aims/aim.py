@@ -80,6 +80,8 @@ class Aim(ABC):
     name: ClassVar[str]
     #: Whether candidates are tried on samples before one is chosen.
     tries_candidates: ClassVar[bool] = False
+    #: Checks of a run that mean nothing here.
+    unasked: ClassVar[frozenset[str]] = frozenset()
     #: Whether a method is told the noise that was measured, where the user says nothing of it.
     tells_noise: ClassVar[bool] = True
 
@@ -116,6 +118,10 @@ class Aim(ABC):
     def limits(self) -> Mapping[str, Limit]:
         """Return the limits on the findings of one tile."""
         return TILE_LIMITS
+
+    def run_limits(self) -> Mapping[str, Limit]:
+        """Return the limits on a run that are other than usual, or of checks that only this aim has."""
+        return {}
 
     @abstractmethod
     def provenance(self, patch: Problem, image: Tensor) -> NDArray[np.uint8]:

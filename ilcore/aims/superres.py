@@ -19,13 +19,15 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Operator, Problem
 from ilcore.methods.super_resolution import BackProjection, Bicubic
 from ilcore.qa.explained import undecided
-from ilcore.qa.verdict import FAINT, TILE_LIMITS, Limit
+from ilcore.qa.verdict import FAINT, RUN_LIMITS, TILE_LIMITS, Limit
 
 #: The point spread function of an image that was reduced with care.
 USUAL_PSF = "bicubic"
 _INF = math.inf
 _CONSISTENT = "rms(A f - y) over the noise; more: the result does not explain what was observed"
 _INVENTED = "share of the structure that the observation does not decide"
+_CONSISTENCY = Limit((0, 1.3), (0, 1.6), _CONSISTENT, needs_noise=True)
+_INVENTED_SHARE = Limit((0, 0.5), (-_INF, _INF), _INVENTED)
 
 
 @final
@@ -38,6 +40,10 @@ class Superres(Aim):
     """
 
     name: ClassVar[str] = "superres"
+    # Where next to nothing is missed of the observation, that looks like nothing in particular.
+    unasked: ClassVar[frozenset[str]] = frozenset(
+        {"residual correlation", "residual tails", "faint contrast", "risk over noise"}
+    )
     # What explains an observation ends at the noise; a guess that is too high would end it too early.
     tells_noise: ClassVar[bool] = False
     scale: Factors
@@ -79,12 +85,21 @@ class Superres(Aim):
         A result that explains all of the observation leaves no residual: what noise there was is on the finer grid.
         """
         level = TILE_LIMITS["residual_level"]
-        kept = {name: limit for name, limit in TILE_LIMITS.items() if name != "untouched"}
+        kept = {name: limit for name, limit in TILE_LIMITS.items() if name not in ("untouched", "residual_tails")}
         return {
             **kept,
             "residual_level": replace(level, passes=(0, level.passes[1]), warns=(0, level.warns[1])),
-            "consistency": Limit((0, 1.3), (0, 1.6), _CONSISTENT, needs_noise=True),
-            "invented_share": Limit((0, 0.5), (-_INF, _INF), _INVENTED),
+            "consistency": _CONSISTENCY,
+            "invented_share": _INVENTED_SHARE,
+        }
+
+    def run_limits(self) -> Mapping[str, Limit]:
+        """Return the limits on what the tiles of a run show together."""
+        level = RUN_LIMITS["residual level"]
+        return {
+            "residual level": replace(level, passes=(0, level.passes[1])),
+            "consistency": _CONSISTENCY,
+            "invented share": _INVENTED_SHARE,
         }
 
     def provenance(self, patch: Problem, image: Tensor) -> NDArray[np.uint8]:

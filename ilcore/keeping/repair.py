@@ -148,7 +148,7 @@ def _remake_records(run: Run, damages: Sequence[Damage], by: Executor) -> None:
         ledger.empty("blocks", number)
     blocks = ledger.open_blocks()
     target = open_target(f"{run.workspace.published}/0")
-    units |= set(units_touching(run.grid, [target.block(number) for number in blocks]))
+    units |= set(units_touching(run.result_grid, [target.block(number) for number in blocks]))
     if not units:
         return
     scratch = run.scratch
@@ -206,7 +206,7 @@ def _all(work: Iterable[Any]) -> None:
 def _restore_again(run: Run, blocks: Sequence[int], by: Executor) -> None:
     """Restore the tiles that meet some write units, in a fresh scratch."""
     target = open_target(f"{run.workspace.published}/0")
-    units = units_touching(run.grid, [target.block(number) for number in blocks])
+    units = units_touching(run.result_grid, [target.block(number) for number in blocks])
     ledger = run.ledger
     scratch = run.scratch
     scratch.remove()
@@ -238,7 +238,7 @@ def _remake_arrays(run: Run, levels: Sequence[str]) -> None:
             if isinstance(rung, MaskLevel):
                 replace(rung, root=folder).create()
             else:
-                result_array(run.plan, f"{folder}/{path}", rung.level.shape if rung else run.plan.source.shape)
+                result_array(run.plan, f"{folder}/{path}", rung.level.shape if rung else run.result_grid.shape5)
             for file in Path(folder, path).iterdir():
                 write_text(root / path / file.name, read_text(file))
 

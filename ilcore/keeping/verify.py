@@ -127,7 +127,7 @@ def _told_otherwise(run: Run) -> Iterator[Damage]:
     root = run.workspace.published
     images = (rung.level for rung in coarser_levels(run, root) if isinstance(rung, PyramidLevel))
     yield from level_damage(
-        run.plan, root, {"0": run.plan.source.shape, **{level.path: level.shape for level in images}}
+        run.plan, root, {"0": run.result_grid.shape5, **{level.path: level.shape for level in images}}
     )
     about = attributes_of(run.workspace.target).get("ilcore")
     if not isinstance(about, Mapping) or not has_record(run.workspace):
@@ -136,7 +136,7 @@ def _told_otherwise(run: Run) -> Iterator[Damage]:
         yield Damage(ROOT, None, f"the verdict is {about.get('verdict')}, the record of the run says {wanted}")
         return
     try:
-        made, source = open_volume(str(run.workspace.target)), run.source
+        made, source = open_volume(str(run.workspace.target)), run.face
     except BadVolume as error:
         yield Damage(ROOT, None, str(error))
         return
@@ -170,7 +170,7 @@ def _places(run: Run, found: list[Damage]) -> Iterator[tuple[str, list[int]]]:
             yield "0", [int(n) for n in np.flatnonzero(ledger.read("assembled"))]
         return
     root = run.workspace.published
-    kinds = {"0": (run.plan.source.shape, run.plan.source.dtype)}
+    kinds = {"0": (run.result_grid.shape5, run.plan.source.dtype)}
     for rung in coarser_levels(run, root):
         kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskLevel) else run.plan.source.dtype)
     for path, kind in ((path, kind) for path, kind in kinds.items() if path not in changed):
@@ -205,7 +205,7 @@ def check_batch(run: Run, batch: Batch) -> list[Damage]:
 
 
 def _tile_damage(run: Run, numbers: Iterable[int]) -> Iterator[Damage]:
-    grid, scratch, ledger = run.grid, run.scratch, run.ledger
+    grid, scratch, ledger = run.result_grid, run.scratch, run.ledger
     for number in numbers:
         tile = grid.tile([int(at) for at in np.unravel_index(number, grid.grid_shape)])
         try:

@@ -8,10 +8,14 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ilcore.aims.aim import Aim
+from ilcore.aims.registry import aim_for
 from ilcore.aims.words import Task
+from ilcore.degradations.imaging import Imaging
+from ilcore.degradations.kernels import kernel_of
 from ilcore.degradations.stripes import Direction
 from ilcore.grammar.errors import BadPlan, ILError
-from ilcore.grammar.problem import Noise
+from ilcore.grammar.problem import Noise, Operator
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.planning.begun import text_of_plan
@@ -150,6 +154,9 @@ class RestorationPlan(_Frozen):
     target: str
     result_format: ResultFormat = "ome-zarr 0.5"
     task: Task = "denoise"
+    #: By how much the result is finer, z y x, and what a voxel of the source gathers of it.
+    factors: tuple[Positive, Positive, Positive] = (1, 1, 1)
+    psf: str = ""
     method: str
     method_version: Positive = 1
     scope: Literal["tile", "volume"]
@@ -199,6 +206,8 @@ class RestorationPlan(_Frozen):
             del content["method_version"]
         if self.stripes is None:
             del content["stripes"]
+        if not self.is_finer:
+            del content["factors"], content["psf"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -227,6 +236,26 @@ class RestorationPlan(_Frozen):
         """Return the grid of tiles."""
         grid = self.grid
         return TileGrid(self.source.shape, grid.core, grid.overlap, grid.halo, grid.align, grid.unit, grid.time)
+
+    @property
+    def is_finer(self) -> bool:
+        """Tell whether the result lies on another grid than its source."""
+        return self.factors != (1, 1, 1)
+
+    @property
+    def aim(self) -> Aim:
+        """Return what is asked; what is copied is held to what a denoised scan is held to."""
+        if not self.is_finer:
+            return aim_for("denoise" if self.task == "copy" else self.task)
+        return aim_for(self.task, scale=self.factors, space=3)
+
+    @property
+    def operator(self) -> Operator | None:
+        """Return what lies between the result and the source; None where nothing does."""
+        if not self.is_finer:
+            return None
+        factors = self.factors[-self.space :]
+        return Imaging(kernel_of(self.psf, factors), factors)
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -79,10 +79,24 @@ def undecided(problem: Problem, image: Tensor) -> Tensor:
         image [tile, channel, *field] -> the same, 64 bits.
     """
     centred = image.double() - image.double().mean(tuple(range(2, image.ndim)), keepdim=True)
+    centred = _with_margin(problem, centred)
+    return problem.inside(centred - _decided(_operator(problem), centred))
+
+
+def seen_again(problem: Problem, image: Tensor) -> Tensor:
+    """Return A f on the whole observed grid; beyond its border the image is taken as mirrored.
+
+    Shape:
+        image [tile, channel, *field] -> [tile, channel, *space].
+    """
+    return _operator(problem).forward(_with_margin(problem, image)).to(image.dtype)
+
+
+def _with_margin(problem: Problem, image: Tensor) -> Tensor:
     for axis, (wide, field) in enumerate(zip(problem.domain, problem.field, strict=True), 2):
         margin = (wide - field) // 2
-        centred = centred.index_select(axis, mirrored(torch.arange(-margin, field + margin), field).to(image.device))
-    return problem.inside(centred - _decided(_operator(problem), centred))
+        image = image.index_select(axis, mirrored(torch.arange(-margin, field + margin), field).to(image.device))
+    return image
 
 
 def missed(problem: Problem, image: Tensor) -> Tensor | None:

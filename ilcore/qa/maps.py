@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ilcore.formats.in_memory import from_array
 from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import five, whole
-from ilcore.qa.verdict import tile_verdicts
+from ilcore.qa.verdict import TILE_LIMITS, Limits, tile_verdicts
 from ilcore.results.ome_zarr import Level, create_array, write_root
 from ilcore.stores.places import place_of, remove, store_of
 from ilcore.stores.store import Place
@@ -28,7 +28,9 @@ from ilcore.volumes.volume import Floats, Volume
 VERDICT = "verdict"
 
 
-def verdict_map(maps: Mapping[str, NDArray[Any]], confidence: float = 1.0) -> NDArray[np.float32]:
+def verdict_map(
+    maps: Mapping[str, NDArray[Any]], confidence: float = 1.0, limits: Limits = TILE_LIMITS
+) -> NDArray[np.float32]:
     """Return the verdict on every tile as a map.
 
     Args:
@@ -38,7 +40,9 @@ def verdict_map(maps: Mapping[str, NDArray[Any]], confidence: float = 1.0) -> ND
     Shape:
         each map [t, z, y, x] -> the same.
     """
-    return np.where(np.isfinite(maps["residual_level"]), tile_verdicts(maps, confidence), np.nan).astype(np.float32)
+    return np.where(np.isfinite(maps["residual_level"]), tile_verdicts(maps, confidence, limits), np.nan).astype(
+        np.float32
+    )
 
 
 def write_maps(

@@ -286,7 +286,12 @@ def tile_verdicts(
 
 
 def measures(
-    table: Mapping[str, NDArray[Any]], words: Sequence[str], *, clipped_share: float, confidence: float
+    table: Mapping[str, NDArray[Any]],
+    words: Sequence[str],
+    *,
+    clipped_share: float,
+    confidence: float,
+    limits: Limits = TILE_LIMITS,
 ) -> dict[str, float]:
     """Return the numbers of a run from those of its tiles.
 
@@ -295,6 +300,7 @@ def measures(
         words: Meaning of the numbers of the column `status`.
         clipped_share: Share of values of the result that were clipped.
         confidence: Confidence of the noise estimate.
+        limits: On a tile, by its aim.
     """
     status = np.asarray(table["status"])
     failed, fell_back = (status == words.index(word) for word in ("failed", "fell back"))
@@ -305,7 +311,7 @@ def measures(
     found = {
         "failed tiles": float(failed.sum() / count),
         "fallen-back tiles": float((failed | fell_back).sum() / count),
-        "doubtful tiles": float((tile_verdicts(judged, confidence) > 0).sum() / count),
+        "doubtful tiles": float((tile_verdicts(judged, confidence, limits) > 0).sum() / count),
         "clipped values": clipped_share,
         "noise confidence": confidence,
     }

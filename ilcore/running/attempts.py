@@ -5,7 +5,7 @@ tile ─> volume ─> pretrained ─> classical ─> raw
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ def _opened(run: Run, device: str, model: LearntModel | None) -> WorkerContext:
 def first_attempts(bench: WorkerContext, tiles: Sequence[Tile], frames: Sequence[Patch]) -> list[Attempt]:
     """Return the method's own attempt on every tile of a unit; tiles of one size are restored together."""
     if bench.has_diverged:
-        return [Attempt("volume", frame.seen, "diverged") for frame in frames]
+        return [Attempt("volume", raw_image(bench, frame), "diverged") for frame in frames]
     attempts: dict[int, Attempt] = {}
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, frame in enumerate(frames):
@@ -122,7 +122,7 @@ def fallbacks(bench: WorkerContext, tile: Tile, frame: Patch, first: Attempt) ->
         for used, weights in (("volume", bench.learnt), ("pretrained", bench.start)):
             if weights is not None and first.used not in (used, "pretrained"):
                 yield lambda used=used, weights=weights: _applied(bench, tile, frame, used, weights)  # type: ignore[misc]
-    yield lambda: Attempt("classical", non_local_means(frame, bench.run.plan), "applied")
+    yield lambda: Attempt("classical", _classical(bench, frame), "applied")
 
 
 def _together(bench: WorkerContext, tiles: Sequence[Tile], frames: Sequence[Patch]) -> list[Attempt]:
@@ -140,7 +140,7 @@ def _together(bench: WorkerContext, tiles: Sequence[Tile], frames: Sequence[Patc
             raise
     torch.cuda.empty_cache()
     if len(tiles) == 1:
-        return [Attempt("tile", frames[0].seen, "memory")]
+        return [Attempt("tile", raw_image(bench, frames[0]), "memory")]
     _HOLDS[kind] = (len(tiles) + 1) // 2
     _logger.warning("%s cannot hold %d tiles together; %d from now on", bench.device, len(tiles), _HOLDS[kind])
     return _together(bench, tiles, frames)
@@ -151,9 +151,11 @@ def _by_method(bench: WorkerContext, tiles: Sequence[Tile], frames: Sequence[Pat
     if plan.scope == "volume" and plan.tile_steps == 0:
         used, weights = ("volume", bench.learnt) if bench.learnt else ("pretrained", bench.start)
         if weights is None:
-            return [Attempt(used, frame.seen, "error") for frame in frames]
+            return [Attempt(used, raw_image(bench, frame), "error") for frame in frames]
         return [_applied(bench, tile, frame, used, weights) for tile, frame in zip(tiles, frames, strict=True)]
     problem = problem_of(frames, plan, bench.device)
+    if not plan.aim.tells_noise:
+        problem = replace(problem, noise=None)
     streams = Streams.of(plan.seed, plan.method, [tile.index for tile in tiles])
     entry = bench.entry.with_steps(plan.tile_steps) if plan.scope == "volume" else bench.entry
     strategy: Strategy = "grouped" if bench.device.startswith("cuda") else "sequential"
@@ -181,6 +183,19 @@ def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Atte
         curve=done.curves[row] if done.curves else (),
         spread=None if done.spread is None else to_numpy(done.spread[[row]])[0],
     )
+
+
+def raw_image(bench: WorkerContext, frame: Patch) -> NDArray[np.float32]:
+    """Return what stands where nothing passes: the scan itself, on the grid of the result."""
+    if not bench.run.plan.is_finer:
+        return frame.seen
+    return to_numpy(bench.run.plan.aim.raw(problem_of([frame], bench.run.plan, "cpu")))[0]
+
+
+def _classical(bench: WorkerContext, frame: Patch) -> NDArray[np.float32]:
+    if not bench.run.plan.is_finer:
+        return non_local_means(frame, bench.run.plan)
+    return to_numpy(bench.run.plan.aim.classical(problem_of([frame], bench.run.plan, "cpu")))[0]
 
 
 def non_local_means(frame: Patch, plan: RestorationPlan) -> NDArray[np.float32]:

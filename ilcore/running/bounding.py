@@ -72,6 +72,7 @@ def _objection(run: Run, used: NDArray[Any]) -> str:
     share = _learnt_share(run, used)
     objections = {
         "nothing was restored": run.plan.task == "copy",
+        "the result is finer than what was observed": run.plan.is_finer,
         "holes were filled, and nothing is known of what was in them": run.plan.task == "inpaint",
         "stripes were subtracted, and no probe tells by how much they were missed": run.plan.stripes is not None,
         "planes of different brightness have different noise": run.plan.planes is not None,

@@ -58,10 +58,10 @@ def take_up(run: Run) -> None:
     if _STAGED in lost:
         _logger.warning("the result in the making of %s is gone: it is assembled again", run.workspace.target)
         ledger.reopen_blocks(range(len(ledger.read("assembled"))))
-        result_array(run.plan, str(run.workspace.staging / "0"), run.plan.source.shape)
+        result_array(run.plan, str(run.workspace.staging / "0"), run.result_grid.shape5)
     if SCRATCH in lost:
         target = run.result
-        units = units_touching(run.grid, (target.block(number) for number in ledger.open_blocks()))
+        units = units_touching(run.result_grid, (target.block(number) for number in ledger.open_blocks()))
         _logger.warning("the scratch of %s is gone: %d units are restored again", run.workspace.target, len(units))
         for index in units:
             ledger.reopen(run.grid.unit_of(index))
@@ -114,9 +114,9 @@ def mend_arrays(run: Run, skipped: Iterable[str] = ()) -> None:
 
 def _made(run: Run, folder: Path) -> Iterator[tuple[Place, str, Mapping[str, str]]]:
     """Yield each array or group, what it belongs to, and the metadata files that it must have."""
-    target = result_array(run.plan, str(folder / _STAGED), run.plan.source.shape)
+    target = result_array(run.plan, str(folder / _STAGED), run.result_grid.shape5)
     yield run.workspace.staging / "0", _STAGED, _texts(folder / _STAGED)
-    Scratch.of(folder / SCRATCH, run.plan).create()
+    Scratch.of(folder / SCRATCH, run.plan, run.result_grid).create()
     yield run.workspace.scratch, SCRATCH, _texts(folder / SCRATCH)
     Ledger(folder / LEDGER, run.grid).create(target.count, _record(run.workspace.ledger))
     for part in _PARTS:

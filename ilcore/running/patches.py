@@ -14,7 +14,7 @@ from ilcore.degradations.stripes import Direction, offsets_of
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.region import Region
 from ilcore.planning.depth import stacked
-from ilcore.planning.plan import RestorationPlan
+from ilcore.planning.plan import RestorationPlan, Three
 from ilcore.volumes.volume import Volume
 
 #: One broken pixel of 1e300 must not become an infinity in 32 bits.
@@ -118,6 +118,7 @@ def problem_of(frames: Sequence[Patch], plan: RestorationPlan, device: str) -> P
         observed=observed,
         trusted=None if trusted.all() else _tensor(trusted, plan.space, device),
         noise=noise_of(frames, plan),
+        operator=plan.operator,
         value_range=plan.value_range,
     )
 
@@ -130,6 +131,8 @@ def stored_units(image: NDArray[np.float32], frame: Patch, plan: RestorationPlan
     rounded. Channels of one value stay as they are. Values that are not data become NaN, which means that the source
     is kept, unless the plan is to fill them.
     """
+    if plan.is_finer:
+        return _finer_units(image, frame, plan)
     out = as_it_was(frame, plan)
     for number, channel in enumerate(plan.channels):
         if frame.is_flat(number):
@@ -140,6 +143,24 @@ def stored_units(image: NDArray[np.float32], frame: Patch, plan: RestorationPlan
         if plan.task == "inpaint":
             out[number] = np.where(trusted, out[number], restored * span + channel.low)
     return out
+
+
+def _finer_units(image: NDArray[np.float32], frame: Patch, plan: RestorationPlan) -> NDArray[np.float64]:
+    """Return a normalised image on the grid of the result in the units of the source: each voxel was made."""
+    out = repeated(as_it_was(frame, plan), plan.factors)
+    for number, channel in enumerate(plan.channels):
+        if not frame.is_flat(number):
+            span = (channel.high - channel.low) * repeated(frame.brightness[number], plan.factors[:1] + (1, 1))
+            made = image[number].astype(np.float64) * span + channel.low
+            out[number] = np.where(np.isnan(out[number]), np.nan, made)
+    return out
+
+
+def repeated(values: NDArray[Any], factors: Three) -> NDArray[Any]:
+    """Return an array whose last axes are z, y, x with every value as often as the result is finer."""
+    for axis, factor in zip((-3, -2, -1), factors, strict=True):
+        values = np.repeat(values, factor, axis) if factor > 1 else values
+    return values
 
 
 def as_it_was(frame: Patch, plan: RestorationPlan) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from ilcore.grammar.draws import lags_of
 from ilcore.grammar.problem import Noise
 from ilcore.grammar.region import Region, region_of
-from ilcore.planning.plan import ChannelPlan, RestorationPlan
+from ilcore.planning.plan import ChannelPlan
 from ilcore.qa.chances import chance_of
 from ilcore.qa.drawing import VoxelSize
 from ilcore.qa.faint import search
@@ -24,6 +24,7 @@ from ilcore.qa.standardised import variance_at
 from ilcore.qa.verdict import QAReport
 from ilcore.results.write import WriteTarget
 from ilcore.running.bounding import bound_of_run, error_map
+from ilcore.running.finer import OnResult
 from ilcore.running.ledger import Ledger
 from ilcore.running.null_test import null_fields
 from ilcore.running.record import versions
@@ -51,6 +52,8 @@ MAPS = (
     "flux_change",
     "risk",
     "spread",
+    "consistency",
+    "invented_share",
     "steps",
 )
 #: Map of the root mean square error that a tile has at most, with 95 %.
@@ -75,7 +78,11 @@ def write_qa_maps(run: Run) -> None:
     """Write every map of the ledger, and the verdict on every tile, as an image that lies over the scan."""
     ledger, confidence = run.ledger, min(c.confidence for c in run.plan.channels)
     maps = {name: ledger.read(name) for name in MAPS}
-    judged = {VERDICT: verdict_map({name: maps[name] for name in MAPS if name not in WORDS}, confidence)}
+    judged = {
+        VERDICT: verdict_map(
+            {name: maps[name] for name in MAPS if name not in WORDS}, confidence, run.plan.aim.limits()
+        )
+    }
     about = {"ilcore": {"fingerprint": run.plan.fingerprint, "words": {name: list(WORDS[name]) for name in WORDS}}}
     errors = {ERROR: error_map(run)}
     write_maps(run.workspace.maps, {**judged, **maps, **errors}, run.source, run.grid, about)
@@ -84,7 +91,7 @@ def write_qa_maps(run: Run) -> None:
 def report_input(run: Run, report: QAReport, curves: Curves, numbers: Mapping[str, float | None]) -> ReportInput:
     """Return everything that the page tells."""
     ledger = run.ledger
-    pair = _Pair(run.plan, run.source, run.result)
+    pair = _Pair(run, run.result)
     planes = list(pair.planes())
     return ReportInput(
         title=run.workspace.target.name,
@@ -104,7 +111,7 @@ def report_input(run: Run, report: QAReport, curves: Curves, numbers: Mapping[st
         curves=[(name.removeprefix("loss_").replace("_", " "), points) for name, points in curves.items()],
         numbers={name.replace("_", " "): f"{value:.4g}" for name, value in numbers.items() if value is not None},
         versions=versions(),
-        voxel_size=_voxel_size(pair.source),
+        voxel_size=_voxel_size(pair.face),
         words=WORDS,
     )
 
@@ -113,33 +120,40 @@ def report_input(run: Run, report: QAReport, curves: Curves, numbers: Mapping[st
 class _Pair:
     """The volume as it was and as it is."""
 
-    plan: RestorationPlan
-    source: Volume
+    run: Run
     result: WriteTarget
+
+    @property
+    def face(self) -> Volume:
+        """What the result is."""
+        return self.run.face
 
     def planes(self) -> Iterator[Plane]:
         """Go through three z planes of the first channels, in the middle of time."""
-        depth = self.source.shape[2]
+        depth = self.face.shape[2]
         chosen = sorted({depth // 4, depth // 2, (3 * depth) // 4})
-        middle = self.source.shape[0] // 2
-        for channel in range(min(CHANNELS, self.source.shape[1])):
+        middle = self.face.shape[0] // 2
+        for channel in range(min(CHANNELS, self.face.shape[1])):
             for z in chosen:
-                spans = [_middle(length, WINDOW) for length in self.source.shape[3:]]
+                spans = [_middle(length, WINDOW) for length in self.face.shape[3:]]
                 region = region_of([(middle, middle + 1), (channel, channel + 1), (z, z + 1), *spans])
                 yield self.plane(region, self._name(channel, z, spans))
 
     def plane(self, region: Region, name: str) -> Plane:
         """Return one plane of one channel as it was and as it is."""
-        before, after = _values(self.source.known(region)), _values(self.result.read(region))
-        channel = self.plan.channels[region[1][0]]
-        lags, marks = lags_of(channel.noise), _marks(before, after, channel, math.prod(self.plan.source.shape))
+        after = _values(self.result.read(region))
+        if self.run.plan.is_finer:
+            return Plane(name=name, before=_values(OnResult.of(self.run).cubic(region)), after=after, noise_std=None)
+        before = _values(self.run.source.known(region))
+        channel = self.run.plan.channels[region[1][0]]
+        lags, marks = lags_of(channel.noise), _marks(before, after, channel, math.prod(self.run.plan.source.shape))
         std = _noise_std(after, channel)
         return Plane(name=name, before=before, after=after, noise_std=std, lags=lags, marks=marks)
 
     def _name(self, channel: int, z: int, spans: Sequence[tuple[int, int]]) -> str:
-        part = "" if [b - a for a, b in spans] == list(self.source.shape[3:]) else f", middle {WINDOW} pixels"
-        names = self.source.channels
-        where = f", z {z}" if self.source.shape[2] > 1 else ""
+        part = "" if [b - a for a, b in spans] == list(self.face.shape[3:]) else f", middle {WINDOW} pixels"
+        names = self.face.channels
+        where = f", z {z}" if self.face.shape[2] > 1 else ""
         return f"{names[channel] if names else f'channel {channel}'}{where}{part}"
 
 
@@ -201,7 +215,7 @@ def _errors(run: Run) -> dict[str, NDArray[Any]]:
 def _worst(pair: _Pair, ledger: Ledger) -> Iterator[WorstTile]:
     """Go through the tiles that somebody should look at, those that failed first."""
     for row in ledger.rows(_worst_places(ledger.table())):
-        t, _, z, y, x = row["core"]
+        t, _, z, y, x = pair.run.result_grid.tile(row["tile"]).core
         middle = (z[0] + z[1]) // 2
         region = region_of([(t[0], t[0] + 1), (0, 1), (middle, middle + 1), y, x])
         place = f"tile {' '.join(map(str, row['tile'][1:]))}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+from ilcore.aims.result_face import result_face
 from ilcore.formats.roi import open_roi
 from ilcore.planning.plan import RestorationPlan
 from ilcore.results.write import WriteTarget, open_target
@@ -77,6 +78,16 @@ class Run:
         return self.plan.tile_grid
 
     @cached_property
+    def result_grid(self) -> TileGrid:
+        """The same tiles on the grid of the result."""
+        return self.grid.scaled(self.plan.factors) if self.plan.is_finer else self.grid
+
+    @cached_property
+    def face(self) -> Volume:
+        """What the result is, its voxels aside."""
+        return result_face(self.source, self.plan.factors) if self.plan.is_finer else self.source
+
+    @cached_property
     def ledger(self) -> Ledger:
         """What is done so far, tile by tile."""
         return Ledger(self.workspace.ledger, self.grid)
@@ -84,7 +95,7 @@ class Run:
     @cached_property
     def scratch(self) -> Scratch:
         """Restored tiles on their way to the result."""
-        return Scratch.of(self.workspace.scratch, self.plan)
+        return Scratch.of(self.workspace.scratch, self.plan, self.result_grid)
 
     @cached_property
     def source(self) -> Volume:

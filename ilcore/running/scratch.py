@@ -34,10 +34,10 @@ class Scratch:
     kind: str
 
     @classmethod
-    def of(cls, path: Place, plan: RestorationPlan) -> "Scratch":
+    def of(cls, path: Place, plan: RestorationPlan, grid: TileGrid) -> "Scratch":
         """Return the scratch of a plan: 32-bit floats, 64-bit where the source holds more than they can."""
         dtype = np.dtype(plan.source.dtype)
-        return cls(path, plan.tile_grid, "f8" if dtype.itemsize > (4 if dtype.kind == "f" else 2) else "f4")
+        return cls(path, grid, "f8" if dtype.itemsize > (4 if dtype.kind == "f" else 2) else "f4")
 
     def create(self) -> None:
         """Make the array, or leave the one that is there."""

@@ -27,6 +27,7 @@ from ilcore.results.ome_zarr import Level, check_metadata, write_root
 from ilcore.results.publish import finish_publishing, publish
 from ilcore.results.pyramid import PyramidLevel, mask_levels, pyramid_levels
 from ilcore.results.write import WriteTarget, has_array, open_target
+from ilcore.running.finer import OnResult
 from ilcore.running.ledger import BlockReport, Ledger
 from ilcore.running.mending import result_array, take_up
 from ilcore.running.metadata import keep_metadata
@@ -86,18 +87,19 @@ def prepare(run: Run, *, overwrite: bool = False, is_planned_now: bool = False) 
     goes_on = _goes_on(run, there, overwrite=overwrite)
     # A wish to overwrite survives a crash: it is remembered beside the plan.
     may_replace = overwrite or (there == run.plan.fingerprint and run.workspace.overwrite.exists())
-    source = run.source if is_planned_now else check_source(run.plan)
-    needed = estimated_bytes(source)
+    if not is_planned_now:
+        check_source(run.plan)
+    needed = estimated_bytes(run.face)
     check_destination(run.workspace.target, run.plan.source.uri, may_replace, 0 if goes_on else needed)
     if not goes_on:
         check_start_weights(run.plan)
     _check_method(run, goes_on=goes_on)
     if not goes_on:
         levels = (
-            Level("0", source.shape),
-            *(rung.level for rung in pyramid_levels(str(run.workspace.staging), source)),
+            Level("0", run.face.shape),
+            *(rung.level for rung in pyramid_levels(str(run.workspace.staging), run.face)),
         )
-        check_metadata(source, levels, run.workspace.target.name, run.plan.result_format)
+        check_metadata(run.face, levels, run.workspace.target.name, run.plan.result_format)
         # Nothing is changed before this line: what is refused leaves no trace.
         run.workspace.clear()
         run.workspace.begin(run.plan)
@@ -204,7 +206,7 @@ def _staged(run: Run) -> WriteTarget:
     place = run.workspace.staging / "0"
     if has_array(place):
         return open_target(str(place))
-    return result_array(run.plan, str(place), run.plan.source.shape)
+    return result_array(run.plan, str(place), run.result_grid.shape5)
 
 
 def assemble_block(run: Run, number: int) -> BlockReport:
@@ -228,22 +230,21 @@ def block_of(run: Run, region: Region) -> tuple[NDArray[Any], int]:
     Raises:
         CorruptData: When a tile is not what its worker wrote.
     """
-    volume = run.source
-    source = volume.read(region)
+    source, valid = OnResult.of(run).stored(region)
     blended, kept = _blended(run, region)
     if run.plan.task != "inpaint":
-        kept |= ~volume.valid(region, source)
+        kept |= ~valid
     wanted = np.where(kept, 0, blended)
     values, clipped = cast(wanted, np.dtype(run.plan.source.dtype))
     if clipped:
         clipped = clipped_count(wanted, source, run.plan.source.dtype)
     # What is data stays data: no new value may be one that means "no data".
-    return np.where(kept, source, volume.validity.kept_valid(values, wanted)), clipped
+    return np.where(kept, source, run.source.validity.kept_valid(values, wanted)), clipped
 
 
 def _blended(run: Run, region: Region) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the blended region, and where the source is to be kept: no tile restored it, or one says so."""
-    grid, scratch, ledger = run.grid, run.scratch, run.ledger
+    grid, scratch, ledger = run.result_grid, run.scratch, run.ledger
     restored, keeps_source = np.zeros(size(region), bool), np.zeros(size(region), bool)
 
     def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
@@ -256,7 +257,8 @@ def _blended(run: Run, region: Region) -> tuple[NDArray[np.float64], NDArray[np.
             here = slices(shared, [start for start, _ in region])
             absent = np.isnan(piece)
             keeps_source[here] |= absent[slices(shared, [start for start, _ in tile.keep])]
-            restored[here] |= not is_raw
+            # What stands raw on a finer grid is made too: by its aim, and not the source.
+            restored[here] |= run.plan.is_finer or not is_raw
             yield tile, np.where(absent, 0, piece)
 
     return blend(region, pieces(), grid), keeps_source | ~restored
@@ -273,11 +275,10 @@ def _piece(scratch: Scratch, ledger: Ledger, tile: Tile, digest: int) -> NDArray
 
 def measure_seams(run: Run, unit: Unit) -> None:
     """Measure the seams of one unit on the assembled result and store them in the ledger."""
-    volume = run.source
-    result = _known(run.result.read, volume)
-    source = volume.known
-    ledger = run.ledger
-    ledger.set_seams(unit, [seam_score(result, tile, run.grid, source) for tile in unit.tiles])
+    result, grid = _known(run.result.read, run.face), run.result_grid
+    source = OnResult.of(run).cubic if run.plan.is_finer else run.source.known
+    tiles = [grid.tile(tile.index) for tile in unit.tiles]
+    run.ledger.set_seams(unit, [seam_score(result, tile, grid, source) for tile in tiles])
 
 
 def _known(read: Read, volume: Volume) -> Read:
@@ -293,16 +294,23 @@ def _known(read: Read, volume: Volume) -> Read:
 def verdict_of(run: Run) -> QAReport:
     """Return the verdict on a run whose tiles are all done and assembled."""
     ledger = run.ledger
-    values = int(np.prod(run.plan.source.shape, dtype=np.int64))
+    values = int(np.prod(run.result_grid.shape5, dtype=np.int64))
     share = float(ledger.read("clipped_values").sum()) / values
-    found = measures(ledger.table(), STATUS, clipped_share=share, confidence=run.plan.confidence)
+    aim, table = run.plan.aim, ledger.table()
+    found = measures(table, STATUS, clipped_share=share, confidence=run.plan.confidence, limits=aim.limits())
+    for name in ("consistency", "invented_share") if run.plan.is_finer else ():
+        if np.isfinite(table[name]).any():
+            found[name.replace("_", " ")] = float(np.nanmedian(table[name]))
+    for name in aim.unasked:
+        found.pop(name, None)
     null = null_test_before(run.workspace) or NullTest(why_not="nobody asked for it")
     if run.plan.task == "copy":
         # Nothing rests on the noise of a source that is kept as it is, and there is one thing to say of it: why.
         del found["noise confidence"]
         return replace(judge(found, run.plan.gate), notes=(run.plan.why,))
     notes = (*null.notes, *_unasked(run.plan, found), *((told,) if (told := devices_told(run.workspace)) else ()))
-    return replace(judge({**found, **null.numbers}, run.plan.gate, null.limits), notes=notes)
+    limits = {**null.limits, **aim.run_limits()}
+    return replace(judge({**found, **null.numbers}, run.plan.gate, limits), notes=notes)
 
 
 def _unasked(plan: RestorationPlan, found: dict[str, float]) -> Iterator[str]:
@@ -314,7 +322,7 @@ def _unasked(plan: RestorationPlan, found: dict[str, float]) -> Iterator[str]:
 
 def coarser_levels(run: Run, root: Place) -> tuple[PyramidLevel | MaskLevel, ...]:
     """Return the coarser levels of a result, then its masks, each to be written once the one before it is complete."""
-    return (*pyramid_levels(str(root), run.source), *mask_levels(str(root), run.source))
+    return (*pyramid_levels(str(root), run.face), *mask_levels(str(root), run.face))
 
 
 def complete(run: Run, report: QAReport) -> None:
@@ -327,7 +335,7 @@ def complete(run: Run, report: QAReport) -> None:
 
 def write_image_metadata(run: Run, root: Place, report: QAReport) -> None:
     """Write the metadata of the image whose levels lie in a folder."""
-    plan, volume = run.plan, run.source
+    plan, volume = run.plan, run.face
     levels = (Level("0", volume.shape), *(rung.level for rung in pyramid_levels(str(root), volume)))
     about = {
         "ilcore": {

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ilcore.grammar.devices import is_out_of_memory, make_repeatable
@@ -21,11 +22,12 @@ from ilcore.planning.depth import unstacked, within
 from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.blind import judge_tile
 from ilcore.qa.chances import chance_of
+from ilcore.qa.explained import explained, seen_again
 from ilcore.qa.faithful import faithful
 from ilcore.qa.verdict import tile_fails
-from ilcore.running.attempts import Attempt, WorkerContext, fallbacks, first_attempts
+from ilcore.running.attempts import Attempt, WorkerContext, fallbacks, first_attempts, raw_image
 from ilcore.running.own_error import error_columns, risk_of
-from ilcore.running.patches import Patch, as_it_was, noise_of, patch_of, stored_units
+from ilcore.running.patches import Patch, as_it_was, noise_of, patch_of, problem_of, repeated, stored_units, to_numpy
 from ilcore.running.run import Run
 from ilcore.running.scratch import DryScratch
 from ilcore.running.tile_record import TileRecord
@@ -57,18 +59,24 @@ class UnitReport:
 
 @dataclass(frozen=True)
 class LoadedTile:
-    """One tile as it is read, and the part of it that is kept."""
+    """One tile as it is read, and the part of it that is kept; `made` is the same tile on the grid of the result.
+
+    `inner` is that part in what is read, `shown` in the image that is made of it.
+    """
 
     tile: Tile
+    made: Tile
     frame: Patch
     kept: Patch
     inner: tuple[slice, ...]
+    shown: tuple[slice, ...]
 
     @classmethod
     def of(cls, bench: WorkerContext, tile: Tile) -> "LoadedTile":
+        depth, made = bench.run.plan.depth, bench.run.result_grid.tile(tile.index)
         frame = patch_of(bench.run.source, tile.read, bench.run.plan)
-        inner = within(tile.keep, tile.read, bench.run.plan.depth)
-        return cls(tile, frame, frame.part(inner), inner)
+        inner, shown = within(tile.keep, tile.read, depth), within(made.keep, made.read, depth)
+        return cls(tile, made, frame, frame.part(inner), inner, shown)
 
 
 def restore_unit(run: Run, index: Sequence[int], device: str = "cpu") -> UnitReport:
@@ -145,10 +153,12 @@ def _finished(bench: WorkerContext, view: LoadedTile, first: Attempt | None) -> 
     kept, plan = view.kept, bench.run.plan
     trusted = {"trusted_share": float(kept.trusted.mean())}
     if first is None:
-        return TileRecord(status="empty", used="raw", reason="empty", measures=trusted), as_it_was(kept, plan)
+        return TileRecord(status="empty", used="raw", reason="empty", measures=trusted), repeated(
+            as_it_was(kept, plan), plan.factors
+        )
     attempt, findings, status = _accepted(bench, view, first)
-    is_raw = attempt.used == "raw"
-    values = as_it_was(kept, plan) if is_raw else stored_units(attempt.image[view.inner], kept, plan)
+    stays = attempt.used == "raw" and not plan.is_finer
+    values = as_it_was(kept, plan) if stays else stored_units(attempt.image[view.shown], kept, plan)
     measures = {
         **{name: value for name, value in findings.items() if name not in _JUDGED_BY},
         **trusted,
@@ -166,13 +176,13 @@ def _finished(bench: WorkerContext, view: LoadedTile, first: Attempt | None) -> 
 def _write(bench: WorkerContext, done: tuple[LoadedTile, NDArray[np.float64]]) -> int:
     """Write a tile to scratch and return its digest."""
     view, values = done
-    return bench.scratch.write(view.tile, unstacked(values, bench.run.plan.depth))
+    return bench.scratch.write(view.made, unstacked(values, bench.run.plan.depth))
 
 
 def _accepted(bench: WorkerContext, view: LoadedTile, first: Attempt) -> tuple[Attempt, Findings, str]:
     """Return the first attempt that passes, what was found of it, and the status; the raw tile if none does."""
-    findings = _judged(bench, view, first)
-    if not first.is_spoilt and not tile_fails(findings):
+    findings, limits = _judged(bench, view, first), bench.run.plan.aim.limits()
+    if not first.is_spoilt and not tile_fails(findings, limits):
         return first, findings, "restored"
     for way in fallbacks(bench, view.tile, view.frame, first):
         try:
@@ -182,9 +192,9 @@ def _accepted(bench: WorkerContext, view: LoadedTile, first: Attempt) -> tuple[A
                 raise
             continue
         instead = _judged(bench, view, attempt)
-        if not tile_fails(instead):
+        if not tile_fails(instead, limits):
             return attempt, instead, "fell back"
-    return Attempt("raw", view.frame.seen, first.reason, first.steps), findings, "failed"
+    return Attempt("raw", raw_image(bench, view.frame), first.reason, first.steps), findings, "failed"
 
 
 def _mean_spread(view: LoadedTile, attempt: Attempt) -> float | None:
@@ -197,23 +207,36 @@ def _mean_spread(view: LoadedTile, attempt: Attempt) -> float | None:
 
 def _clipped(values: NDArray[np.float64], kept: Patch, plan: RestorationPlan) -> float:
     """Return the share of values that the type of the source cannot hold."""
-    data = np.isfinite(values)
-    return clipped_count(values[data], kept.raw[data], plan.source.dtype) / max(int(data.sum()), 1)
+    data, raw = np.isfinite(values), repeated(kept.raw, plan.factors)
+    return clipped_count(values[data], raw[data], plan.source.dtype) / max(int(data.sum()), 1)
+
+
+def _on_the_source(
+    bench: WorkerContext, view: LoadedTile, attempt: Attempt
+) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """Return what an attempt says of the kept part of the scan, and the columns that only its kind has."""
+    if not bench.run.plan.is_finer:
+        return attempt.image[view.inner], error_columns(bench, view.tile, view.frame, attempt)
+    problem = problem_of([view.frame], bench.run.plan, "cpu")
+    image = torch.from_numpy(attempt.image)[None]
+    image = image if bench.run.plan.space == 3 else image[:, :, 0]
+    again = to_numpy(seen_again(problem, image))[0]
+    told = {name: float(found[0]) for name, found in explained(problem, image).items()}
+    return again[view.inner], {name: number for name, number in told.items() if math.isfinite(number)}
 
 
 def _judged(bench: WorkerContext, view: LoadedTile, attempt: Attempt) -> Findings:
     """Return the findings on one attempt, from the channels that hold something: a dark one has no noise to compare."""
-    kept, image = view.kept, attempt.image[view.inner]
+    kept, (image, columns) = view.kept, _on_the_source(bench, view, attempt)
     live = [number for number, channel in enumerate(bench.run.plan.channels) if not channel.is_flat]
     channels, noise = [bench.run.plan.channels[number] for number in live], noise_of([kept], bench.run.plan)
-    columns = error_columns(bench, view.tile, view.frame, attempt)
     findings = judge_tile(
         kept.seen[live], image[live], kept.trusted[live], [noise[number] for number in live],
         risk=risk_of(columns) if attempt.risk is None else attempt.risk,
         confidence=bench.run.plan.confidence,
         lags=[channel.lags for channel in channels],
     )  # fmt: skip
-    findings["finite"] = float(np.isfinite(image).all())
+    findings["finite"] = float(np.isfinite(attempt.image).all())
     return findings | columns | faithful(
         kept.seen[live], image[live], kept.trusted[live], [noise[number] for number in live],
         zeros=[channel.zero for channel in channels],

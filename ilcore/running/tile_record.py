@@ -26,6 +26,7 @@ MEASURES = (
     "risk_before", "noise_std", "trusted_share", "seconds", "residual_tails", "spread", *COLUMNS,
     "faint_points", "faint_lines", "object_flux", "radiometry", "band_ratio", "bleeding", "flicker", "ghosts",
     "shown_points", "shown_taken", "shown_kept",
+    "consistency", "invented_share",
 )  # fmt: skip
 RECORD = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in MEASURES)])
 
