@@ -11,6 +11,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
+from flows.extras import in_words
 from ilcore.grammar.commands import command, quoted
 from tasks.environment import machine
 
@@ -69,7 +70,9 @@ def going_on(target: str) -> Callable[[], str]:
 
 
 def _in_one_sentence(error: Exception) -> Exception:
-    """Return an error, or what it means where a store's client made it."""
+    """Return an error, or what it means where a package is missing or a store's client made it."""
+    if isinstance(error, ModuleNotFoundError):
+        return in_words(error) or error
     if "botocore" not in sys.modules or hasattr(error, "exit_code"):
         return error
     from ilcore.stores.places import trouble
