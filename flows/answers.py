@@ -50,7 +50,8 @@ def answering(
         # Anything without an exit code is a bug of ours: its traceback is what we want to be sent.
         if not isinstance(code, int) or isinstance(error, typer.Exit):
             raise
-        _fail(told, code, again)
+        # The same command goes on with nothing where a package is missing.
+        _fail(told, code, None if isinstance(error, ModuleNotFoundError) else again)
 
 
 def this_command() -> str:

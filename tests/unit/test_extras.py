@@ -140,12 +140,13 @@ def test_the_library_restores_where_no_orchestrator_is_installed(scan: Path) -> 
     assert target.exists() == (done.stdout.split()[-1] != "fail")
 
 
-#: Commands with places that are right; {0} is a scan, {1} a result that is to be made, {2} an archive.
+#: Commands with places that are right; {0} is a scan, {1} a result that is to be made, {2} an archive, {3} a run.
 WITHOUT = ("info {0}", "methods tv", "completion bash", "clean {2} --dry-run", "nightly {2} --dry-run", "status {2}")
 WITH = {
     "run": (
         "plan {0} {1}", "restore {0} {1}", "nightly {2}", "schedule {2}", "pretrain {0}.safetensors",
         "bench --quick --out {0}.md", "track {2}", "down",
+        "resume {3}", "status {3}", "qa {3}", "report {3}", "verify {3}", "audit {3}",
     ),
     "platform": ("up --folder {0}.il",),
     "demo": ("demo {0}.demo",),
@@ -156,8 +157,11 @@ def test_every_command_works_or_names_its_extra(scan: Path) -> None:
     archive = scan.parent / "archive.yaml"
     sources = f'[{{find: "{scan}", target: "{scan.parent}/out/{{stem}}.ome.zarr"}}]'
     archive.write_text(f"name: small\nbooks: {scan.parent}/books\nsources: {sources}\n")
+    run = scan.parent / "begun.ome.zarr"
+    (scan.parent / "begun.ome.zarr.il").mkdir()
+    (scan.parent / "begun.ome.zarr.il" / "plan.yaml").write_text("")
     wanted = {
-        each.format(scan, scan.parent / "clean.ome.zarr", archive): extra
+        each.format(scan, scan.parent / "clean.ome.zarr", archive, run): extra
         for extra, group in {None: WITHOUT, **WITH}.items()
         for each in group
     }
