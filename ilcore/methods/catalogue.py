@@ -18,7 +18,9 @@ from ilcore.methods import (
 )
 from ilcore.methods.entry import Entry
 
-_FAMILIES = (blind_spots, pairs, scores, non_local, stein, zero_shot, image_prior, pretrained, classical, calibrated)
+_FAMILIES = (
+    blind_spots, pairs, scores, non_local, stein, zero_shot, image_prior, pretrained, classical, calibrated,
+)  # fmt: skip
 
 METHODS: dict[str, Entry] = {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 

@@ -114,10 +114,8 @@ def test_the_changelog_takes_every_fragment_and_keeps_what_is_there(tmp_path: Pa
     shutil.copytree(ROOT / "changes", tmp_path / "changes")
     (tmp_path / "changes" / "12.added.md").write_text("A thing of issue 12.\n")
     before = (tmp_path / "CHANGELOG.md").read_text()
-    subprocess.run(
-        [sys.executable, "-m", "towncrier", "build", "--yes", "--version", "9.9.9", "--date", "2030-01-02", "--dir", str(tmp_path)],
-        cwd=tmp_path, capture_output=True, check=True,
-    )  # fmt: skip
+    given = ("build", "--yes", "--version", "9.9.9", "--date", "2030-01-02", "--dir", str(tmp_path))
+    subprocess.run([sys.executable, "-m", "towncrier", *given], cwd=tmp_path, capture_output=True, check=True)
     after = (tmp_path / "CHANGELOG.md").read_text()
     assert [path.name for path in (tmp_path / "changes").iterdir()] == ["README.md"]
     assert "## 9.9.9 (2030-01-02)" in after
