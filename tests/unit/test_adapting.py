@@ -29,6 +29,7 @@ def adapt(problem: Problem, **knobs):
     return fit.restore(entry.method, problem, streams, start=load_denoiser(SHIPPED)[1])
 
 
+@pytest.mark.medium
 def test_the_held_out_risk_never_rises():
     for seed in range(3):
         done = adapt(noisy_problem(seed), steps=20, **{"stop.every": 5})

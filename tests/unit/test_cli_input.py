@@ -100,6 +100,7 @@ def test_info_for_programs(scan: Path) -> None:
     assert told["noise"][0]["witnesses"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("inherited", ["SIG_DFL", "SIG_IGN"])
 @pytest.mark.parametrize("words", ["answering('all is kept', again=lambda: 'il resume x')", "answering('all is kept')"])
 def test_ctrl_c_says_what_is_safe_and_how_to_go_on(words: str, inherited: str) -> None:
@@ -147,6 +148,7 @@ BAD_PLACES = (
 )  # fmt: skip
 
 
+@pytest.mark.medium
 def test_bad_places_are_refused_without_anything_heavy(scan: Path) -> None:
     folder = scan.parent / "a folder"
     folder.mkdir()

@@ -45,6 +45,7 @@ def test_completion_is_printed_for_every_shell(shell: str) -> None:
         subprocess.run([program, "-n", "-c", told.stdout], check=True)
 
 
+@pytest.mark.medium
 def test_verbs_and_options_are_completed() -> None:
     assert completed("res") == ["restore", "resume"]
     assert "--overwrite" in completed("restore", "--o")

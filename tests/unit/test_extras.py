@@ -105,6 +105,32 @@ def test_a_sentence_names_command_extra_and_what_to_give(monkeypatch: pytest.Mon
     assert in_words(ModuleNotFoundError("no module")) is None
 
 
+READ_ALL = """
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from tests.hidden import hide
+
+hide(("prefect", "distributed", "mlflow", "kubernetes", "kr8s"))
+for place in sys.stdin.read().split():
+    spec = spec_from_file_location("read", place)
+    spec.loader.exec_module(module_from_spec(spec))
+"""
+
+
+@pytest.mark.medium
+def test_the_fast_loop_reads_no_file_that_imports_an_orchestrator() -> None:
+    files = [
+        path
+        for path in (ROOT / "tests" / "unit").glob("test_*.py")
+        if "\npytestmark = pytest.mark.medium\n" not in path.read_text()
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL], input="\n".join(map(str, files)), cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + "mark the whole file: pytestmark = pytest.mark.medium"
+
+
 LIBRARY = """
 import sys
 from tests.hidden import hide
@@ -129,6 +155,7 @@ def scan(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.medium
 def test_the_library_restores_where_no_orchestrator_is_installed(scan: Path) -> None:
     target = scan.parent / "clean.ome.zarr"
     done = subprocess.run(
@@ -153,6 +180,7 @@ WITH = {
 }  # fmt: skip
 
 
+@pytest.mark.medium
 def test_every_command_works_or_names_its_extra(scan: Path) -> None:
     archive = scan.parent / "archive.yaml"
     sources = f'[{{find: "{scan}", target: "{scan.parent}/out/{{stem}}.ome.zarr"}}]'

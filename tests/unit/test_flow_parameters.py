@@ -3,8 +3,13 @@
 import inspect
 from dataclasses import fields
 
+import pytest
+
 from flows.restore import restore_volume
 from ilcore.planning.make import Wishes
+
+#: Needs Prefect at once, whose import alone takes seconds.
+pytestmark = pytest.mark.medium
 
 #: Set on the way, not by whoever starts a flow.
 INNER = {"weights_uri", "tile_steps"}

@@ -69,7 +69,7 @@ def server() -> Iterator[str]:
 def settled(environment: Mapping[str, str], code: str = "", **more: Any) -> dict[str, Any]:
     """Import our processes' settings in a process of its own, and return what it is left with."""
     told = (
-        "import json, os, tasks\nfrom tasks import machine\n"
+        "import json, os, tasks\nfrom tasks.environment import machine\n"
         f"notes, troubles = machine.notes(), list(machine.troubles())\n{code}\n"
         "print(json.dumps({'notes': notes, 'troubles': troubles, 'environment': dict(os.environ)}))"
     )
@@ -244,7 +244,7 @@ def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     code = (
         "os.chdir('here'); os.rmdir('../here'); os.environ['TMPDIR'] = 'relative'; machine.settle()\n"
-        "troubles = list(machine.troubles())\nfrom tasks import doctor\n"
+        "troubles = list(machine.troubles())\nfrom tasks.services import doctor\n"
         "troubles += [each.told for each in doctor.findings()]"
     )
     found = settled({}, code, cwd=str(tmp_path))

@@ -142,6 +142,7 @@ def microscope(path):
 
 
 # What bioio and its plug-in warn of is theirs; as errors, warnings would look like a file that cannot be read.
+@pytest.mark.medium
 @pytest.mark.filterwarnings("ignore")
 def test_a_microscope_format_through_bioio(tmp_path):
     path = str(microscope(tmp_path / "a.ome.tif"))
