@@ -50,7 +50,7 @@ advisories: .venv/ready ## known vulnerabilities of what we depend on; asks PyPI
 
 sbom: .venv/ready ## what is installed here, with versions and licences, as CycloneDX: dist/ilcore.cdx.json
 	mkdir -p dist && $(PY) -m uv tool run --from cyclonedx-bom cyclonedx-py environment .venv/bin/python \
-	  --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file dist/ilcore.cdx.json
+	  --output-reproducible --output-format JSON --output-file dist/ilcore.cdx.json
 
 wheel: .venv/ready ## dist/ilcore-VERSION-py3-none-any.whl
 	$(PY) -m hatchling build -t wheel

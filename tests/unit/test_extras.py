@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
@@ -47,17 +48,22 @@ def brought_by(lines: list[str]) -> set[str]:
 
 
 @cache
+def needs(name: str) -> tuple[str, ...]:
+    """Return what a distribution needs without extras; nothing where it is not installed."""
+    try:
+        needed = [Requirement(line) for line in requires(name) or () if "extra ==" not in line]
+    except PackageNotFoundError:
+        return ()
+    return tuple(canonicalize_name(each.name) for each in needed if each.marker is None or each.marker.evaluate())
+
+
+@cache
 def with_theirs(name: str) -> frozenset[str]:
     """Return a distribution and what it needs, as far as that is installed."""
     found, open_ones = set[str](), [name]
     while open_ones:
         found.add(one := open_ones.pop())
-        try:
-            needed = [Requirement(line) for line in requires(one) or ()]
-        except PackageNotFoundError:
-            continue
-        plain = (each for each in needed if each.marker is None or each.marker.evaluate({"extra": ""}))
-        open_ones += [canon for each in plain if (canon := canonicalize_name(each.name)) not in found]
+        open_ones += [each for each in needs(one) if each not in found]
     return frozenset(found)
 
 
@@ -65,9 +71,14 @@ def everything(lines: list[str]) -> frozenset[str]:
     return frozenset().union(*(with_theirs(name) for name in brought_by(lines)))
 
 
+@cache
+def installed() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
 def distributions_of(package: str) -> set[str]:
     # One that is not installed is taken to be called as it is imported.
-    return {canonicalize_name(name) for name in packages_distributions().get(package, (package,))}
+    return {canonicalize_name(name) for name in installed().get(package, [package])}
 
 
 def test_the_library_imports_only_what_it_depends_on() -> None:

@@ -57,6 +57,21 @@ def test_the_version_is_known_in_a_source_tree_that_is_not_installed() -> None:
     assert told.stdout.strip() == ilcore.__version__
 
 
+def test_extras_that_are_told_to_install_are_declared() -> None:
+    declared = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    image = re.search(r"'\.\[([\w,]+)\]'", (ROOT / "deploy/container/Dockerfile").read_text())
+    assert image is not None
+    assert {"run", "platform"} <= set(image[1].split(",")) <= declared
+    told = [*ROOT.glob("*.md"), *ROOT.glob("deploy/*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("ilcore/**/*.py")]
+    named = {extra for path in told for extra in re.findall(r"ilcore\[([a-z0-9]+)\]", path.read_text())}
+    assert named
+    assert named <= declared
+    listed = set(
+        re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`\w+`[`\w, ]*) \|", (ROOT / "README.md").read_text(), re.M)))
+    )
+    assert declared - {"dev"} <= listed
+
+
 def test_a_bug_report_asks_for_what_the_doctor_finds() -> None:
     form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text())
     asked = {each["id"]: each for each in form["body"]}
