@@ -36,6 +36,7 @@ def test_the_held_out_risk_never_rises():
         assert done.risk[0] <= done.risk_before[0]
 
 
+@pytest.mark.medium
 def test_a_harmful_rate_leaves_the_untouched_model():
     untouched = adapt(noisy_problem(), steps=0)
     harmed = adapt(noisy_problem(), steps=12, **{"stop.every": 3, "descent.learning_rate": 0.05})

@@ -38,6 +38,7 @@ def test_a_missing_source(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -80,6 +81,7 @@ def test_a_plan_file_with_several_mistakes_hears_of_all(tmp_path: Path) -> None:
     assert "source" in told.stderr
 
 
+@pytest.mark.medium
 def test_a_plan_can_be_saved_and_read_again(scan: Path) -> None:
     from ilcore.planning.plan import read_plan
 

@@ -169,6 +169,7 @@ def _fitted(opened):
     return fitted(*opened)
 
 
+@pytest.mark.medium
 def test_a_microscope_without_its_plug_in_or_bioio(tmp_path, without):
     (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE" + bytes(100))
     with pytest.raises(BadVolume, match="bioio-czi|bioio cannot read it"):
