@@ -220,6 +220,7 @@ def test_results_of_both_versions_replace_each_other(tmp_path):
         assert stages.made_by(tmp_path / "a") == str(number)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("result_format", RESULT_FORMATS)
 def test_a_restoration_keeps_all_that_its_source_said(tmp_path, monkeypatch, result_format):
     add_standins(monkeypatch)
@@ -239,6 +240,7 @@ def test_a_restoration_keeps_all_that_its_source_said(tmp_path, monkeypatch, res
     assert told["channels"] == ["red (#FF0000)", "nir (#880000)"]
 
 
+@pytest.mark.medium
 def test_a_run_to_04_goes_on_after_an_interruption(tmp_path, monkeypatch):
     add_standins(monkeypatch)
     store(tmp_path / "source", scan(64, 280))
@@ -256,6 +258,7 @@ def test_a_run_to_04_goes_on_after_an_interruption(tmp_path, monkeypatch):
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("damage", ["flipped", "missing"])
 def test_damage_to_04_is_found_and_made_good_though_its_chunks_have_no_checksum(tmp_path, monkeypatch, damage):
     add_standins(monkeypatch)

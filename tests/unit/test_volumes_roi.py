@@ -76,6 +76,7 @@ def test_one_spelling_of_a_region(roi: str, plain: str | None) -> None:
     assert read_roi(plain or "", volume) == read_roi(roi, volume)
 
 
+@pytest.mark.medium
 def test_a_region_of_a_level_is_restored_as_an_ordinary_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_standins(monkeypatch)
     source = stored(tmp_path)
