@@ -95,6 +95,7 @@ def test_a_mark_beyond_two_to_the_53_is_told_apart_from_its_neighbour(tmp_path):
 
 @pytest.mark.medium
 def test_what_is_not_carried_over_is_told_everywhere(tmp_path):
+    from tasks.tracking.run_payload import start_payload
 
     path = tiff(tmp_path / "a.tif", noisy_scene().astype("u2"), "-9999")
     plan = plan_restoration(str(path), str(tmp_path / "out.ome.zarr"), method="wavelet")
