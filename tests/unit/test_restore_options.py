@@ -12,7 +12,6 @@ from flows.restore import restore_volume
 from ilcore.grammar.errors import BadInput
 from ilcore.planning.options import DOING, Asked, RestoreOptions
 
-
 # Its flow is Prefect's.
 pytestmark = pytest.mark.medium
 

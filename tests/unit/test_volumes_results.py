@@ -25,7 +25,7 @@ from ilcore.results.pyramid import write_pyramid
 from ilcore.results.write import create_array, has_array
 from ilcore.running import stages
 from ilcore.running.damage import write_damage
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.running.workspace import Workspace
 from ilcore.volumes.scan_metadata import ScanMetadata
 from tasks.describe import describe

@@ -13,7 +13,7 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import region_of, whole
 from ilcore.results.ome_zarr import create_array, write_root
 from ilcore.results.pyramid import write_pyramid
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.volumes.scan_metadata import ScanMetadata
 from tests.standins import add_standins, assembled, planned
 
