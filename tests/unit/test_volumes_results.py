@@ -24,8 +24,8 @@ from ilcore.results.publish import publish
 from ilcore.results.pyramid import write_pyramid
 from ilcore.results.write import create_array, has_array
 from ilcore.running import stages
-from ilcore.running.damage import write_damage
 from ilcore.running.carry_out import carry_out
+from ilcore.running.damage import write_damage
 from ilcore.running.workspace import Workspace
 from ilcore.volumes.scan_metadata import ScanMetadata
 from tasks.describe import describe
