@@ -26,6 +26,7 @@ from ilcore.results.write import create_array, has_array
 from ilcore.running import stages
 from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import write_damage
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.volumes.scan_metadata import ScanMetadata
 from tasks.describe import describe
@@ -270,10 +271,10 @@ def test_damage_to_04_is_found_and_made_good_though_its_chunks_have_no_checksum(
     content[len(content) // 2] ^= 4
     chunk.unlink() if damage == "missing" else chunk.write_bytes(content)
     workspace = Workspace.of(plan.target)
-    found = verify(plan, workspace)
+    found = verify(Run(plan, workspace))
     assert {each.place for each in found} == {"1"}
     write_damage(workspace, found)
-    repair(plan, workspace)
+    repair(Run(plan, workspace))
     assert contents(tmp_path / "a") == before
 
 
