@@ -5,7 +5,7 @@ export PYTHON
 # Tests run in as many processes as there are cores, so each keeps to one thread.
 TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses=4 --dist worksteal
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test e2e bench bench-speed up down advisories docs browser ci
+.PHONY: help setup demo fix check unit test e2e bench bench-speed up down advisories sbom wheel lowest changelog docs browser ci
 
 help:            ## this list
 	@grep -hE '^[a-z0-9]+: .*##' Makefile | sed -E 's/:.*## /: /'
@@ -23,6 +23,9 @@ fix: .venv/ready ## format, and repair what can be repaired
 
 check: .venv/ready ## style, types and who may import whom, in under a minute
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
+
+unit: .venv/ready ## the fast tests, in under a minute, in one process: for every save
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not slow and not medium" tests/unit
 
 test: .venv/ready ## all tests but the slow ones
 	$(TESTS) -m "not slow" tests ilcore --doctest-modules
@@ -44,6 +47,19 @@ down: .venv/ready ## stop what `make up` started
 
 advisories: .venv/ready ## known vulnerabilities of what we depend on; asks PyPI's advisory service
 	$(PY) -m uv pip install --python $(PY) --quiet pip-audit && $(PY) -m pip_audit -r constraints.txt --no-deps --disable-pip
+
+sbom: .venv/ready ## what is installed here, with versions and licences, as CycloneDX: dist/ilcore.cdx.json
+	mkdir -p dist && $(PY) -m uv tool run --from cyclonedx-bom cyclonedx-py environment .venv/bin/python \
+	  --output-reproducible --output-format JSON --output-file dist/ilcore.cdx.json
+
+wheel: .venv/ready ## dist/ilcore-VERSION-py3-none-any.whl
+	$(PY) -m hatchling build -t wheel
+
+lowest: .venv/ready ## the unit tests with the lowest versions that pyproject.toml allows, in an environment of their own
+	bash deploy/lowest.sh
+
+changelog: .venv/ready ## CHANGELOG.md takes the fragments of changes/ under the version of ilcore/__init__.py
+	$(PY) -m towncrier build --version "$$($(PY) -c 'import ilcore; print(ilcore.__version__)')"
 
 docs: .venv/ready ## cards of methods and tables of formats are written anew, and the examples of the documentation run
 	.venv/bin/il methods --markdown docs/methods.md

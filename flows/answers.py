@@ -11,6 +11,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
+from flows.extras import in_words
 from ilcore.grammar.commands import command, quoted
 from tasks.environment import machine
 
@@ -49,7 +50,8 @@ def answering(
         # Anything without an exit code is a bug of ours: its traceback is what we want to be sent.
         if not isinstance(code, int) or isinstance(error, typer.Exit):
             raise
-        _fail(told, code, again)
+        # The same command goes on with nothing where a package is missing.
+        _fail(told, code, None if isinstance(error, ModuleNotFoundError) else again)
 
 
 def this_command() -> str:
@@ -69,7 +71,9 @@ def going_on(target: str) -> Callable[[], str]:
 
 
 def _in_one_sentence(error: Exception) -> Exception:
-    """Return an error, or what it means where a store's client made it."""
+    """Return an error, or what it means where a package is missing or a store's client made it."""
+    if isinstance(error, ModuleNotFoundError):
+        return in_words(error) or error
     if "botocore" not in sys.modules or hasattr(error, "exit_code"):
         return error
     from ilcore.stores.places import trouble

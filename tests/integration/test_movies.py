@@ -177,7 +177,7 @@ def test_what_cannot_be_depth_is_refused(tmp_path):
         planned(source, tmp_path / "out", "nlm", axes="zyx", depth="t")
     with pytest.raises(BadInput, match="more than one frame along t"):
         planned(source, tmp_path / "out", "nlm", axes="zyx", per_plane="t")
-    with pytest.raises(BadInput, match="depth must be z or t or none"):
+    with pytest.raises(BadInput, match="depth must be z, t or none"):
         planned(source, tmp_path / "out", "nlm", axes="zyx", depth="x")
 
 

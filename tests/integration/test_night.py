@@ -113,7 +113,7 @@ def test_a_stopped_scan_whose_method_gives_other_voxels_now_is_planned_anew(nigh
     assert again.method_version == plan.method_version + 1
     assert may_replace(item, again)
     with workspace.locked():
-        assert prepare(again, workspace, overwrite=True).open_units > 0
+        assert prepare(Run(again, workspace), overwrite=True).open_units > 0
 
 
 def test_what_was_left_out_is_still_known_when_a_scan_goes_on(night):

@@ -169,7 +169,7 @@ def test_another_source_repairs_nothing(
     moved = plan.model_copy(update={"source": plan.source.model_copy(update={"uri": str(other)})})
     damaged = chunk.read_bytes()
     with pytest.raises(BadVolume, match="another content"):
-        repair(moved, workspace)
+        repair(Run(moved, workspace))
     assert chunk.read_bytes() == damaged
     assert read_damage(workspace)
 

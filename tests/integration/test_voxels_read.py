@@ -40,7 +40,7 @@ def counted() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("shape", [(600, 600), (12, 128, 128)])
 def test_a_run_reads_a_voxel_a_few_times_beside_its_tiles(shape: tuple[int, ...], tmp_path: Path) -> None:
-    """Digest before and after, neighbours for the judge, the result for pyramid and verdict: never once a check."""
+    """Digest before and after, neighbours for the judge, the report, pyramid and verdict: never once a check."""
     total = math.prod(shape)
     with counted() as planning:
         plan = planned(tmp_path, shape)
@@ -49,7 +49,7 @@ def test_a_run_reads_a_voxel_a_few_times_beside_its_tiles(shape: tuple[int, ...]
     tiles = work_of(plan).read_per_written
     assert sum(planning) <= 6 * total
     assert tiles <= 1.6
-    assert tiles * total <= sum(run) <= (tiles + 4) * total
+    assert tiles * total <= sum(run) <= (tiles + 6) * total
 
 
 def test_planning_a_larger_volume_reads_less_of_it(tmp_path: Path) -> None:

@@ -2,8 +2,19 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Let `make unit` not even read a file that is medium as a whole: what it imports takes as long as many tests."""
+    is_left_out = (
+        "not medium" in config.option.markexpr
+        and collection_path.suffix == ".py"
+        and "\npytestmark = pytest.mark.medium\n" in collection_path.read_text()
+    )
+    return True if is_left_out else None
 
 
 @pytest.fixture

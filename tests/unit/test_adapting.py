@@ -29,12 +29,14 @@ def adapt(problem: Problem, **knobs):
     return fit.restore(entry.method, problem, streams, start=load_denoiser(SHIPPED)[1])
 
 
+@pytest.mark.medium
 def test_the_held_out_risk_never_rises():
     for seed in range(3):
         done = adapt(noisy_problem(seed), steps=20, **{"stop.every": 5})
         assert done.risk[0] <= done.risk_before[0]
 
 
+@pytest.mark.medium
 def test_a_harmful_rate_leaves_the_untouched_model():
     untouched = adapt(noisy_problem(), steps=0)
     harmed = adapt(noisy_problem(), steps=12, **{"stop.every": 3, "descent.learning_rate": 0.05})

@@ -54,11 +54,13 @@ def seen(array, space=2, noise_std=None):
     return Seen(Scale.of(batch, torch.isfinite(batch)), array.dtype, noise_std, 0)
 
 
+@pytest.mark.medium
 def test_arrays_are_restored_without_stores_and_servers():
     done = subprocess.run([sys.executable, "-c", _WITHOUT], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("name", "noise_std"), [*((name, None) for name in images()), ("white", 0.1), ("counts", 9)])
 def test_the_choice_is_that_of_a_plan_of_the_same_values(tmp_path, name, noise_std):
     array, space = images()[name], 3 if name == "stack" else 2
@@ -69,6 +71,7 @@ def test_the_choice_is_that_of_a_plan_of_the_same_values(tmp_path, name, noise_s
     assert (way.entry.name, way.is_shared, way.why) == (plan.method, plan.scope == "volume", plan.why)
 
 
+@pytest.mark.medium
 def test_what_is_chosen_is_told_and_beats_what_used_to_be_taken_unasked():
     correlated = noisy(CLEAN, std=0.1, blur=0.7, seed=1)
     done, before = restore(correlated), restore(correlated, "zs_n2n", overrides={"steps": 60})
@@ -79,6 +82,7 @@ def test_what_is_chosen_is_told_and_beats_what_used_to_be_taken_unasked():
     assert np.mean((done.image - CLEAN) ** 2) < 0.8 * np.mean((before.image - CLEAN) ** 2)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["f8", "i4", "u4", "i8"])
 def test_an_offset_that_32_bits_do_not_hold_comes_back_whole(kind):
     array = np.round(150 * NOISY).clip(0).astype(kind)
@@ -92,6 +96,7 @@ def test_what_32_bits_hold_comes_out_in_32_bits(kind):
     assert restore((100 * NOISY).clip(0).astype(kind), "nlm", 10.0).image.dtype == np.float32
 
 
+@pytest.mark.medium
 def test_tensors_come_back_as_tensors_of_their_kind():
     given = torch.from_numpy(1e9 + 15 * NOISY)
     done = restore(given, "zs_n2n", overrides=FEW)
@@ -100,6 +105,7 @@ def test_tensors_come_back_as_tensors_of_their_kind():
     assert restore(given.bfloat16(), "zs_n2n", overrides=FEW).image.dtype == torch.float32
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["zs_n2n", "nlm", "nl_ridge", "tv", "adapted"])
 def test_a_few_wild_values_change_nothing_but_themselves(method):
     wild = NOISY.copy()
@@ -121,6 +127,7 @@ def test_stars_beads_and_single_counts_are_not_wild():
         assert not seen(array).scale.wild.any()
 
 
+@pytest.mark.medium
 def test_risk_and_spread_are_in_the_units_of_the_array():
     risks = [restore(a * NOISY + b, "adapted", a * 0.1, overrides=FEW).risk[0] for a, b in ((1, 0), (200, 1e4))]
     assert risks[1] == pytest.approx(200**2 * risks[0], rel=1e-4)
@@ -131,6 +138,7 @@ def test_risk_and_spread_are_in_the_units_of_the_array():
     np.testing.assert_allclose(other, 200 * one, rtol=1e-4)
 
 
+@pytest.mark.medium
 def test_a_risk_over_channels_of_several_scales_is_not_told():
     array = np.stack([NOISY, 100 * NOISY])
     assert restore(array, "adapted", 0.1, overrides=FEW).risk == (None,)
@@ -159,6 +167,7 @@ def test_values_too_far_apart_are_refused():
         restore(np.where(np.indices((16, 16))[0] < 8, -1e308, 1.7e308), "zs_n2n", overrides=FEW)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["dip", "zs_n2n", "n2v"])
 def test_other_units_give_the_same_image_in_these_units(method):
     rng, std = np.random.default_rng(4), 0.1

@@ -51,6 +51,7 @@ def too_small_for(most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+@pytest.mark.medium
 def test_batches_are_halved_until_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = four_tiles(tmp_path, "roomy")
     carry_out(plan)
@@ -108,6 +109,7 @@ class Averaged(DirectMethod):
         return Restoration(image, (0,) * count, ("applied",) * count, spread=apart.expand_as(image).clone())
 
 
+@pytest.mark.medium
 def test_the_spread_of_what_was_averaged_is_known_of_every_tile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_all_means_the_input_every_method_and_the_choice():
 # one run
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("text", ["noisy", "nlm", "zs_n2n", "zs_n2n@volume", "adapted@volume"])
 def test_a_run_measures_everything(text):
     score = measure(contender(text), picture(), QUICK)
@@ -194,6 +195,7 @@ def test_methods_are_told_the_level_or_not(monkeypatch):
     assert told == [25 / 255, None]
 
 
+@pytest.mark.medium
 def test_a_result_on_another_scale_is_fitted_where_the_set_says_so():
     squeezed = f"{sys.executable} -c \"import numpy as np; np.save('{{restored}}', 0.5 * np.load('{{noisy}}') + 3)\""
     program = Contender.program(f"squeezed={squeezed}")
@@ -282,6 +284,7 @@ def test_a_changed_recipe_is_measured_anew(monkeypatch, tmp_path):
     assert open_work(one, [picture()], QUICK, file)
 
 
+@pytest.mark.medium
 def test_the_death_of_a_process_is_a_row_and_the_next_image_is_measured(tmp_path):
     file = ScoreFile(tmp_path / "s.jsonl")
     # A program that kills its parent: the process in which the contender is measured.

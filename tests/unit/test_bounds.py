@@ -194,6 +194,7 @@ def restored(folder: Path, method: str, **wishes: Any) -> tuple[RestorationPlan,
     return plan, bound_of_run(Run.of(plan)), true
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("tile", [None, (1, 96, 96)])
 def test_a_run_knows_its_bound(tmp_path: Path, tile: Any) -> None:
     plan, bound, true = restored(tmp_path, "wavelet", **({} if tile is None else {"tile": tile}))
@@ -205,6 +206,7 @@ def test_a_run_knows_its_bound(tmp_path: Path, tile: Any) -> None:
     assert bound.sentence in Workspace.of(plan.target).record.read_text().replace("\\u00b1", "±")
 
 
+@pytest.mark.medium
 def test_of_many_tiles_windows_are_probed_and_their_scatter_is_in_the_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +227,7 @@ def test_a_network_that_learns_on_the_tile_has_no_bound(tmp_path: Path, standins
     assert "learnt on their own pixels" in bound.sentence
 
 
+@pytest.mark.medium
 def test_probes_are_the_same_whenever_asked(tmp_path: Path) -> None:
     tmp_path.joinpath("a").mkdir()
     tmp_path.joinpath("b").mkdir()

@@ -33,6 +33,7 @@ def decibels(truth: np.ndarray, image: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean((truth - image) ** 2)))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", TOLD)
 @pytest.mark.parametrize("std", [0.05, 0.15])
 def test_calibration_without_the_level_comes_near_the_told_one(name, std):
@@ -44,6 +45,7 @@ def test_calibration_without_the_level_comes_near_the_told_one(name, std):
     assert blind > told - 1.5
 
 
+@pytest.mark.medium
 def test_the_calibrated_level_follows_the_noise():
     clean, everywhere = scene("cells", (96, 96)), np.ones((96, 96), bool)
     method = Calibrated(inner=NonLocalMeans())

@@ -93,6 +93,7 @@ def test_a_run_at_work_is_left_alone(stopped: RestorationPlan, tmp_path: Path) -
     assert tree(tmp_path) == before
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("days", "stays"), [(None, True), (30.0, True), (7.0, False)])
 def test_a_refused_result_stays_until_it_is_old(days: float | None, stays: bool, refused: RestorationPlan) -> None:
     workspace = Workspace.of(refused.target)

@@ -25,6 +25,7 @@ VERBS = (
 )
 
 
+@pytest.mark.medium
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['il', '--help']\n"
@@ -37,6 +38,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert told.stdout.rstrip().endswith("LOADED []")
 
 
+@pytest.mark.medium
 def test_help_takes_less_processor_time_than_a_second() -> None:
     code = (
         "import time, sys; sys.argv = ['il', '--help']\n"

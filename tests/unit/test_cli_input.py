@@ -38,6 +38,7 @@ def test_a_missing_source(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -80,6 +81,7 @@ def test_a_plan_file_with_several_mistakes_hears_of_all(tmp_path: Path) -> None:
     assert "source" in told.stderr
 
 
+@pytest.mark.medium
 def test_a_plan_can_be_saved_and_read_again(scan: Path) -> None:
     from ilcore.planning.plan import read_plan
 
@@ -100,6 +102,7 @@ def test_info_for_programs(scan: Path) -> None:
     assert told["noise"][0]["witnesses"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("inherited", ["SIG_DFL", "SIG_IGN"])
 @pytest.mark.parametrize("words", ["answering('all is kept', again=lambda: 'il resume x')", "answering('all is kept')"])
 def test_ctrl_c_says_what_is_safe_and_how_to_go_on(words: str, inherited: str) -> None:
@@ -147,6 +150,7 @@ BAD_PLACES = (
 )  # fmt: skip
 
 
+@pytest.mark.medium
 def test_bad_places_are_refused_without_anything_heavy(scan: Path) -> None:
     folder = scan.parent / "a folder"
     folder.mkdir()

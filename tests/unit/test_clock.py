@@ -52,6 +52,7 @@ def test_certificates_are_valid_at_any_hour() -> None:
     assert "PRIVATE KEY" in key
 
 
+@pytest.mark.medium
 def test_what_measures_time_does_not_ask_for_the_hour() -> None:
     """`time.time` and `datetime.now` stand only where the hour itself is meant."""
     found = set()

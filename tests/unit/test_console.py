@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def test_completion_is_printed_for_every_shell(shell: str) -> None:
         subprocess.run([program, "-n", "-c", told.stdout], check=True)
 
 
+@pytest.mark.medium
 def test_verbs_and_options_are_completed() -> None:
     assert completed("res") == ["restore", "resume"]
     assert "--overwrite" in completed("restore", "--o")
@@ -59,6 +61,7 @@ def test_a_machine_that_is_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert {
         "Python",
         "packages",
+        "extras",
         "devices",
         "disk",
         "temporary",
@@ -118,6 +121,28 @@ def test_a_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     [found] = doctor._packages()
     assert found.is_wrong
     assert "torch 1.0 (wanted" in found.told
+
+
+def test_a_package_of_an_extra_is_missed_by_nobody_but_must_be_of_a_version_that_we_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, old = doctor._version, {"supervisor": None, "mlflow": None}
+    monkeypatch.setattr(doctor, "_version", lambda name: old.get(name, real(name)))
+    [packages], [extras], [ports] = doctor._packages(), doctor._extras(), doctor._ports()
+    assert not packages.is_wrong
+    assert not extras.is_wrong
+    assert "platform" in extras.told
+    assert "run," not in extras.told
+    assert "needs the extra platform" in ports.told
+    old["prefect"] = "2.0"
+    [packages] = doctor._packages()
+    assert packages.is_wrong
+    assert "prefect 2.0 (wanted" in packages.told
+
+
+def test_extras_are_those_that_are_declared() -> None:
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert {*doctor._EXTRAS, "dev"} == set(declared["optional-dependencies"])
 
 
 def test_a_folder_without_room(monkeypatch: pytest.MonkeyPatch) -> None:

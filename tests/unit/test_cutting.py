@@ -36,6 +36,7 @@ def largest(grid):
     return max(sizes)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("volume", VOLUMES)
 @pytest.mark.parametrize(("name", "scope"), SCOPED)
 def test_every_method_reads_little_more_than_it_writes_within_a_workers_memory(volume, name, scope):

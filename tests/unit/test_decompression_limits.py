@@ -118,6 +118,7 @@ def checked(content: bytes) -> bytes:
     return content + int(google_crc32c.value(content)).to_bytes(4, "little")
 
 
+@pytest.mark.medium
 @pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr")
 @pytest.mark.parametrize("chain", CHAINS)
 def test_every_codec_of_a_chain_is_bounded(tmp_path: Path, chain: str) -> None:

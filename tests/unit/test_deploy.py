@@ -24,6 +24,9 @@ from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
 from tasks.executors.clusters import read_cluster
 
+#: Needs Prefect at once, whose import alone takes seconds.
+pytestmark = pytest.mark.medium
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BASE = DEPLOY / "kubernetes" / "base"
 #: The oldest Kubernetes that is still given repairs, and the newest whose schemas are at hand.

@@ -4,6 +4,8 @@ import doctest
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from flows.pages import methods_page
 from ilcore.benchmark.score import Score
 from ilcore.benchmark.table import measured
@@ -18,6 +20,7 @@ def test_the_cards_are_those_of_the_catalogue():
     assert written == methods_page(str(DOCS / "benchmarks.jsonl")), "docs/methods.md is stale: run make docs"
 
 
+@pytest.mark.medium
 def test_the_ablations_run_as_they_are_shown():
     done = doctest.testfile(str(DOCS / "ablations.md"), module_relative=False)
     assert done.attempted > 10

@@ -36,6 +36,7 @@ def test_pure_white_noise_is_measured_at_any_scale(estimator, std):
     assert estimator(grain(std)) == pytest.approx(std, rel=0.03)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("estimator", [hh_mad, smooth_half_mad, immerkaer])
 @pytest.mark.parametrize("kind", ["cells", "filaments", "coast"])
 def test_white_noise_is_measured_on_scenes(estimator, kind):

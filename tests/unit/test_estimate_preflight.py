@@ -23,6 +23,7 @@ def stripes(axis):
     return noisy(scene("cells", SHAPE), std=0.05, seed=1) + offsets
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["cells", "filaments", "coast", "stars", "edges"])
 @pytest.mark.parametrize("std", [0.05, 0.2])
 def test_white_noise_is_white(kind, std):
@@ -32,6 +33,7 @@ def test_white_noise_is_white(kind, std):
     assert found.level == pytest.approx(std, rel=0.15)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["cells", "filaments", "coast", "stars", "edges"])
 @pytest.mark.parametrize("blur", [0.5, 0.7, 1.0, 1.5])
 def test_blurred_noise_is_flagged(kind, blur):
@@ -170,6 +172,7 @@ def test_stacks_are_pooled_slice_by_slice():
     assert found.level == pytest.approx(0.1, rel=0.1)
 
 
+@pytest.mark.medium
 def test_every_channel_has_its_own_report():
     quiet, loud = noisy(scene("cells", SHAPE), std=0.05), noisy(scene("coast", SHAPE), std=0.2, blur=0.7)
     found = preflight([np.stack([quiet, loud])] * 2, np.float32)
@@ -178,6 +181,7 @@ def test_every_channel_has_its_own_report():
     assert found.confidence == min(channel.confidence for channel in found.channels)
 
 
+@pytest.mark.medium
 def test_big_samples_are_thinned():
     many = [np.random.default_rng(n).normal(0, 0.1, (1, 100, 200, 200)).astype(np.float32) for n in range(2)]
     planes = planes_of(many, 0, 2_000_000)
@@ -190,6 +194,7 @@ def test_reports_travel():
     assert pickle.loads(pickle.dumps(found)) == found
 
 
+@pytest.mark.medium
 def test_a_huge_plane_is_cropped():
     tall = np.zeros((1, 9000, 500), np.float32)
     tall[0, 2500:6500] = np.random.default_rng(0).normal(size=(4000, 500))
@@ -198,6 +203,7 @@ def test_a_huge_plane_is_cropped():
     assert found.empty_share == 0
 
 
+@pytest.mark.medium
 def test_sixteen_tiles_take_seconds():
     tiles = [noisy(scene("cells", SHAPE, n), std=0.1)[None] for n in range(16)]
     start = time.perf_counter()

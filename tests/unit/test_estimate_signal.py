@@ -12,6 +12,7 @@ def image_of(kind, *, seed=0, **noise):
     return clean.astype(np.float64), noisy(clean, seed=seed, **noise).astype(np.float64)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["cells", "filaments", "coast"])
 @pytest.mark.parametrize("gain", [0.01, 0.05])
 @pytest.mark.parametrize("std", [0.0, 0.02])

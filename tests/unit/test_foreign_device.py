@@ -29,6 +29,7 @@ ENDED = ("dip", "n2v", "sure")
 FIRST = ("holes, channels, counts", "vmap", "one model", "plain")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", DENOISERS)
 def test_a_method_never_mixes_the_device_with_the_cpu(name):
     ways = cases(name, side=12, steps=1)
@@ -44,6 +45,7 @@ def test_no_way_to_carry_out_a_method_mixes_the_device_with_the_cpu(name):
         _same_there_as_here(name, way, case)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ENDED)
 def test_no_stopping_rule_mixes_the_device_with_the_cpu(name):
     for way, case in stop_cases(name, side=12, steps=2).items():
@@ -87,6 +89,7 @@ def test_noise_is_the_same_on_every_device(noise):
     _same_there_as_here("add_noise", "", lambda device: add_noise(clean.to(device), noise, streams("noise", 2)))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["nl_ridge", "zs_n2n", "adapted"])
 def test_an_array_is_restored_where_it_was_asked_for_and_comes_back_where_it_was(method):
     noisy = problem_of((1, 1, 16, 16)).observed[0, 0]

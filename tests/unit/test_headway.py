@@ -20,6 +20,7 @@ def scan(folder: Path, side: int = 64) -> Path:
     return folder / "scan.npy"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("verb", ["plan", "restore"])
 def test_the_first_line_comes_before_anything_heavy(verb: str, tmp_path: Path) -> None:
     code = (
@@ -37,6 +38,7 @@ def test_the_first_line_comes_before_anything_heavy(verb: str, tmp_path: Path) -
     assert told.stdout.strip() == "HEAVY []", told.stderr
 
 
+@pytest.mark.medium
 def test_the_first_line_comes_within_two_seconds_and_tells_an_estimate(tmp_path: Path) -> None:
     words = ["restore", str(scan(tmp_path)), str(tmp_path / "out.ome.zarr")]
     waits = []
@@ -83,6 +85,7 @@ def test_what_people_read() -> None:
     assert second == "planning    trial 2 of 5: the mean of alike patches on 6 samples; about 2 min left"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("words", [["resume", "{target}"], ["restore", "--plan", "{plan}"], ["nightly", "{archive}"]])
 def test_whatever_takes_long_says_so_before_anything_heavy(words: list[str], tmp_path: Path) -> None:
     target = tmp_path / "out.ome.zarr"

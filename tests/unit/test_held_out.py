@@ -37,6 +37,7 @@ def scatter(problem: Problem, held: int) -> float:
     return 3 * 1.42 * float(problem.unbiased_variance().mean()) / held**0.5
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["r2r", "gr2r"])
 def test_a_mean_over_draws_is_judged_as_a_mean(name: str) -> None:
     clean, problem = posed(read_std=STD)
@@ -71,6 +72,7 @@ def test_an_image_is_the_same_whenever_it_is_looked_at_and_training_does_not_not
     assert float(difference.abs().max()) < 0.1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["unsure", "n2v", "neighbor2neighbor"])
 def test_the_risk_of_a_network_that_hides_pixels_only_to_judge_is_that_of_its_image(name: str) -> None:
     """Where pixels are hidden the risk is larger than in the image, and good tiles failed for it."""

@@ -9,6 +9,7 @@ from tests.bench.memory import kilobytes, most_bytes
 WATCHED = ("n2v", "r2r", "zs_n2n", "dip", "deep_decoder", "adapted", "sure")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("learning", [True, False])
 @pytest.mark.parametrize("name", WATCHED)
 def test_a_tile_takes_no_more_memory_than_is_declared(name, learning):
@@ -18,6 +19,7 @@ def test_a_tile_takes_no_more_memory_than_is_declared(name, learning):
     assert measured is None or measured <= 1.1 * declared
 
 
+@pytest.mark.medium
 def test_groups_of_patches_take_as_much_memory_whatever_the_tile():
     small, large = (most_bytes(METHODS["nl_ridge"], (side, side), learning=False) for side in (140, 190))
     assert large < 1.2 * small

@@ -7,6 +7,9 @@ import pytest
 from ilcore.planning.options import RestoreOptions
 from tasks.nights.steps import _share, _within
 
+#: Needs Prefect at once, whose import alone takes seconds.
+pytestmark = pytest.mark.medium
+
 
 def item(size, todo="new"):
     return SimpleNamespace(scan=SimpleNamespace(size=size), todo=todo)

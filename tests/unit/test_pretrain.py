@@ -22,6 +22,7 @@ def corpus():
     return [image[:96, :96] for image in synthetic_corpus(4, 0)]
 
 
+@pytest.mark.medium
 def test_scenes_are_in_range_and_repeat(corpus):
     for number in range(6):
         first = scene(number, 64)

@@ -331,6 +331,7 @@ def test_plain_steps_on_a_square_grow_only_what_is_far_off():
     assert found.abs().sum() - found[1, 1] + found[2, 2] < 1e-3
 
 
+@pytest.mark.medium
 def test_double_over_parameterisation_survives_salt_and_pepper_where_dip_does_not():
     generator = torch.Generator().manual_seed(0)
     clean = torch.from_numpy(scene("cells", (32, 32), 0)).float()[None, None]
@@ -347,6 +348,7 @@ def test_double_over_parameterisation_survives_salt_and_pepper_where_dip_does_no
     assert errors[1] < 0.5 * errors[0]
 
 
+@pytest.mark.medium
 def test_the_weight_of_total_variation_is_a_knob_and_smooths():
     problem = Problem(observed=image(1, 1, 16, 16))
     small = {"steps": 60, "network.width": 8, "network.scales": 2, "readout.weight": 0.8}

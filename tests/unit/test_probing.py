@@ -26,6 +26,7 @@ def gains_of(channels, image):
     return expected_gains([image[None, None]], channels, CANDIDATES, space=2, seed=0)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("blur", [0.0, 0.7])
 def test_candidates_differ_by_what_they_really_differ(tmp_path, blur):
     clean = scene("cells", (96, 96), 3)
@@ -50,6 +51,7 @@ def test_noise_taken_for_too_strong_makes_no_candidates_equal(tmp_path):
     assert len(set(told.values())) == len(told)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("gain", [0.0, 0.02])
 def test_stabilising_is_tried_where_the_noise_depends_on_the_signal(tmp_path, gain):
     image = noisy(scene("cells", (96, 96), 3), std=0.05, gain=gain)
@@ -59,6 +61,7 @@ def test_stabilising_is_tried_where_the_noise_depends_on_the_signal(tmp_path, ga
     assert ("nl_ridge stabilised" in found) == (gain > 0)
 
 
+@pytest.mark.medium
 def test_fine_texture_that_the_model_never_saw_goes_to_alike_patches(tmp_path):
     wave = 0.5 + 0.1 * np.sin(np.add.outer(np.arange(160) * 0.9, np.arange(160) * 0.7))
     image = noisy(wave.astype(np.float32), std=0.12, seed=2)
@@ -73,6 +76,7 @@ def test_samples_with_holes_are_not_tried(tmp_path):
     assert gains_of(plan.channels, np.where(np.eye(96) > 0, np.nan, image)) == {}
 
 
+@pytest.mark.medium
 def test_the_plan_shows_gain_and_hours_of_every_candidate(tmp_path):
     plan = plan_of(tmp_path, noisy(scene("cells", (160, 160), 3), std=0.1))
     assert {"pretrained", "photographs", "nl_ridge", "nlm"} <= {one.name for one in plan.expected}
@@ -81,6 +85,7 @@ def test_the_plan_shows_gain_and_hours_of_every_candidate(tmp_path):
     assert plan_of(tmp_path, noisy(scene("cells", (160, 160), 3), std=0.1)) == plan
 
 
+@pytest.mark.medium
 def test_stacks_are_tried_on_planes_with_neighbours(tmp_path):
     image = np.stack([noisy(scene("cells", (64, 64), 3), std=0.1, seed=seed) for seed in range(5)])
     np.save(tmp_path / "stack.npy", image)

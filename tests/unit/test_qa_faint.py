@@ -52,6 +52,7 @@ def line(centre, length, angle, width=0.5):
     return ((abs(along) <= length / 2) & (abs(across) <= width)).astype(float)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("chance", [0.5, 0.05])
 def test_noise_alone_shows_something_as_rarely_as_was_asked(chance):
     shown = [bool(found(FLAT + grain(seed), FLAT, chance=chance)) for seed in range(60)]
@@ -59,6 +60,7 @@ def test_noise_alone_shows_something_as_rarely_as_was_asked(chance):
     assert np.mean(shown) >= chance / 4 - 0.03
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("width", [0, 0.7, 1.0, 1.5, 2.0])
 def test_a_point_of_any_size_is_found_where_it_was(width, sign):
@@ -72,6 +74,7 @@ def test_a_point_of_any_size_is_found_where_it_was(width, sign):
     assert missed <= 3
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("share", [0.5, 0.75, 1.0])
 def test_a_point_that_lost_half_of_its_contrast_is_found(share):
     missed = 0
@@ -83,6 +86,7 @@ def test_a_point_that_lost_half_of_its_contrast_is_found(share):
     assert missed <= (2 if share == 0.5 else 0)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("times", [3, 6, 20, 100])
 def test_points_that_were_kept_are_not_reported(times):
     shape = sum(of_response(dot((y, x), 1.0), times) for y in range(15, SIDE, 20) for x in range(15, SIDE, 20))
@@ -91,6 +95,7 @@ def test_points_that_were_kept_are_not_reported(times):
     assert np.mean(shown) == 1 if times == 100 else np.mean(shown) <= 0.2
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("angle", np.linspace(0, np.pi, 8, endpoint=False))
 def test_a_line_of_three_noise_std_is_found_with_its_direction(angle):
     missed = 0
@@ -124,6 +129,7 @@ def test_pieces_of_one_line_are_few_findings():
     assert numbers["faint_points"] <= 2
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("blur", "correlation"), [(0.7, "isotropic"), (1.5, "isotropic"), ((0, 1.5), "row"), (0.7, "white")]
 )
@@ -132,12 +138,14 @@ def test_correlated_noise_is_no_structure_even_if_it_was_taken_for_white(blur, c
     assert sum(bool(found(FLAT + grain(seed, blur), FLAT, noise)) for seed in range(12)) <= 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("off", [0.6, 0.8])
 def test_noise_that_was_underestimated_is_no_structure(off):
     noise = Noise(read_std=STD * off)
     assert sum(bool(found(FLAT + grain(seed), FLAT, noise)) for seed in range(30)) <= 4
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("counts", [0.5, 2.0, 20.0])
 def test_counts_are_no_structure_however_few(counts):
     gain = LEVEL / counts
@@ -148,6 +156,7 @@ def test_counts_are_no_structure_however_few(counts):
     assert np.mean(shown) <= 0.1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["edges", "cells", "filaments", "coast"])
 @pytest.mark.parametrize("std", [0.02, 0.05, 0.1])
 def test_what_a_good_denoiser_leaves_of_edges_is_not_reported(kind, std):
@@ -216,12 +225,14 @@ def share_lost(count, lost, width, seed, *, times=6.0):
     return Family.of(numbers).lost
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("width", [0, 0.7, 1.5])
 def test_a_family_of_dots_that_lost_half_is_told(width):
     told = [share_lost(6, 0.5, width, seed) for seed in range(20)]
     assert np.mean([lost is not None and lost > 0.2 for lost in told]) >= 0.95
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("width", [0, 0.7, 1.5])
 def test_a_family_of_dots_that_was_kept_is_not_blamed(width):
     told = [share_lost(6, 0.0, width, seed, times=4.0) for seed in range(20)]

@@ -60,6 +60,7 @@ def case(kind, name, seed=0):
     return Case(kind, name, seed)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("off", [0.8, 1.0, 1.25])
 @pytest.mark.parametrize("name", NOISES)
 @pytest.mark.parametrize("kind", [*KINDS, "constant"])
@@ -109,6 +110,7 @@ BAD = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("off", [0.8, 1.0, 1.25])
 @pytest.mark.parametrize("name", ["white 0.02", "white 0.05", "Poisson-Gaussian"])
 @pytest.mark.parametrize("kind", ["cells", "filaments", "coast"])

@@ -28,6 +28,7 @@ def fields(request):
     return Fields(request.param, seed=11)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_restorers_pass(name, fields):
     if not copes(name, fields.noise):

@@ -160,6 +160,7 @@ def test_everything_is_told():
         assert told in text.replace("read std", "readstd") if "readstd" in told else told in text
 
 
+@pytest.mark.medium
 def test_heavy_pages_stay_below_five_megabytes():
     rng = np.random.default_rng(0)
     noise = [plane(rng.normal(size=(420, 420)), rng.normal(size=(420, 420)), noise_std=1.0) for _ in range(9)]
@@ -198,6 +199,7 @@ def test_missing_values_have_their_own_colour_and_filled_ones_do_not():
     assert [share(panel, MISSING) for panel in drawn] == pytest.approx([0.4, 0, 0.4], abs=0.03)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "image",
     [
@@ -226,6 +228,7 @@ def test_planes_that_do_not_match_are_refused(after):
         before_after_picture(plane(np.zeros((4, 4)), after))
 
 
+@pytest.mark.medium
 def test_large_planes_are_reduced_by_block_means_in_flat_memory():
     # Noise that alternates between pixels averages out; what is left is the step, and one missing corner.
     image = np.indices((4096, 4096), np.int32).sum(0) % 2 * np.float32(8) - 4
@@ -279,6 +282,7 @@ def test_maps_show_missing_tiles_and_bad_ones():
     assert (good[150] >= 240).all()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 1), (40, 1, 1), (3, 2, 4, 5), (2, 1200), (1200, 2), (5, 1000, 1000)])
 @pytest.mark.parametrize("value", [0.0, np.nan, 7.0])
 def test_maps_of_any_shape_are_drawn(shape, value):
@@ -306,6 +310,7 @@ def test_odd_curves_are_drawn(curves):
     assert np.ptp(pixels(curve_picture(curves))) == 255
 
 
+@pytest.mark.medium
 def test_pictures_need_no_pyplot_and_its_global_state():
     code = (
         "import sys, numpy as np;"

@@ -35,6 +35,7 @@ def streams(count=TILES, seed=0):
     return Streams.of(seed, "risk", [(n,) for n in range(count)])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("width", [0.6, 1.0, 2.0, 4.0])
 @pytest.mark.parametrize(
     "law", [{"std": 0.05}, {"std": 0.2}, {"std": 0.02, "gain": 0.01}, {"std": 0.01, "gain": 0.05, "offset": 0.02}]
@@ -49,6 +50,7 @@ def test_the_estimate_is_within_five_percent_of_the_true_error(width, law):
     assert estimated == pytest.approx(true, rel=0.05, abs=2 * variance * np.sqrt(2 / clean.numel()))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("std", [0.01, 0.03, 0.1])
 def test_the_slope_of_a_restorer_that_bends_within_the_noise_is_measured_within_it(std):
     """Non-local means by a hundredth of the range: at 3 % noise the risk was a quarter too high."""

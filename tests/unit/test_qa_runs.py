@@ -104,6 +104,7 @@ def complaints(report):
     return [(found.check, found.verdict, found.measured) for found in report.findings if found.verdict != "pass"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("off", [0.8, 1.0, 1.25])
 @pytest.mark.parametrize("law", WHITE)
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,6 +161,7 @@ BAD = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("law", WHITE)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("damage", BAD)
@@ -169,6 +171,7 @@ def test_no_bad_restoration_passes(damage, kind, law):
     assert report.verdict != "pass", [(found.check, found.measured) for found in report.findings]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("damage", ["constant", "moved by a pixel", "nothing done", "tiles normalised"])
 def test_gross_damage_is_refused(damage, kind):
@@ -183,6 +186,7 @@ def test_clipping_is_no_pass_however_small_its_error():
     assert one.report(image, clipped_share=0.05).verdict == "fail"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("estimated", [False, True])
 @pytest.mark.parametrize("law", CORRELATED)
 @pytest.mark.parametrize("kind", KINDS)
@@ -196,6 +200,7 @@ def test_correlated_noise_refuses_nothing_that_helps(kind, law, estimated):
         assert report.verdict != "fail" or not helps, complaints(report)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["cells", "filaments", "coast", "edges", "stars", "constant"])
 def test_data_without_noise_are_judged_by_what_can_be_seen(kind):
     clean = scene(kind, (SIDE, SIDE), 0).astype(np.float64)
@@ -210,6 +215,7 @@ def test_data_without_noise_are_judged_by_what_can_be_seen(kind):
     assert one.estimated().report(one.noisy).verdict != "fail"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["cells", "filaments", "coast", "edges"])
 def test_data_without_noise_do_not_excuse_damage(kind):
     one = Case(kind, {"std": 0.0})

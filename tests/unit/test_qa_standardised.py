@@ -44,6 +44,7 @@ def likeness(one, two):
     return float(np.corrcoef(one.ravel(), two.ravel())[0, 1])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["cells", "stars", "filaments", "coast"])
 def test_an_innocent_residual_does_not_look_like_the_object(kind):
     clean, observed = shot(kind)
@@ -111,6 +112,7 @@ def test_means_of_correlated_noise_have_the_deviation_that_is_drawn(lag, count):
     assert means.std() == pytest.approx(std_of_mean(count, lag), rel=0.08)
 
 
+@pytest.mark.medium
 def test_a_reduced_picture_of_correlated_noise_is_as_grey_as_a_whole_one():
     rng = np.random.default_rng(1)
     grain = blurred(rng.standard_normal((1800, 1800)), (1.0, 1.0))

@@ -12,6 +12,9 @@ from flows.restore import restore_volume
 from ilcore.grammar.errors import BadInput
 from ilcore.planning.options import DOING, Asked, RestoreOptions
 
+# Its flow is Prefect's.
+pytestmark = pytest.mark.medium
+
 
 class More(RestoreOptions):
     sharpness: Annotated[float, Asked(DOING, ("--sharpness", "-z"))] = Field(default=1.0, ge=0, description="how sharp")

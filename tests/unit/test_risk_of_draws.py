@@ -60,6 +60,7 @@ class Smoothed(Shaken):
         return replace(done, image=done.image - problem.observed / 2 + mean)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_risk_of_a_tile_is_that_of_the_draws_of_its_image(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

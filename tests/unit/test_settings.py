@@ -9,6 +9,7 @@ import pytest
 from tasks.environment import settings
 
 
+@pytest.mark.medium
 def test_telemetry_is_off_before_prefect_and_mlflow_are_imported() -> None:
     code = (
         "import flows, os, sys\n"

@@ -36,6 +36,7 @@ def course(**changed):
     )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_two_hundred_steps_denoise(photographs, conditioned, tmp_path):
     lesson = course(conditioned=conditioned)
@@ -60,6 +61,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(photographs, tmp_path
     assert again.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.medium
 def test_scenes_are_taken_in_while_they_are_made(photographs, tmp_path):
     make_scenes(tmp_path / "scenes", 24, 1)
     pool = Pool(photographs, tmp_path / "scenes", CPU).refreshed()
@@ -95,6 +97,7 @@ def test_the_conditioned_model_commutes_with_scaling_and_uses_what_it_is_told():
         assert (net(seen, weak) - clean).square().mean() > 2 * (image - clean).square().mean()
 
 
+@pytest.mark.medium
 def test_it_is_trained_with_torch_and_numpy_alone(tmp_path):
     words = "import sys; [sys.modules.__setitem__(n, None) for n in ('zarr', 'dask', 'prefect', 'mlflow', 'fsspec')]; "
     words += "import ilcore.adapting.shipped"

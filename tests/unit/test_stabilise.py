@@ -80,6 +80,7 @@ def test_unknown_noise_cannot_be_stabilised():
         fit.restore(entry.method, Problem(observed=torch.zeros(1, 1, 8, 8)), Streams.of(0, "s", [(0,)]))
 
 
+@pytest.mark.medium
 def test_arrays_are_stabilised_with_noise_that_is_measured_where_a_knob_asks_for_it():
     rng = np.random.default_rng(0)
     clean = 20 + 15 * np.sin(np.arange(96) / 9.0) * np.ones((96, 1))

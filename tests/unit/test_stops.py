@@ -205,6 +205,7 @@ def test_zero_crossing_is_refused_where_nothing_can_cross_zero(name):
         fit.restore(chosen.method, problem, streams())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", sorted(set(RULES) - {"zero_crossing", "held_out_risk"}))
 def test_any_rule_can_end_deep_image_prior(name):
     entry = configure(METHODS["dip"], {"stop": name, "steps": 4, "network.width": 4, "network.scales": 2})

@@ -68,6 +68,7 @@ def test_fibres_are_no_stripes():
     assert direction_of([seen(20 * fibres / fibres.std())]) is None
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("label", ["textures", "checkerboards", "lines", "correlated", "clean", "borders", "counts"])
 def test_no_other_labelled_image_has_stripes(label):
     for draw in range(8):
@@ -109,6 +110,7 @@ def test_a_plan_subtracts_stripes_and_says_so(tmp_path):
     assert named.fingerprint != named.model_copy(update={"stripes": "column"}).fingerprint
 
 
+@pytest.mark.medium
 def test_an_array_loses_its_stripes_as_a_scan_does():
     case = labelled("stripes", 1)
     done = restore(case.seen)

@@ -9,6 +9,9 @@ from ilcore.qa.verdict import RUN_LIMITS
 from tasks.outcome import Outcome
 from tasks.tracking.run_payload import metric_name
 
+#: Needs Prefect at once, whose import alone takes seconds.
+pytestmark = pytest.mark.medium
+
 FINDING = {"check": "seams", "verdict": "fail", "measured": 3.21987, "allowed": "at most 1.5", "why": "1 is right"}
 
 

@@ -42,6 +42,7 @@ def mail_server() -> Iterator[tuple[int, list[str]]]:
         serving.join(10)
 
 
+@pytest.mark.medium
 def test_a_hook_and_a_mail_are_both_sent(monkeypatch):
     with hook() as (address, posted), mail_server() as (port, lines):
         mail = f"mailto://127.0.0.1:{port}?to=lab@example.org&from=il@example.org"

@@ -45,6 +45,7 @@ def test_frames_that_were_never_taken_are_left_out(tmp_path, compression):
     assert "5 steps along t are announced, 3 are in the file" in volume.remarks[0]
 
 
+@pytest.mark.medium
 def test_planes_of_a_frame_that_was_broken_off_are_no_data(tmp_path):
     volume, valid = shares(ome(tmp_path / "a.ome.tif", 5, 10))
     assert volume.shape[:3] == (3, 1, 2)
@@ -80,6 +81,7 @@ def chunked(path, **more):
     return zarr.create_array(str(path), shape=(96, 96), chunks=(32, 32), dtype="u2", fill_value=0, **more)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("more", [{}, {"zarr_format": 2}, {"shards": (32, 64)}])
 def test_chunks_that_are_not_there_are_no_data(tmp_path, more):
     values = noisy_scene().astype("u2")
@@ -133,6 +135,7 @@ def test_chunks_under_other_keys_than_declared_are_refused_by_name(tmp_path, mor
         open_volume(tmp_path / "a")
 
 
+@pytest.mark.medium
 def test_results_have_all_their_chunks(tmp_path):
     values = np.zeros((600, 600), "u2")
     values[:100, :100] = noisy_scene(100)

@@ -96,6 +96,7 @@ def test_null_is_as_good_as_absent(tmp_path):
     assert (volume.about.value_scale, volume.missing, volume.kind, volume.remarks) == (1, None, "image", ())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("word", ["true", True])
 def test_unsigned_numbers_of_netcdf(tmp_path, word):
     values = noisy_scene(low=100, high=250, std=9).clip(0, 254).astype("u1")

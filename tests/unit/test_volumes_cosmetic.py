@@ -38,6 +38,7 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("omero", SETTINGS)
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_display_settings_of_any_kind_make_a_valid_result(tmp_path, omero, version):
@@ -88,6 +89,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_attributes_that_were_not_used_are_kept(tmp_path, version):
     group = restored(image(tmp_path / "a", version=version, beside=FOREIGN), tmp_path / "out")
@@ -95,6 +97,7 @@ def test_attributes_that_were_not_used_are_kept(tmp_path, version):
     assert {key: kept.get(key) for key in FOREIGN} == FOREIGN
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("result_format", ["ome-zarr 0.4", "ome-zarr 0.5"])
 def test_what_ome_zarr_says_beyond_its_own_words_is_kept(tmp_path, result_format):
     more = {"vendor": {"stage": 3}}

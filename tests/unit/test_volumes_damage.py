@@ -60,6 +60,7 @@ def test_headers_of_arrays_are_not_believed(tmp_path, what, packed):
         open_volume(path)
 
 
+@pytest.mark.medium
 def test_a_packed_array_that_unpacks_to_more_than_it_says_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", npy("(4, 4)", "|u1", bytes(256 * 2**20)))
@@ -97,6 +98,7 @@ ENCODERS = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("compression", ENCODERS)
 def test_a_tile_says_how_much_it_becomes(compression):
     small, large = (ENCODERS[compression](np.zeros((side, side), "u1")) for side in (16, 2048))
@@ -108,6 +110,7 @@ def test_a_tile_says_how_much_it_becomes(compression):
         assert size is None or size >= 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("compression", ENCODERS)
 def test_a_tile_that_announces_more_than_it_holds_is_refused(tmp_path, compression):
     """A tile of 16 x 16 becomes one of thousands, whose pixels are all the same."""

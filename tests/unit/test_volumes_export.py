@@ -41,6 +41,7 @@ def test_a_volume_with_a_place_becomes_a_cog(tmp_path):
     assert [each.name for each in tmp_path.iterdir() if "partial" in each.name or "plain" in each.name] == []
 
 
+@pytest.mark.medium
 def test_everything_else_becomes_an_ome_tiff_with_its_pyramid(tmp_path):
     ome_types = pytest.importorskip("ome_types")
     store(tmp_path / "a", stack())

@@ -168,6 +168,7 @@ DIALECTS = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("has_rasterio", [True, False])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_systems_are_read_in_every_dialect(tmp_path, without, dialect, has_rasterio):

@@ -99,6 +99,7 @@ def test_what_measures_nothing_is_no_image_to_restore(tmp_path, write, kind):
         plan_restoration(str(path), str(tmp_path / "out.ome.zarr"))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("write", [as_mask, as_palette, as_flags, as_image_label])
 def test_it_is_passed_through_unchanged_by_wish(tmp_path, write):
     path = write(tmp_path)

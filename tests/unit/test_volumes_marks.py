@@ -11,7 +11,6 @@ from ilcore.formats.open import open_volume
 from ilcore.planning.make import plan_restoration
 from ilcore.volumes.marks import marks_in
 from tasks.describe import describe
-from tasks.tracking.run_payload import start_payload
 from tests.restored import level, noisy_scene, restored
 
 LEAST = -3.4028234663852886e38
@@ -94,7 +93,10 @@ def test_a_mark_beyond_two_to_the_53_is_told_apart_from_its_neighbour(tmp_path):
     assert volume.valid(region, volume.read(region)).ravel().tolist() == [False, True, True]
 
 
+@pytest.mark.medium
 def test_what_is_not_carried_over_is_told_everywhere(tmp_path):
+    from tasks.tracking.run_payload import start_payload
+
     path = tiff(tmp_path / "a.tif", noisy_scene().astype("u2"), "-9999")
     plan = plan_restoration(str(path), str(tmp_path / "out.ome.zarr"), method="wavelet")
     (remark,) = plan.source.remarks

@@ -144,6 +144,7 @@ def microscope(path):
 
 
 # What bioio and its plug-in warn of is theirs; as errors, warnings would look like a file that cannot be read.
+@pytest.mark.medium
 @pytest.mark.filterwarnings("ignore")
 def test_a_microscope_format_through_bioio(tmp_path):
     path = str(microscope(tmp_path / "a.ome.tif"))
@@ -170,6 +171,7 @@ def _adapted(opened):
     return adapted(*opened)
 
 
+@pytest.mark.medium
 def test_a_microscope_without_its_plug_in_or_bioio(tmp_path, without):
     (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE" + bytes(100))
     with pytest.raises(BadVolume, match="bioio-czi|bioio cannot read it"):

@@ -86,6 +86,7 @@ def test_levels_go_down_to_a_plane_that_a_screen_shows(shape, scale, wanted):
     assert [factors[2:] for factors in level_factors(shape, scale)] == wanted
 
 
+@pytest.mark.medium
 def test_every_level_is_the_mean_of_the_source(tmp_path):
     array = noise((3, 530, 610))
     volume = from_array(array, "zyx")
@@ -117,6 +118,7 @@ def test_a_written_result_opens_as_its_source(tmp_path):
     assert json.loads((tmp_path / "a.ome.zarr" / "zarr.json").read_text())["attributes"]["made by"] == {"version": 1}
 
 
+@pytest.mark.medium
 def test_coarser_levels_keep_the_voxels_where_they_are_in_the_world(tmp_path):
     volume = from_array(noise((64, 600, 600)), "zyx", scale=(1, 0.5, 0.5), units=(MICRON,) * 3)
     store(tmp_path / "a", volume)
@@ -177,6 +179,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", SOURCES)
 def test_independent_rules_accept_the_result(tmp_path, kind):
     models = pytest.importorskip("ome_zarr_models.v05")
@@ -191,6 +194,7 @@ def test_independent_rules_accept_the_result(tmp_path, kind):
     assert len(omero.Omero.model_validate(image.attributes.ome.omero).channels) == volume.shape[1]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", SOURCES)
 def test_the_rules_of_the_specification_hold(tmp_path, kind):
     """The MUSTs of OME-Zarr 0.5, checked on the bytes without the library that wrote them."""
@@ -222,6 +226,7 @@ def test_the_rules_of_the_specification_hold(tmp_path, kind):
         assert channel["window"]["start"] < channel["window"]["end"]
 
 
+@pytest.mark.medium
 def test_memory_does_not_grow_with_the_volume(tmp_path, monkeypatch):
     monkeypatch.setattr("ilcore.results.layout.PLANE_CHUNK", (1, 128, 128))
     monkeypatch.setattr("ilcore.results.layout.PLANE_SHARD", (1, 2, 2))

@@ -122,6 +122,7 @@ def test_bands_that_mean_different_things_claim_no_scale(tmp_path):
     assert json.loads(about.attributes)["scales"] == [1, 2, 3]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("bands", [1, 3])
 def test_jpeg_2000(tmp_path, bands):
     array = picture(bands, 600, 500)

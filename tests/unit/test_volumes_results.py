@@ -24,8 +24,9 @@ from ilcore.results.publish import publish
 from ilcore.results.pyramid import write_pyramid
 from ilcore.results.write import create_array, has_array
 from ilcore.running import stages
+from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import write_damage
-from ilcore.running.local import carry_out
+from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.volumes.scan_metadata import ScanMetadata
 from tasks.describe import describe
@@ -220,6 +221,7 @@ def test_results_of_both_versions_replace_each_other(tmp_path):
         assert stages.made_by(tmp_path / "a") == str(number)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("result_format", RESULT_FORMATS)
 def test_a_restoration_keeps_all_that_its_source_said(tmp_path, monkeypatch, result_format):
     add_standins(monkeypatch)
@@ -239,6 +241,7 @@ def test_a_restoration_keeps_all_that_its_source_said(tmp_path, monkeypatch, res
     assert told["channels"] == ["red (#FF0000)", "nir (#880000)"]
 
 
+@pytest.mark.medium
 def test_a_run_to_04_goes_on_after_an_interruption(tmp_path, monkeypatch):
     add_standins(monkeypatch)
     store(tmp_path / "source", scan(64, 280))
@@ -256,6 +259,7 @@ def test_a_run_to_04_goes_on_after_an_interruption(tmp_path, monkeypatch):
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("damage", ["flipped", "missing"])
 def test_damage_to_04_is_found_and_made_good_though_its_chunks_have_no_checksum(tmp_path, monkeypatch, damage):
     add_standins(monkeypatch)
@@ -267,10 +271,10 @@ def test_damage_to_04_is_found_and_made_good_though_its_chunks_have_no_checksum(
     content[len(content) // 2] ^= 4
     chunk.unlink() if damage == "missing" else chunk.write_bytes(content)
     workspace = Workspace.of(plan.target)
-    found = verify(plan, workspace)
+    found = verify(Run(plan, workspace))
     assert {each.place for each in found} == {"1"}
     write_damage(workspace, found)
-    repair(plan, workspace)
+    repair(Run(plan, workspace))
     assert contents(tmp_path / "a") == before
 
 

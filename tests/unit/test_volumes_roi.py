@@ -13,7 +13,7 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.region import region_of, whole
 from ilcore.results.ome_zarr import create_array, write_root
 from ilcore.results.pyramid import write_pyramid
-from ilcore.running.local import carry_out
+from ilcore.running.carry_out import carry_out
 from ilcore.volumes.scan_metadata import ScanMetadata
 from tests.standins import add_standins, assembled, planned
 
@@ -76,6 +76,7 @@ def test_one_spelling_of_a_region(roi: str, plain: str | None) -> None:
     assert read_roi(plain or "", volume) == read_roi(roi, volume)
 
 
+@pytest.mark.medium
 def test_a_region_of_a_level_is_restored_as_an_ordinary_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_standins(monkeypatch)
     source = stored(tmp_path)

@@ -69,6 +69,7 @@ def dataset(folder, unit):
 DOORS = [ome_zarr, ome_tiff, imagej, dataset]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("unit", ["micron", "nanometer", "inch", "furlong", "pixel", "reference frame"])
 def test_every_door_keeps_number_and_unit(tmp_path, door, unit):

@@ -49,6 +49,7 @@ def junk(side=96):
     return np.where(shown, values, 60000 - values), shown
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("is_inside", [True, False], ids=["internal", "sidecar"])
 def test_what_a_mask_hides_stays_as_it_is_and_so_does_the_mask(tmp_path, is_inside):
     values, shown = junk()
@@ -61,6 +62,7 @@ def test_what_a_mask_hides_stays_as_it_is_and_so_does_the_mask(tmp_path, is_insi
     assert np.abs(level(group, "0")[shown] - noisy_scene(std=0)[shown]).mean() < 60
 
 
+@pytest.mark.medium
 def test_coarser_levels_average_only_what_the_mask_shows(tmp_path):
     values, shown = junk(600)
     plan = plan_restoration(
@@ -79,6 +81,7 @@ def test_coarser_levels_average_only_what_the_mask_shows(tmp_path):
     assert {each.place for each in verify(Run(plan, workspace))} == {"mask/1"}
 
 
+@pytest.mark.medium
 def test_a_band_of_opacity_is_kept_and_says_what_is_data(tmp_path):
     values, shown = junk()
     bands = np.stack([(values // 300).astype("u1")] * 3 + [shown * np.uint8(200)])
@@ -119,6 +122,7 @@ def test_several_marks_come_out_as_they_went_in(tmp_path):
     assert {again.missing, *again.also_missing} == {-9999, -8888, -7777}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "said", [{"valid_range": [0, 4000]}, {"valid_min": 0, "valid_max": 4000}, {"valid_min": "0", "valid_max": [4000]}]
 )
@@ -145,6 +149,7 @@ def test_special_values_of_a_measured_variable_are_marks(tmp_path):
     assert "flag_meanings" in volume.about.attributes
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("dtype", "mark"), [("i2", 0), ("u1", 0), ("u1", 255), ("u1", 3), ("f4", 0.0)])
 def test_no_restored_valid_voxel_equals_the_mark_in_no_level(tmp_path, dtype, mark):
     values = np.random.default_rng(0).normal(mark, 3, (600, 600))

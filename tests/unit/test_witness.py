@@ -45,6 +45,7 @@ def test_a_blind_denoiser_lowers_what_is_mostly_texture(draw):
     assert second.level == first.channels[0].level or "texture" in second.notes[-1]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("label", ["photographs", "correlated", "counts", "dots"])
 @pytest.mark.parametrize("draw", range(3))
 def test_a_second_opinion_leaves_true_noise_as_it_is(label, draw):
@@ -59,6 +60,7 @@ def test_correlated_noise_is_still_known_as_that(draw):
     assert report(labelled("correlated", draw).seen).verdict == "isotropic"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("draw", range(6))
 def test_blocks_of_a_coder_are_seen_and_nothing_else_has_them(draw):
     assert has_block_grid([plane(labelled("jpeg", draw).seen)])
