@@ -50,7 +50,14 @@ class Cut:
         return 3 if self.lengths[0] > 1 else 2
 
 
-def grid_for(entry: Entry, cut: Cut, scope: str, core: Three | None = None, kind: DeviceKind = "cpu") -> GridPlan:
+def grid_for(
+    entry: Entry,
+    cut: Cut,
+    scope: str,
+    core: Three | None = None,
+    kind: DeviceKind = "cpu",
+    rim: Three = (0, 0, 0),
+) -> GridPlan:
     """Return the grid for a method on a volume.
 
     Args:
@@ -59,8 +66,9 @@ def grid_for(entry: Entry, cut: Cut, scope: str, core: Three | None = None, kind
         scope: tile (learn on each) or volume (one model, applied to each).
         core: Core of a tile, (depth, y, x), where the user wants it so; chosen if left out.
         kind: Of the devices that tiles are put together for, to units of work.
+        rim: Voxels that an operator sees beyond its own.
     """
-    need = _Need.of(entry, cut, scope)
+    need = _Need.of(entry, cut, scope, rim)
     cores = need.balanced(core) if core else need.best()
     overlap = need.overlap(cores)
     tiles = math.prod(-(-n // side) for n, side in zip(cut.lengths, cores, strict=True))
@@ -100,8 +108,9 @@ class _Need:
     align: Three
 
     @classmethod
-    def of(cls, entry: Entry, cut: Cut, scope: str) -> "_Need":
-        return cls(entry, cut, scope, _three(entry.halo(cut.space), 0), _three(entry.align(cut.space), 1))
+    def of(cls, entry: Entry, cut: Cut, scope: str, rim: Three = (0, 0, 0)) -> "_Need":
+        halo = _of_axes(a + b for a, b in zip(_three(entry.halo(cut.space), 0), rim, strict=True))
+        return cls(entry, cut, scope, halo, _three(entry.align(cut.space), 1))
 
     @property
     def learns(self) -> bool:

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from ilcore.adapting.weights import SHIPPED, load_denoiser, sha256_of
-from ilcore.aims.aim import Findings
+from ilcore.aims.aim import Aim, Findings, OperatorOptions
 from ilcore.aims.choosing import Choice, Expected, asked_for
+from ilcore.aims.ratios import whole
 from ilcore.aims.registry import aim_for
+from ilcore.aims.superres import USUAL_PSF, Superres
 from ilcore.aims.words import Task
 from ilcore.degradations.estimate import Preflight, preflight
 from ilcore.degradations.stripes import Direction
@@ -29,7 +31,7 @@ from ilcore.planning.cutting import Cut, grid_for, samples_for
 from ilcore.planning.depth import depth_wanted, stacked
 from ilcore.planning.known import believed, live_channels
 from ilcore.planning.options import RestoreOptions
-from ilcore.planning.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, WeightsPlan
+from ilcore.planning.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, Three, WeightsPlan
 from ilcore.planning.planes import plane_brightness, words_of
 from ilcore.planning.probing import Promises, promised
 from ilcore.planning.sampling import sampled
@@ -99,10 +101,11 @@ def plan_volume(source: str, target: str, options: RestoreOptions) -> Restoratio
     # Whether an earlier result may be replaced is asked when the plan is carried out.
     check_destination(target, source, overwrite=True)
     samples = sampled(volume, options.seed, is_any=options.task == "copy")
-    if options.task == "denoise":
+    if options.task in ("denoise", "superres"):
         check_is_no_mask(samples, volume)
     depth = depth_wanted(options.depth, volume.shape, needs_stack="stack" in _needs(options))
     cut = Cut(volume.shape, depth)
+    asked = _asked(options, volume, cut)
     tell("stage: measuring the noise", number=2, total=STAGES)
     stripes = _stripes(samples, options)
     seen = destriped(samples, stripes)
@@ -112,7 +115,7 @@ def plan_volume(source: str, target: str, options: RestoreOptions) -> Restoratio
     planes = None if options.per_plane is None else plane_brightness(volume, channels, options.per_plane)
     tell("stage: choosing the method", number=3, total=STAGES)
     promises = _promises(_Seen(seen, channels, live), cut, options)
-    choice = _choice(live, promises, options)
+    choice = _choice(live, promises, options, asked.aim)
     tell(f"stage: writing the plan for {choice.method}", number=STAGES, total=STAGES)
     if choice.method == COPY:
         # What is kept is kept with its stripes.
@@ -127,6 +130,8 @@ def plan_volume(source: str, target: str, options: RestoreOptions) -> Restoratio
             "result_format": options.result_format,
             # Where there is nothing to restore, the source is kept.
             "task": "copy" if choice.method == COPY else options.task,
+            "factors": asked.factors,
+            "psf": asked.psf,
             "method": choice.method,
             "method_version": entry.version,
             "scope": choice.scope,
@@ -135,7 +140,7 @@ def plan_volume(source: str, target: str, options: RestoreOptions) -> Restoratio
             "why": "; ".join(why),
             "seed": options.seed,
             "depth": depth,
-            "grid": grid_for(entry, cut, choice.scope, options.tile, options.cut_for),
+            "grid": grid_for(entry, cut, choice.scope, options.tile, options.cut_for, asked.rim),
             "channels": channels,
             "planes": planes,
             "stripes": stripes,
@@ -149,6 +154,38 @@ def plan_volume(source: str, target: str, options: RestoreOptions) -> Restoratio
     return plan
 
 
+@dataclass(frozen=True)
+class _Finer:
+    """What is asked of the grid of the result: by how much it is finer, through what, and how far that sees."""
+
+    aim: Aim
+    factors: Three = (1, 1, 1)
+    psf: str = ""
+    rim: Three = (0, 0, 0)
+
+
+def _asked(options: RestoreOptions, volume: Volume, cut: Cut) -> _Finer:
+    """Return what is asked of the grid of the result.
+
+    Raises:
+        BadInput: When there is no such result of this volume.
+    """
+    if options.task == "copy":
+        return _Finer(aim_for("denoise"))
+    aim = aim_for(options.task, scale=options.scale, space=cut.space)
+    if options.psf is not None and not isinstance(aim, Superres):
+        raise BadInput(f"a point spread function serves superres, got task {options.task}; leave it out")
+    if not isinstance(aim, Superres):
+        return _Finer(aim)
+    if cut.depth == "t":
+        raise BadInput("a finer result of frames that are context for each other was asked for; take depth none")
+    psf = options.psf or USUAL_PSF
+    operator = aim.operator(OperatorOptions(psf=psf, space=cut.space), volume)
+    z, y, x = whole(aim.factors(volume))
+    rim = operator.rim(cut.space)
+    return _Finer(aim, (z, y, x), psf, (0, *rim) if cut.space == 2 else rim)  # type: ignore[arg-type]
+
+
 def _check_recipe(entry: Entry, plan: RestorationPlan) -> None:
     """Refuse what the parts of the method say about this volume, before anything is written."""
     grid = plan.tile_grid
@@ -156,7 +193,7 @@ def _check_recipe(entry: Entry, plan: RestorationPlan) -> None:
     seen = stacked(np.empty(smallest), plan.depth).shape
     observed = torch.zeros(1, *(seen if plan.space == 3 else (seen[0], *seen[2:])))
     noise = tuple(channel.noise for channel in plan.channels)
-    entry.method.check(Problem(observed=observed, noise=noise, value_range=plan.value_range))
+    entry.method.check(Problem(observed=observed, noise=noise, operator=plan.operator, value_range=plan.value_range))
 
 
 def _needs(options: RestoreOptions) -> frozenset[str]:
@@ -193,19 +230,20 @@ def _told(one: Expected) -> ExpectedPlan:
     return ExpectedPlan(name=one.name, gain_db=gain, core_hours=hours)
 
 
-def _choice(found: Preflight, promises: Promises, options: RestoreOptions) -> Choice:
+def _choice(found: Preflight, promises: Promises, options: RestoreOptions, aim: Aim) -> Choice:
     if options.task == "copy":
         return Choice(method=COPY, scope="tile", why="copied unchanged, as was asked for")
     findings = Findings(
         preflight=found, expected=promises.expected, refused=promises.refused, noise_share=promises.noise_share,
         prefer=options.prefer, hours=options.hours,
     )  # fmt: skip
-    choice = aim_for(options.task).choose(findings)
+    choice = aim.choose(findings)
     if choice.method == COPY:
         # Scope, knobs and weights are for what restores.
         return choice
     if options.method is not None and options.method != choice.method:
         entry = find(options.method)
+        aim.check(entry)
         choice = Choice(method=entry.name, scope=entry.usual_scope, why=asked_for(entry, found))
     merged = {**choice.overrides, **{full_name(knob): value for knob, value in options.overrides.items()}}
     return replace(choice, scope=options.scope or choice.scope, overrides=merged)

@@ -48,16 +48,17 @@ class RestoreOptions(BaseModel):
     )
     task: Annotated[Task, Asked(DOING)] = Field(
         default="denoise",
-        description="denoise, inpaint (fill missing values), superres (make finer, with --scale), copy (labels, masks: unchanged)",
+        description="denoise, inpaint (fill missing values), superres (finer, with --scale), copy (labels, masks: "
+        "unchanged)",
     )
     scale: Annotated[float | str | tuple[float | str, ...] | None, Asked(DOING, form="N or Z,Y,X")] = Field(
         default=None,
-        description="for superres: by how much finer, for all axes of space or for each, such as 2 or 2,1,1",
+        description="for superres: by how much finer along all axes of space, or each: 2, or 2,1,1",
     )
     psf: Annotated[str | None, Asked(DOING, form="NAME")] = Field(
         default=None,
-        description="for superres: what a voxel gathers of the finer image: bicubic (usual), box, gaussian:1.6 in voxels "
-        "of the result",
+        description="for superres: what a voxel gathers of the finer image: bicubic (usual), box, gaussian:1.6 (in "
+        "voxels of the result)",
     )
     overrides: Annotated[dict[str, bool | int | float | str], Asked(DOING, ("--set", "-s"), "KNOB=VALUE")] = Field(
         default={}, description="turn a knob of the method, such as stop.steps=200; repeatable"

@@ -150,7 +150,7 @@ def _finer_units(image: NDArray[np.float32], frame: Patch, plan: RestorationPlan
     out = repeated(as_it_was(frame, plan), plan.factors)
     for number, channel in enumerate(plan.channels):
         if not frame.is_flat(number):
-            span = (channel.high - channel.low) * repeated(frame.brightness[number], plan.factors[:1] + (1, 1))
+            span = (channel.high - channel.low) * repeated(frame.brightness[number], (plan.factors[0], 1, 1))
             made = image[number].astype(np.float64) * span + channel.low
             out[number] = np.where(np.isnan(out[number]), np.nan, made)
     return out
