@@ -233,7 +233,7 @@ def test_a_restoration_keeps_all_that_its_source_said(tmp_path, monkeypatch, res
     assert found.format == result_format
     np.testing.assert_array_equal(voxels(found), voxels(source))
     # It is known as the result of this plan: there is nothing left to do.
-    assert stages.prepare(plan, Workspace.of(plan.target)).is_published
+    assert stages.prepare(Run.of(plan)).is_published
     told = describe(plan.target, axes=None, level=1, missing=None)
     assert (told["CRS"], told["missing"]) == ("WGS 84 / UTM zone 33N (EPSG:32633)", 7)
     assert told["bounds"] == ["500000", "5194000", "502800", "5200000"]
