@@ -131,15 +131,19 @@ class Aim(ABC):
             image [tile, channel, *field] -> the same.
         """
 
+    def serves(self, entry: Entry) -> bool:
+        """Tell whether a method can do this."""
+        return self.name in entry.tasks
+
     def check(self, entry: Entry) -> None:
         """Refuse a method that cannot do this.
 
         Raises:
             BadInput: Naming those that can.
         """
-        if self.name in entry.tasks:
+        if self.serves(entry):
             return
-        able = ", ".join(sorted(name for name, one in METHODS.items() if self.name in one.tasks))
+        able = ", ".join(sorted(name for name, one in METHODS.items() if self.serves(one)))
         raise BadInput(
             f"{entry.name} can {' and '.join(sorted(entry.tasks))}, got task {self.name}; methods that can: {able}"
         )

@@ -2,5 +2,10 @@
 
 from typing import Literal
 
-Task = Literal["denoise", "inpaint", "superres", "copy"]
+Task = Literal[
+    "denoise",
+    "inpaint",
+    "superres",
+    "copy",
+]
 Prefer = Literal["speed", "balance", "quality"]

@@ -369,7 +369,8 @@ def _is_number_type(name: str) -> bool:
 
 def _method_complaints(entry: Entry, plan: RestorationPlan) -> list[str]:
     found = []
-    if plan.task not in entry.tasks:
+    can = plan.task in entry.tasks if plan.task == "copy" else plan.aim.serves(entry)
+    if not can:
         found.append(
             f"{plan.method} can {' and '.join(sorted(entry.tasks))}, got task {plan.task}; choose another method"
         )
