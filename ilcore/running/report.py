@@ -143,7 +143,8 @@ class _Pair:
         """Return one plane of one channel as it was and as it is."""
         after = _values(self.result.read(region))
         if self.run.plan.is_finer:
-            return Plane(name=name, before=_values(OnResult.of(self.run).cubic(region)), after=after, noise_std=None)
+            before = _values(OnResult.of(self.run).cubic(region))
+            return Plane(name=f"{name}; before: the cubic through the scan", before=before, after=after)
         before = _values(self.run.source.known(region))
         channel = self.run.plan.channels[region[1][0]]
         lags, marks = lags_of(channel.noise), _marks(before, after, channel, math.prod(self.run.plan.source.shape))
