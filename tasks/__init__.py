@@ -1,4 +1,4 @@
-"""Prefect tasks: one thin file per stage, plus the cluster and the tracker."""
+"""What surrounds a run: who carries it out, who keeps track, the servers, the nights, and what Prefect shows of it."""
 
 from tasks.environment import settings
 
