@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from ilcore.planning.cutting import Cut, grid_for, samples_for
 from ilcore.planning.depth import depth_wanted, stacked
 from ilcore.planning.known import believed, live_channels
 from ilcore.planning.options import RestoreOptions
-from ilcore.planning.plan import ChannelPlan, ExpectedPlan, RestorationPlan, SourcePlan, Three, WeightsPlan
+from ilcore.planning.plan import ChannelPlan, ExpectedPlan, PlanesPlan, RestorationPlan, SourcePlan, Three, WeightsPlan
 from ilcore.planning.planes import plane_brightness, words_of
 from ilcore.planning.probing import Promises, promised
 from ilcore.planning.sampling import sampled
@@ -103,55 +104,79 @@ def plan_volume(source: str, target: str, options: RestoreOptions) -> Restoratio
     samples = sampled(volume, options.seed, is_any=options.task == "copy")
     if options.task in ("denoise", "superres"):
         check_is_no_mask(samples, volume)
-    depth = depth_wanted(options.depth, volume.shape, needs_stack="stack" in _needs(options))
-    cut = Cut(volume.shape, depth)
+    cut = Cut(volume.shape, depth_wanted(options.depth, volume.shape, needs_stack="stack" in _needs(options)))
     asked = _asked(options, volume, cut)
     tell("stage: measuring the noise", number=2, total=STAGES)
-    stripes = _stripes(samples, options)
-    seen = destriped(samples, stripes)
-    found = believed(with_second_opinion(preflight(seen, volume.dtype), seen), options.noise_std)
-    channels = channel_plans(samples, found, volume)
-    live = live_channels(found, channels)
-    planes = None if options.per_plane is None else plane_brightness(volume, channels, options.per_plane)
+    seen = _seen(samples, volume, options)
+    planes = None if options.per_plane is None else plane_brightness(volume, seen.channels, options.per_plane)
     tell("stage: choosing the method", number=3, total=STAGES)
-    promises = _promises(_Seen(seen, channels, live), cut, options)
-    choice = _choice(live, promises, options, asked.aim)
+    promises = _promises(seen, cut, options)
+    choice = _choice(seen.live, promises, options, asked.aim)
     tell(f"stage: writing the plan for {choice.method}", number=STAGES, total=STAGES)
-    if choice.method == COPY:
+    draft = _Draft(options, cut, asked, seen, planes, promises, choice)
+    plan = RestorationPlan.of({"target": str(place_of_result(target)), **draft.content(source, volume)})
+    _check_recipe(draft.entry, plan)
+    return plan
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """All that was found out and decided of a volume, before it is a plan."""
+
+    options: RestoreOptions
+    cut: Cut
+    asked: "_Finer"
+    seen: "_Seen"
+    planes: PlanesPlan | None
+    promises: Promises
+    choice: Choice
+
+    @cached_property
+    def weights(self) -> WeightsPlan | None:
+        return None if self.choice.method == COPY else _weights(self.choice, self.options)
+
+    @cached_property
+    def entry(self) -> Entry:
+        return _entry(self.choice, self.weights)
+
+    @property
+    def stripes(self) -> Direction | None:
         # What is kept is kept with its stripes.
-        stripes = None
-    why = [choice.why, *([words_of(planes)] if planes else []), *([words_of_stripes(stripes)] if stripes else [])]
-    weights = None if choice.method == COPY else _weights(choice, options)
-    entry = _entry(choice, weights)
-    plan = RestorationPlan.of(
-        {
+        return None if self.choice.method == COPY else self.seen.stripes
+
+    @property
+    def why(self) -> str:
+        told = [words_of(self.planes)] if self.planes else []
+        told += [words_of_stripes(self.stripes)] if self.stripes else []
+        return "; ".join([self.choice.why, *told])
+
+    def content(self, source: str, volume: Volume) -> dict[str, Any]:
+        """Return what the plan says."""
+        options, choice, cut, entry = self.options, self.choice, self.cut, self.entry
+        return {
             "source": _source(source, volume, options),
-            "target": str(place_of_result(target)),
             "result_format": options.result_format,
             # Where there is nothing to restore, the source is kept.
             "task": "copy" if choice.method == COPY else options.task,
-            "factors": asked.factors,
-            "psf": asked.psf,
+            "factors": self.asked.factors,
+            "psf": self.asked.psf,
             "method": choice.method,
             "method_version": entry.version,
             "scope": choice.scope,
             "overrides": dict(choice.overrides),
             "tile_steps": _tile_steps(entry, choice, options),
-            "why": "; ".join(why),
+            "why": self.why,
             "seed": options.seed,
-            "depth": depth,
-            "grid": grid_for(entry, cut, choice.scope, options.tile, options.cut_for, asked.rim),
-            "channels": channels,
-            "planes": planes,
-            "stripes": stripes,
-            "weights": weights,
+            "depth": cut.depth,
+            "grid": grid_for(entry, cut, choice.scope, options.tile, options.cut_for, self.asked.rim),
+            "channels": self.seen.channels,
+            "planes": self.planes,
+            "stripes": self.stripes,
+            "weights": self.weights,
             "samples": samples_for(entry, cut),
             "gate": dict(options.gate),
-            "expected": [_told(one) for one in promises.expected],
+            "expected": [_told(one) for one in self.promises.expected],
         }
-    )
-    _check_recipe(entry, plan)
-    return plan
 
 
 @dataclass(frozen=True)
@@ -202,11 +227,27 @@ def _needs(options: RestoreOptions) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was seen of a volume: samples, how they are normalised, what noise the channels that hold something have."""
+    """What was seen of a volume.
+
+    Args:
+        samples: Less what stripes share.
+        channels: How they are normalised.
+        live: The noise of the channels that hold something.
+        stripes: What shares offsets.
+    """
 
     samples: Sequence[NDArray[Any]]
     channels: Sequence[ChannelPlan]
     live: Preflight
+    stripes: Direction | None
+
+
+def _seen(samples: Sequence[NDArray[Any]], volume: Volume, options: RestoreOptions) -> _Seen:
+    stripes = _stripes(samples, options)
+    shown = destriped(samples, stripes)
+    found = believed(with_second_opinion(preflight(shown, volume.dtype), shown), options.noise_std)
+    channels = channel_plans(samples, found, volume)
+    return _Seen(shown, channels, live_channels(found, channels), stripes)
 
 
 def _stripes(samples: Sequence[NDArray[Any]], options: RestoreOptions) -> Direction | None:

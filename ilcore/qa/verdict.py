@@ -1,15 +1,12 @@
 """Limits, findings and the verdict: a number and its limit, always both."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ilcore.qa.chances import by_chance
-from ilcore.qa.faint_family import Family
 
 Verdict = Literal["pass", "warn", "fail"]
 _ORDER: tuple[Verdict, ...] = ("pass", "warn", "fail")
@@ -113,7 +110,7 @@ _GHOSTS = "share of a neighbouring frame that frames hold"
 # by 0.3 noise std: 0.28], ghosts [0.002 | a quarter of the last frame: 0.28]. They tell of a bias, not of a wrecked
 # tile: beyond these limits somebody should look, and nothing is refused.
 _DOUBTFUL = (-_INF, _INF)
-_FAITHFUL: Mapping[str, Limit] = {
+FAITHFUL: Mapping[str, Limit] = {
     "faint_points": Limit((0, 0), _DOUBTFUL, _POINTS),
     "faint_lines": Limit((0, 0), _DOUBTFUL, _LINES),
     "object_flux": Limit((-0.03, 0.03), _DOUBTFUL, _OBJECTS),
@@ -123,7 +120,7 @@ _FAITHFUL: Mapping[str, Limit] = {
     "flicker": Limit((0, 0.1), _DOUBTFUL, _FLICKER),
     "ghosts": Limit((0, 0.1), _DOUBTFUL, _GHOSTS),
 }
-_COUNTED = ("faint_points", "faint_lines")
+COUNTED = ("faint_points", "faint_lines")
 
 _NULL_NOISE = "share of the noise's deviation that is left of noise alone"
 _NULL_WORMS = "the same of the part coarser than a pixel; more are worms or blobs where there is nothing"
@@ -175,7 +172,7 @@ TILE_LIMITS: Mapping[str, Limit] = {
     # [0.05 | offset of 0.2 std: 0.19, of 0.5: 0.46]
     "flux over noise": Limit((-0.12, 0.12), (-0.35, 0.35), _FLUX, needs_noise=True),
     "risk over noise": Limit((-_INF, 1.0), (-_INF, 1.3), _RISK, needs_noise=True),
-    **_FAITHFUL,
+    **FAITHFUL,
 }
 #: Limits on the run: shares of tiles, medians, and the worst twentieth of the tiles.
 RUN_LIMITS: Mapping[str, Limit] = {
@@ -201,9 +198,9 @@ RUN_LIMITS: Mapping[str, Limit] = {
     "risk over noise": Limit((-_INF, 0.9), (-_INF, 1.1), f"median over tiles: {_RISK}", needs_noise=True),
     **{
         name.replace("_", " "): replace(
-            limit, why=f"{'all tiles' if name in _COUNTED else 'worst twentieth'}: {limit.why}"
+            limit, why=f"{'all tiles' if name in COUNTED else 'worst twentieth'}: {limit.why}"
         )
-        for name, limit in _FAITHFUL.items()
+        for name, limit in FAITHFUL.items()
     },
     # [0.2 in one picture of twenty; half of the contrast lost: 0.35 and more for ten points]
     "faint contrast": Limit((-_INF, 0.2), _DOUBTFUL, _SHOWN),
@@ -278,84 +275,14 @@ def tile_verdicts(
     Shape:
         each column of the table [...] -> [...].
     """
-    numbers = _numbers(table, limits)
+    numbers = columns_of(table, limits)
     worst = np.zeros(np.shape(next(iter(table.values()))), np.uint8)
     for name, values in numbers.items():
         np.maximum(worst, limits[name].judge_all(values, confidence), out=worst)
     return worst
 
 
-def measures(
-    table: Mapping[str, NDArray[Any]],
-    words: Sequence[str],
-    *,
-    clipped_share: float,
-    confidence: float,
-    limits: Limits = TILE_LIMITS,
-) -> dict[str, float]:
-    """Return the numbers of a run from those of its tiles.
-
-    Args:
-        table: One column a finding, one number a tile, as the ledger holds them; NaN where a finding is not known.
-        words: Meaning of the numbers of the column `status`.
-        clipped_share: Share of values of the result that were clipped.
-        confidence: Confidence of the noise estimate.
-        limits: On a tile, by its aim.
-    """
-    status = np.asarray(table["status"])
-    failed, fell_back = (status == words.index(word) for word in ("failed", "fell back"))
-    done = status != words.index("empty")
-    # What was kept raw is judged by its count; its numbers are those of an attempt that is not in the result.
-    judged = {name: values[done & ~failed] for name, values in table.items()}
-    numbers, count = _numbers(judged), max(int(done.sum()), 1)
-    found = {
-        "failed tiles": float(failed.sum() / count),
-        "fallen-back tiles": float((failed | fell_back).sum() / count),
-        "doubtful tiles": float((tile_verdicts(judged, confidence, limits) > 0).sum() / count),
-        "clipped values": clipped_share,
-        "noise confidence": confidence,
-    }
-    seams, lags = _known(table, "seam"), _known({name: values[done] for name, values in table.items()}, "residual_lag")
-    _add(found, "residual level", _known(numbers, "residual_level"), np.median)
-    _add(found, "residual structure", _known(numbers, "residual_structure"), _worst_twentieth)
-    _add(found, "residual correlation", lags, np.median)
-    _add(found, "residual tails", _known(numbers, "residual_tails"), np.median)
-    _add(found, "contrast loss", np.abs(_known(numbers, "contrast_loss")), _worst_twentieth)
-    _add(found, "shift", _known(numbers, "shift"), _worst_twentieth)
-    _add(found, "flux change", np.abs(_known(numbers, "flux over noise")), _worst_twentieth)
-    _add(found, "brightness", _known(numbers, "flux over noise"), np.median)
-    _add(found, "seams", seams, np.median)
-    _add(found, "seams, worst tenth", seams, lambda values: np.quantile(values, 0.9))
-    _add(found, "risk over noise", _known(numbers, "risk over noise"), np.median)
-    for name in _FAITHFUL:
-        reduce = _more_than_chance if name in _COUNTED else _worst_twentieth
-        _add(found, name.replace("_", " "), np.abs(_known(numbers, name)), reduce)
-    if (lost := Family.of(judged).lost) is not None:
-        found["faint contrast"] = lost
-    if (between := _between_frames(table, failed)) is not None:
-        found["flicker"] = max(found.get("flicker", 0.0), between)
-    return found
-
-
-def _more_than_chance(counts: NDArray[np.float64]) -> float:
-    """Return how many things were found in all, 0 where no more tiles have some than noise alone would give."""
-    return float(counts.sum()) if (counts > 0).sum() > by_chance(counts.size) else 0.0
-
-
-def _between_frames(table: Mapping[str, NDArray[Any]], failed: NDArray[np.bool_]) -> float | None:
-    """Return by how much the tiles of a frame changed in brightness together, frame by frame, in noise std.
-
-    The noise of a tile's mean is far below the limit; None where there are no three frames.
-    """
-    if "flux_change" not in table or np.ndim(table["flux_change"]) < 4 or len(table["flux_change"]) < 3:
-        return None
-    std = np.maximum(np.asarray(table["noise_std"], np.float64), FAINT)
-    change = np.where(failed, np.nan, np.asarray(table["flux_change"], np.float64) / std)
-    frames = [float(np.median(known)) for frame in change if (known := frame[np.isfinite(frame)]).size]
-    return float(np.std(frames, ddof=1)) if len(frames) >= 3 else None
-
-
-def _numbers(table: Mapping[str, NDArray[Any]], limits: Limits = TILE_LIMITS) -> dict[str, NDArray[np.float64]]:
+def columns_of(table: Mapping[str, NDArray[Any]], limits: Limits = TILE_LIMITS) -> dict[str, NDArray[np.float64]]:
     """Return the columns under the names of the limits, with flux and risk in terms of the noise."""
     found = {name: np.asarray(table[name], np.float64) for name in limits if name in table}
     if "noise_std" not in table:
@@ -367,11 +294,6 @@ def _numbers(table: Mapping[str, NDArray[Any]], limits: Limits = TILE_LIMITS) ->
     if "risk" in table:
         found["risk over noise"] = np.asarray(table["risk"], np.float64) / (std**2 + FAINT**2)
     return found
-
-
-def _known(table: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64]:
-    values = np.asarray(table.get(name, ()), np.float64)
-    return values[np.isfinite(values)]
 
 
 def _tile_numbers(row: Mapping[str, Any], limits: Limits) -> dict[str, float]:
@@ -386,17 +308,6 @@ def _tile_numbers(row: Mapping[str, Any], limits: Limits) -> dict[str, float]:
     if risk is not None and np.isfinite(risk):
         known["risk over noise"] = float(risk) / (float(std) ** 2 + FAINT**2)
     return known
-
-
-def _worst_twentieth(values: NDArray[np.float64]) -> float:
-    return float(np.quantile(values, 0.95, method="higher"))
-
-
-def _add(
-    found: dict[str, float], name: str, values: NDArray[np.float64], reduce: Callable[[NDArray[np.float64]], Any]
-) -> None:
-    if values.size:
-        found[name] = float(reduce(values))
 
 
 def _words(span: tuple[float, float]) -> str:

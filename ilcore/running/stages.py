@@ -19,8 +19,9 @@ from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, BadPlan, BadVolume, CorruptData
 from ilcore.grammar.region import Region, intersect, size, slices
 from ilcore.planning.plan import RestorationPlan
+from ilcore.qa.measures import measures
 from ilcore.qa.seams import Read, seam_score
-from ilcore.qa.verdict import QAReport, judge, measures
+from ilcore.qa.verdict import QAReport, judge
 from ilcore.results.destination import attributes_of, check_destination, estimated_bytes
 from ilcore.results.masks import MaskLevel
 from ilcore.results.ome_zarr import Level, check_metadata, write_root

@@ -15,8 +15,9 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
 from ilcore.qa.blind import judge_tile
+from ilcore.qa.measures import measures
 from ilcore.qa.seams import seam_score
-from ilcore.qa.verdict import judge, measures, tile_fails
+from ilcore.qa.verdict import judge, tile_fails
 from ilcore.running.tile_record import STATUS
 from ilcore.tiling.grid import TileGrid
 from tests.columns import columns_of

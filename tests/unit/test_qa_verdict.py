@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from ilcore.qa.measures import measures
 from ilcore.qa.verdict import (
     NULL_LIMITS,
     RUN_LIMITS,
     TILE_LIMITS,
     QAReport,
     judge,
-    measures,
     tile_fails,
     tile_verdict,
     tile_verdicts,
