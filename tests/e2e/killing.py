@@ -98,7 +98,7 @@ def main(plan_path: str, folder: str) -> None:
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     plan = read_plan(Path(plan_path))
     operations = _whole(plan, Path(folder) / "whole")
-    for moment in _moments(operations):
+    for moment in moments(plan, operations):
         print(json.dumps(_told(plan, Path(folder) / f"{moment.what} {moment.number}".replace("/", "_"), moment)))
 
 
@@ -108,9 +108,11 @@ def _told(plan: RestorationPlan, case: Path, moment: Moment) -> dict[str, Any]:
     return {"case": case.name, "killed": killed, **_resumed(there, case)}
 
 
-def _moments(operations: int) -> Iterator[Moment]:
-    yield from (Moment("learning", number) for number in LEARNING)
-    yield from (Moment(*place) for place in PLACES)
+def moments(plan: RestorationPlan, operations: int) -> Iterator[Moment]:
+    """Yield when a run of a plan is killed; where nothing is learnt, there is nothing to be killed at."""
+    learns = plan.scope == "volume"
+    yield from (Moment("learning", number) for number in (LEARNING if learns else ()))
+    yield from (Moment(*place) for place in PLACES if learns or "weights" not in place[0])
     drawn = random.Random(7).sample(range(1, operations + 1), RANDOM)
     yield from (Moment("any", number) for number in drawn)
 
