@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     source = saved(folder, (noisy(scene("cells", (64, 72)), std=0.05) * 4000 + 500).astype("u2"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tile_module, "tile_fails", lambda _: None)
+        patched.setattr(tile_module, "tile_fails", lambda *_: None)
         plan = planned(
             source, folder / "out.ome.zarr", "adapted", tile=(1, 32, 36), scope="volume", tile_steps=2,
             overrides={"stop.steps": 2, "stop.every": 1}, weights=str(small_weights(folder / "w.safetensors")),
@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RestorationPlan, Workspace]:
-    monkeypatch.setattr(tile_module, "tile_fails", lambda _: None)
+    monkeypatch.setattr(tile_module, "tile_fails", lambda *_: None)
     shutil.copytree(made, tmp_path / "run")
     plan = Workspace.of(made / "out.ome.zarr").plan_of_run()
     source = plan.source.model_copy(update={"uri": str(tmp_path / "run" / "source.npy")})

@@ -48,7 +48,7 @@ def wished(tmp_path: Path, image: str, method: str, **wishes: Any) -> Restoratio
 @pytest.fixture
 def never_judged_bad(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps restore nothing well; here it matters what is used."""
-    monkeypatch.setattr(tile_module, "tile_fails", lambda _: None)
+    monkeypatch.setattr(tile_module, "tile_fails", lambda *_: None)
 
 
 def ledger_of(plan: RestorationPlan) -> Ledger:
@@ -138,7 +138,7 @@ def judged_bad(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """Let the first so many attempts on each tile fail."""
     seen = {"count": 0}
 
-    def fails(_: Any) -> str | None:
+    def fails(*_: Any) -> str | None:
         seen["count"] += 1
         return "no reason" if (seen["count"] - 1) % 4 < times else None
 
@@ -195,7 +195,7 @@ def test_when_every_tile_is_left_raw_the_result_is_the_source(kind, tmp_path, mo
         saved(tmp_path, source), tmp_path / "out", "zs_n2n", scope="tile", tile=(1, 16, 20),
         overrides={"stop.steps": 1, "network.width": 2},
     )  # fmt: skip
-    monkeypatch.setattr(tile_module, "tile_fails", lambda _: "no reason")
+    monkeypatch.setattr(tile_module, "tile_fails", lambda *_: "no reason")
     assert carry_out(plan).verdict == "fail"
     assert {(row["status"], row["used"]) for row in rows_of(plan)} == {("failed", "raw")}
     found = assembled(plan)[0, 0, 0]

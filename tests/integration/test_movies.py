@@ -146,7 +146,7 @@ def test_dividing_by_brightness_loses_nothing(axes, per_plane, depth, tmp_path, 
 
 def test_a_movie_that_fades_is_restored_to_its_end(tmp_path, monkeypatch):
     """What frames teach each other is what does not fade."""
-    monkeypatch.setattr(tile_module, "tile_fails", lambda _: None)
+    monkeypatch.setattr(tile_module, "tile_fails", lambda *_: None)
     clean, noisy = movie(frames=12, side=40, fading=0.15, counts=200.0)
     source, errors = saved(tmp_path, noisy), {}
     for per_plane in (None, "t"):
