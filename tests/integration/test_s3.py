@@ -181,7 +181,7 @@ def test_only_missing_units_are_done_again(plan, s3_server, monkeypatch):
             carry_out(plan)
     again = []
     monkeypatch.setattr(
-        "ilcore.running.carry_out.restore_unit", lambda *given: (again.append(given[1]), restore(*given))
+        "ilcore.running.carry_out.restore_unit", lambda *given: (again.append(given[1]), restore(*given))[1]
     )
     carry_out(plan)
     assert len(done) == 1
