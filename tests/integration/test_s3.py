@@ -172,7 +172,7 @@ def test_only_missing_units_are_done_again(plan, s3_server, monkeypatch):
     def restored(*given):
         if len(done) == 1:
             raise Killed
-        done.append(given[2])
+        done.append(given[1])
         return restore(*given)
 
     with monkeypatch.context() as patched:

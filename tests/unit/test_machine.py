@@ -30,6 +30,8 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*PROXIES, "TMPDIR", "TEMP", "TMP", "PREFECT_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+    # What the first call in a process makes of its proxies, urllib keeps for all that follow.
+    monkeypatch.setattr(urllib.request, "_opener", None)
 
 
 @pytest.fixture
