@@ -120,7 +120,7 @@ WISHES = {
     "senseless knob": ({"method": "zs_n2n", "overrides": {"network.depth": 1}}, RecipeError, "depth >= 2"),
     "negative steps": ({"method": "zs_n2n", "overrides": {"steps": -1}}, RecipeError, "steps >= 0"),
     "lacks steps on each tile": ({"method": "dip", "scope": "volume", "tile_steps": 0}, BadPlan, "set it to"),
-    "cannot inpaint": ({"method": "zs_n2n", "task": "inpaint"}, BadPlan, "can denoise, got task inpaint"),
+    "cannot inpaint": ({"method": "zs_n2n", "task": "inpaint"}, BadInput, "can denoise, got task inpaint"),
     "unknown task": ({"task": "sharpen"}, BadInput, "denoise, inpaint, superres or copy"),
     "unknown scope": ({"scope": "plane"}, BadInput, "tile or volume"),
     "no weights there": ({"method": "adapted", "weights": "/nowhere.safetensors"}, BadWeights, "must be a file"),
