@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import ILError
 from ilcore.grammar.region import region_of
-from ilcore.planning.plan import RestorationPlan
-from ilcore.running.run import open_source
-from ilcore.running.workspace import Workspace
+from ilcore.running.finer import OnResult
+from ilcore.running.run import Run
 from ilcore.stores.addresses import is_remote
+from ilcore.volumes.validity import data_in
 
 #: Side of the part of a scan that is shown, and how many scans are.
 _SIDE, _SHOWN = 128, 200
@@ -83,8 +83,7 @@ def _link(place: str) -> str:
 def _thumbnails(target: str) -> tuple[str, str]:
     """Return the middle of a scan and of its result as PNG in base64, in one contrast; empty where one is gone."""
     try:
-        plan = Workspace.of(target).plan_of_run()
-        before, after = _middles(plan)
+        before, after = _middles(Run.begun(target))
     except (ILError, OSError):
         return "", ""
     known = before[np.isfinite(before)]
@@ -94,12 +93,14 @@ def _thumbnails(target: str) -> tuple[str, str]:
     return _png(before, low, high), _png(after, low, high)
 
 
-def _middles(plan: RestorationPlan) -> tuple[NDArray[Any], NDArray[Any]]:
-    source, result = open_source(plan), open_volume(plan.target)
-    t, _, z, y, x = source.shape
+def _middles(run: Run) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the middle of the scan as the result shows it, a finer one over its coarser voxels, and of the result."""
+    result = open_volume(run.plan.target)
+    t, _, z, y, x = result.shape
     spans = [(max(0, (n - _SIDE) // 2), min(n, max(0, (n - _SIDE) // 2) + _SIDE)) for n in (y, x)]
     region = region_of([(t // 2, t // 2 + 1), (0, 1), (z // 2, z // 2 + 1), *spans])
-    return source.known(region)[0, 0, 0], result.known(region)[0, 0, 0]
+    before, valid = OnResult.of(run).stored(region)
+    return data_in(before, valid)[0, 0, 0], result.known(region)[0, 0, 0]
 
 
 def _png(image: NDArray[Any], low: float, high: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ilcore.archives.job_queue import RESUME, RETRY, Job
 from ilcore.archives.policy import Archive
 from ilcore.grammar.errors import ILError
-from ilcore.planning.make import opened
+from ilcore.planning.make import face_of_result, opened
 from ilcore.results.destination import PYRAMID_SHARE, estimated_bytes
 from ilcore.stores.addresses import is_remote
 
@@ -69,7 +69,8 @@ def _disks(items: Sequence[Job], free: dict[int, float]) -> dict[str, int]:
 def _bytes(archive: Archive, item: Job) -> tuple[float, float]:
     """Return how much a scan needs at most while it is worked on, and from then on; nothing where nobody can tell."""
     try:
-        volume = opened(item.scan.source, item.policy.options.but(roots=archive.roots))
+        options = item.policy.options.but(roots=archive.roots)
+        volume = face_of_result(opened(item.scan.source, options), options)
     except (ILError, OSError):
         # Whoever plans it says what is wrong.
         return 0.0, 0.0

@@ -168,7 +168,7 @@ def _of_plan(contender: Contender, case: Case, space: int, settings: Settings) -
         plan = _planned(contender, case, settings, str(source), str(target), _axes(case, space))
         verdict, run = carry_out(plan).verdict, Run.of(plan)
         # What the QA gate refused is measured all the same, and called refused.
-        place = target if target.exists() else run.levels / "0"
+        place = target if target.exists() else run.workspace.staging / "0"
         volume = open_volume(str(place))
         image = volume.read(whole(volume.shape))[0].reshape(case.noisy.shape)
         return _told(run, image, verdict)

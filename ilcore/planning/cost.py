@@ -55,12 +55,14 @@ def work_of(plan: RestorationPlan, *, timed: bool = False) -> Work:
     total = math.prod(plan.source.shape)
     read = voxels_read(grid)
     largest = max(voxels(tile.read) for tile in _corners(plan))
+    # Of one channel, on the grid of the result.
+    held = largest // plan.source.shape[1] * math.prod(plan.factors)
     return Work(
         tiles=len(grid),
         units=math.prod(grid.unit_shape),
         voxels=total,
         read_per_written=read / total,
-        tile_bytes=tile_bytes(plan.entry, plan.scope, largest // plan.source.shape[1], plan.source.shape[1]),
+        tile_bytes=tile_bytes(plan.entry, plan.scope, held, plan.source.shape[1]),
         seconds=_passes(plan, read) * _seconds_per_voxel(plan) if timed else None,
     )
 
@@ -85,7 +87,8 @@ def _seconds_per_voxel(plan: RestorationPlan) -> float:
     side = (plan.source.shape[1], *(min(length, _PATCH) for length in plan.source.shape[3:]))
     observed = torch.zeros(1, side[0], *((4,) if plan.space == 3 else ()), *side[1:])
     noise = tuple(channel.noise for channel in plan.channels)
-    once = _once(plan.entry.method, Problem(observed=observed, noise=noise, value_range=plan.value_range))
+    problem = Problem(observed=observed, noise=noise, operator=plan.operator, value_range=plan.value_range)
+    once = _once(plan.entry.method, problem)
     taken = []
     for _ in range(3):
         began = time.perf_counter()

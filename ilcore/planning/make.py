@@ -16,6 +16,7 @@ from ilcore.aims.aim import Aim, Findings, OperatorOptions
 from ilcore.aims.choosing import Choice, Expected, asked_for
 from ilcore.aims.ratios import whole
 from ilcore.aims.registry import aim_for
+from ilcore.aims.result_face import result_face
 from ilcore.aims.superres import USUAL_PSF, Superres
 from ilcore.aims.words import Task
 from ilcore.degradations.estimate import Preflight, preflight
@@ -209,6 +210,16 @@ def _asked(options: RestoreOptions, volume: Volume, cut: Cut) -> _Finer:
     z, y, x = whole(aim.factors(volume))
     rim = operator.rim(cut.space)
     return _Finer(aim, (z, y, x), psf, (0, *rim) if cut.space == 2 else rim)  # type: ignore[arg-type]
+
+
+def face_of_result(volume: Volume, options: RestoreOptions) -> Volume:
+    """Return what a result of a volume would be, its voxels aside.
+
+    Raises:
+        BadInput: When there is no such result of this volume.
+    """
+    cut = Cut(volume.shape, depth_wanted(options.depth, volume.shape, needs_stack="stack" in _needs(options)))
+    return result_face(volume, _asked(options, volume, cut).factors)
 
 
 def _check_recipe(entry: Entry, plan: RestorationPlan) -> None:

@@ -138,7 +138,7 @@ class _Sitting:
 
     def coarsen(self) -> None:
         """Write the coarser levels, each once the one below it is complete; those of an earlier attempt anew."""
-        for rung in stages.coarser_levels(self.run, self.run.levels):
+        for rung in stages.coarser_levels(self.run, self.run.workspace.staging):
             count = rung.create()
             with self.observer.counting(f"coarsen {rung.level.path}", count, "blocks") as counter:
                 for _ in self.executor.move(rung.write, range(count)):

@@ -97,8 +97,7 @@ def make_null_test(run: Run, device: str = "cpu") -> NullTest:
     """Restore noise alone as the plan restores the scan, and keep what was found; at once where that is done already.
 
     Args:
-        plan: The plan of a run whose tiles are all restored.
-        workspace: Its folder.
+        run: A run whose tiles are all restored.
         device: cpu or cuda.
     """
     earlier = null_test_before(run.workspace)

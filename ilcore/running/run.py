@@ -105,12 +105,7 @@ class Run:
     @property
     def result(self) -> WriteTarget:
         """Level 0 of the result in the making."""
-        return open_target(str(self.levels / "0"))
-
-    @property
-    def levels(self) -> Place:
-        """Where the levels of the result in the making lie."""
-        return self.workspace.staging
+        return open_target(str(self.workspace.staging / "0"))
 
 
 @lru_cache(maxsize=2)

@@ -302,14 +302,15 @@ def verdict_of(run: Run) -> QAReport:
     for name in ("consistency", "invented_share") if run.plan.is_finer else ():
         if np.isfinite(table[name]).any():
             found[name.replace("_", " ")] = float(np.nanmedian(table[name]))
-    for name in aim.unasked:
-        found.pop(name, None)
+    means_nothing = [name for name in sorted(aim.unasked) if found.pop(name, None) is not None]
     null = null_test_before(run.workspace) or NullTest(why_not="nobody asked for it")
     if run.plan.task == "copy":
         # Nothing rests on the noise of a source that is kept as it is, and there is one thing to say of it: why.
         del found["noise confidence"]
         return replace(judge(found, run.plan.gate), notes=(run.plan.why,))
     notes = (*null.notes, *_unasked(run.plan, found), *((told,) if (told := devices_told(run.workspace)) else ()))
+    if means_nothing:
+        notes += (f"not asked of what {aim.name} makes, for it leaves next to no residual: {', '.join(means_nothing)}",)
     limits = {**null.limits, **aim.run_limits()}
     return replace(judge({**found, **null.numbers}, run.plan.gate, limits), notes=notes)
 

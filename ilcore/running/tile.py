@@ -83,8 +83,7 @@ def restore_unit(run: Run, index: Sequence[int], device: str = "cpu") -> UnitRep
     """Restore all tiles of a unit, write them to scratch and commit them to the ledger.
 
     Args:
-        plan: The plan.
-        workspace: The folder beside the target.
+        run: The run; its ledger is there.
         index: Place of the unit in the grid of units.
         device: cpu or cuda.
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
+from ilcore.archives import night_report
 from ilcore.degradations.imaging import Imaging
 from ilcore.degradations.kernels import kernel_of
 from ilcore.formats.open import open_volume
@@ -18,8 +19,11 @@ from ilcore.grammar.region import whole
 from ilcore.keeping.audit import audit, is_sound
 from ilcore.keeping.repair import repair
 from ilcore.keeping.verify import verify
-from ilcore.planning.make import plan_restoration
+from ilcore.planning.cost import work_of
+from ilcore.planning.make import face_of_result, plan_restoration
+from ilcore.planning.options import RestoreOptions
 from ilcore.planning.plan import RestorationPlan
+from ilcore.results.destination import estimated_bytes
 from ilcore.results.export import export_volume
 from ilcore.running import carry_out as carrying
 from ilcore.running.carry_out import carry_out
@@ -77,6 +81,8 @@ def test_the_result_is_finer_and_as_large_as_its_source(finished, truth):
 
 
 def test_back_projection_beats_the_cubic_and_the_gate_sees_which_explains_the_scan(finished, truth, tmp_path):
+    told = Run.of(finished).workspace.record.read_text()
+    assert "not asked of what superres makes" in told
     cubic = planned(tmp_path / "cubic", seen(truth, (2, 2)), method="bicubic")
     found = {finding.check: finding.measured for finding in carry_out(cubic).findings}
     own = {finding.check: finding for finding in carry_out(finished).findings}
@@ -190,3 +196,16 @@ def test_plans_without_a_scale_keep_the_name_they_had(tmp_path):
     content = plan.model_dump(mode="json")
     assert (content.pop("factors"), content.pop("psf")) == ([1, 1, 1], "")
     assert RestorationPlan.of(content).fingerprint == plan.fingerprint
+
+
+def test_what_it_costs_and_takes_on_the_disk_is_that_of_the_finer_result(finished):
+    assert work_of(finished, timed=True).seconds > 0
+    volume, options = open_volume(finished.source.uri), RestoreOptions(task="superres", scale=2)
+    assert estimated_bytes(face_of_result(volume, options)) == pytest.approx(4 * estimated_bytes(volume), rel=1e-4)
+    assert estimated_bytes(face_of_result(volume, RestoreOptions())) == estimated_bytes(volume)
+
+
+def test_the_night_report_shows_the_same_place_of_both(finished):
+    before, after = night_report._middles(Run.of(finished))
+    assert before.shape == after.shape
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9

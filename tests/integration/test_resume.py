@@ -228,8 +228,8 @@ def test_what_a_killed_writer_left_is_not_published(tmp_path, monkeypatch):
     plan, assemble = box(tmp_path), stages.assemble_block
 
     def leaving(run: Run, number: int) -> Any:
-        (run.levels / "0" / "c" / "0.3f2a.partial").parent.mkdir(exist_ok=True)
-        (run.levels / "0" / "c" / "0.3f2a.partial").write_bytes(b"half")
+        (run.workspace.staging / "0" / "c" / "0.3f2a.partial").parent.mkdir(exist_ok=True)
+        (run.workspace.staging / "0" / "c" / "0.3f2a.partial").write_bytes(b"half")
         return assemble(run, number)
 
     monkeypatch.setattr(stages, "assemble_block", leaving)
