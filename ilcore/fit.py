@@ -18,6 +18,7 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import DirectMethod, Method, Recipe, Sequential, Transform, Transformed
 from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews, Spreading
 from ilcore.grammar.step_context import Judgement, Pair, Predict, Restoration, StepContext
+from ilcore.grammar.stop_reason import StopReason
 
 Strategy = Literal["sequential", "grouped", "vmap"]
 
@@ -174,7 +175,7 @@ def _repeated(rows: Sequence[int], pair: Pair) -> list[int]:
 class _Ending:
     image: Tensor
     step: int
-    reason: str
+    reason: StopReason
     spread: Tensor | None
 
 
@@ -201,7 +202,8 @@ class FitState:
         for position, (row, value) in enumerate(zip(self.rows, values, strict=True)):
             self.curves[row].add(self.step, value)
             if not math.isfinite(value) and reasons[position] is None:
-                reasons[position], best[position] = f"diverged at step {self.step}", False
+                reasons[position] = StopReason("diverged", f"diverged at step {self.step}")
+                best[position] = False
             risk = judged.risks[position] if judged.risks else None
             self.first_risks.setdefault(row, risk)
             if best[position]:
@@ -225,11 +227,11 @@ class FitState:
             self._copy(self.live, self.final, row)
         self.rows = [row for row in self.rows if row not in ended]
 
-    def _ending(self, row: int, image: Tensor, reason: str, spread: Tensor | None) -> _Ending:
+    def _ending(self, row: int, image: Tensor, reason: StopReason, spread: Tensor | None) -> _Ending:
         inner = None if spread is None else self.problem.inside(spread[None])[0]
-        if bool(torch.isfinite(image).all()) and not reason.startswith("diverged"):
+        if bool(torch.isfinite(image).all()) and not reason.has_diverged:
             return _Ending(self.problem.inside(image[None])[0], self.step, reason, inner)
-        spoilt = reason if reason.startswith("diverged") else f"diverged by step {self.step}"
+        spoilt = reason if reason.has_diverged else StopReason("diverged", f"diverged by step {self.step}")
         nothing = None if inner is None else torch.full_like(inner, torch.nan)
         return _Ending(self.problem.rows([row]).plain()[0], self.step, spoilt, nothing)
 

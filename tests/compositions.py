@@ -237,8 +237,8 @@ def failure(recipe: Recipe, problem: Problem) -> str | None:
         return f"{type(error).__name__}: {error}"
     if done.image.shape != problem.observed.shape:
         return f"image of shape {tuple(done.image.shape)} for {tuple(problem.observed.shape)}"
-    if any(reason.startswith("diverged") for reason in done.stopped) or not torch.isfinite(done.image).all():
-        return f"not finite: {done.stopped}"
+    if any(reason.has_diverged for reason in done.stopped) or not torch.isfinite(done.image).all():
+        return f"not finite: {done.stopped[0]}"
     return None if max(done.steps) <= STEPS else f"{done.steps} steps"
 
 

@@ -142,7 +142,7 @@ def _of_arrays(contender: Contender, case: Case, space: int, settings: Settings)
     done = restore(case.noisy, contender.method, case.noise_std, settings.seed, space=space, overrides=knobs)
     risk = done.risk[0] if done.risk else None
     in_these_units = None if risk is None else risk * _span(case.noisy, space) ** 2
-    return Outcome(np.asarray(done.image), done.steps[0], done.stopped[0], in_these_units)
+    return Outcome(np.asarray(done.image), done.steps[0], str(done.stopped[0]), in_these_units)
 
 
 def _overrides(contender: Contender, settings: Settings) -> dict[str, Scalar]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Mask, PerTile, Tiles
 from ilcore.grammar.problem import Problem
+from ilcore.grammar.stop_reason import StopReason
 
 #: Rows of the batch -> their present image, without gradient.
 Predict: TypeAlias = Callable[[Sequence[int]], Tiles]
@@ -72,7 +73,7 @@ class Judgement:
     A stop that keeps images itself hands over the one it chose, [channel, *space], with its reason.
     """
 
-    reasons: tuple[str | None, ...]
+    reasons: tuple[StopReason | None, ...]
     best: tuple[bool, ...]
     risks: tuple[float | None, ...] = ()
     images: tuple[Tensor | None, ...] = ()
@@ -85,7 +86,7 @@ class Restoration:
     Args:
         image: [tile, channel, *space], finite, in the units of the problem.
         steps: Updates made.
-        stopped: Why the fit ended; starts with "diverged" where it left the finite numbers.
+        stopped: Why the fit ended.
         curves: A thinned list of (step, loss).
         risk: Estimated mean squared error of the image, if the stop measures one; unbiased, so it may be below 0.
         risk_before: The same of the untouched start.
@@ -100,7 +101,7 @@ class Restoration:
 
     image: Tiles
     steps: tuple[int, ...]
-    stopped: tuple[str, ...]
+    stopped: tuple[StopReason, ...]
     curves: tuple[tuple[tuple[int, float], ...], ...] = ()
     risk: tuple[float | None, ...] = ()
     risk_before: tuple[float | None, ...] = ()

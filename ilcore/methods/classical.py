@@ -22,6 +22,7 @@ from ilcore.grammar.arrays import Streams, Tiles, Weights
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.entry import Entry
 
 Image: TypeAlias = NDArray[Any]
@@ -194,13 +195,13 @@ def nearest_data(seen: NDArray[np.float32], trusted: NDArray[np.bool_]) -> NDArr
     return seen[tuple(place)]
 
 
-def each_channel(problem: Problem, work: Any, reason: str) -> Restoration:
-    """Return every channel of every tile through `work(image, trusted, number of the channel)`."""
+def each_channel(problem: Problem, work: Any, words: str) -> Restoration:
+    """Return every channel of every tile through `work(image, trusted, number of the channel)`; `words` say how."""
     tiles = problem.observed.detach().cpu().numpy()
     trusted = problem.weight.cpu().numpy() > 0
     image = np.stack([_tile(tile, mask, work) for tile, mask in zip(tiles, trusted, strict=True)])
-    count = len(tiles)
-    return Restoration(image=_like(image, problem.observed), steps=(0,) * count, stopped=(reason,) * count)
+    steps, ended = (0,) * len(tiles), (StopReason.applied(words),) * len(tiles)
+    return Restoration(image=_like(image, problem.observed), steps=steps, stopped=ended)
 
 
 def _tile(tile: Image, trusted: NDArray[np.bool_], work: Any) -> Image:

@@ -8,6 +8,7 @@ from ilcore.grammar.arrays import Streams, Weights
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.entry import Entry
 
 
@@ -24,7 +25,7 @@ class Copy(DirectMethod):
 
     def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
         count = len(streams)
-        return Restoration(image=problem.observed, steps=(0,) * count, stopped=("copied",) * count)
+        return Restoration(image=problem.observed, steps=(0,) * count, stopped=(StopReason.applied("copied"),) * count)
 
 
 ENTRY = Entry(

@@ -20,6 +20,7 @@ from ilcore.grammar.masks import without_holes
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.alike import Block, alike, patches_of, reference_blocks, together
 from ilcore.methods.entry import Entry
 
@@ -68,8 +69,8 @@ class NonLocalRidge(DirectMethod):
     def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
         with torch.no_grad():
             images = [self._tile(problem.rows([row])) for row in range(len(problem.observed))]
-        count = len(images)
-        return Restoration(image=torch.cat(images), steps=(0,) * count, stopped=("applied in two passes",) * count)
+        steps, ended = (0,) * len(images), (StopReason.applied("applied in two passes"),) * len(images)
+        return Restoration(image=torch.cat(images), steps=steps, stopped=ended)
 
     def _tile(self, problem: Problem) -> Tiles:
         """Return the image of one tile, [1, channel, *space]."""

@@ -19,6 +19,7 @@ from ilcore.grammar.arrays import Streams, Tiles, Weights, mirrored
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.entry import Entry
 
 
@@ -37,7 +38,9 @@ class Finer(DirectMethod):
 
     def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
         count = len(problem.observed)
-        return Restoration(image=self.made_of(problem), steps=(0,) * count, stopped=("one pass",) * count)
+        return Restoration(
+            image=self.made_of(problem), steps=(0,) * count, stopped=(StopReason.applied("one pass"),) * count
+        )
 
 
 @final

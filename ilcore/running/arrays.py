@@ -22,6 +22,7 @@ from ilcore.grammar.errors import BadInput
 from ilcore.grammar.problem import Operator, Problem
 from ilcore.grammar.region import Five, five
 from ilcore.grammar.step_context import Restoration
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.catalogue import COPY
 from ilcore.methods.entry import Scalar
 from ilcore.planning.array_choice import Seen, Way, asked, chosen
@@ -126,7 +127,8 @@ def _carried_out(way: Way, seen: Seen, place: torch.device, operator: Operator |
     streams = Streams.of(seen.seed, entry.name, [(row,) for row in range(count)])
     if start is not None and not _is_white(problem):
         image = fit.predict(entry.method, problem, start, streams)
-        return Restoration(image=image, steps=(0,) * count, stopped=("noise is not white: applied as it is",) * count)
+        ended = StopReason.applied("noise is not white: applied as it is")
+        return Restoration(image=image, steps=(0,) * count, stopped=(ended,) * count)
     if way.is_shared and count > 1:
         return fit.learn(entry.method, problem, streams, start=start)
     done = fit.restore(entry.method, problem, streams, start=start)

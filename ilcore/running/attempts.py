@@ -25,7 +25,6 @@ from ilcore.planning.plan import RestorationPlan
 from ilcore.running.patches import Patch, noise_of, problem_of, to_numpy
 from ilcore.running.run import Run
 from ilcore.running.scratch import Scratch
-from ilcore.running.tile_record import REASONS
 from ilcore.running.volume_model import LearntModel, learnt_before, learnt_weights, start_of
 from ilcore.tiling.grid import Tile
 
@@ -96,7 +95,7 @@ def _opened(run: Run, device: str, model: LearntModel | None) -> WorkerContext:
         entry=entry,
         start=start,
         learnt=learnt_weights(run.workspace, model) if model and model.path else None,
-        has_diverged=model is not None and model.reason.startswith("diverged"),
+        has_diverged=model is not None and model.has_diverged,
         device=device,
     )
 
@@ -172,11 +171,10 @@ def _applied(bench: WorkerContext, tile: Tile, frame: Patch, used: str, weights:
 
 
 def _as_attempt(done: Restoration, row: int, image: NDArray[np.float32]) -> Attempt:
-    reason = done.stopped[row].split(" ")[0]
     return Attempt(
         used="tile",
         image=image,
-        reason=reason if reason in REASONS else "rule",
+        reason=done.stopped[row].kind,
         steps=done.steps[row],
         risk=done.risk[row] if done.risk else None,
         risk_before=done.risk_before[row] if done.risk_before else None,

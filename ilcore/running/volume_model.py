@@ -41,7 +41,8 @@ class LearntModel:
         path: Weights file, or None where every tile learns alone or takes the pretrained weights.
         sha256: Its hash.
         steps: Updates made.
-        reason: Why it ended.
+        reason: Why it ended, in words.
+        has_diverged: Whether learning left the finite numbers, so that there is nothing to judge.
         risk_before: Held-out risk of the start, normalised units squared, where the method has one.
         risk: The same of the model kept.
         curve: Loss curve.
@@ -54,6 +55,7 @@ class LearntModel:
     risk_before: float | None = None
     risk: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
+    has_diverged: bool = False
 
 
 def check_start_weights(plan: RestorationPlan) -> None:
@@ -135,7 +137,10 @@ def learnt_before(workspace: Workspace) -> LearntModel | None:
         return None
     try:
         content = json.loads(read_text(notes))
-        return LearntModel(**content | {"curve": tuple((int(step), loss) for step, loss in content["curve"])})
+        curve = tuple((int(step), loss) for step, loss in content["curve"])
+        # Version 0.1 said it in the first word of its reason alone.
+        before = {"has_diverged": content["reason"].startswith("diverged")}
+        return LearntModel(**before | content | {"curve": curve})
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptData(
             f"the note of what was learnt on the volume was wanted at {notes}, it is cut or garbled; remove it, and "
@@ -183,12 +188,13 @@ def _learn(run: Run, entry: Entry, start: Weights | None, place: Place, device: 
     with computing_on(device, plan.method):
         problem = problem_of(frames, plan, device)
         done = fit.learn(entry.method, problem, streams, start=start, batch=plan.samples.batch)
-    if done.stopped[0].startswith("diverged") or done.weights is None:
-        return LearntModel(None, None, done.steps[0], done.stopped[0], curve=done.curves[0])
+    ended = done.stopped[0]
+    if ended.has_diverged or done.weights is None:
+        return LearntModel(None, None, done.steps[0], str(ended), curve=done.curves[0], has_diverged=ended.has_diverged)
     with put_by(place) as file:
         digest = save_weights(file, {name: value.cpu() for name, value in done.weights.items()})
     risks = [None if not values else values[0] for values in (done.risk_before, done.risk)]
-    return LearntModel(str(place), digest, done.steps[0], done.stopped[0], risks[0], risks[1], done.curves[0])
+    return LearntModel(str(place), digest, done.steps[0], str(ended), risks[0], risks[1], done.curves[0])
 
 
 def sampled_patches(plan: RestorationPlan, volume: Volume) -> list[Patch]:

@@ -9,6 +9,7 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
 from ilcore.grammar.step_context import Judgement, StepContext
+from ilcore.grammar.stop_reason import StopReason
 
 
 @final
@@ -44,5 +45,5 @@ class _After:
 
     def judge(self, context: StepContext) -> Judgement:
         count = len(context.rows)
-        reason = f"budget of {self.steps} steps" if context.step >= self.steps else None
+        reason = StopReason.budget(self.steps) if context.step >= self.steps else None
         return Judgement((reason,) * count, (True,) * count)

@@ -16,6 +16,7 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
 from ilcore.grammar.step_context import Judgement, StepContext
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.stops.stein_risk import SteinRisk
 
 #: Tiles looked at together.
@@ -127,10 +128,10 @@ class _HeldOut:
         self.misses[key] += 1
         return False, risk
 
-    def _reason(self, key: int, done: bool) -> str | None:
+    def _reason(self, key: int, done: bool) -> StopReason | None:
         if self.misses[key] >= self.spec.patience:
-            return f"held-out risk has not fallen for {self.spec.patience} looks"
-        return f"budget of {self.spec.steps} steps" if done else None
+            return StopReason("held-out", f"held-out risk has not fallen for {self.spec.patience} looks")
+        return StopReason.budget(self.spec.steps) if done else None
 
 
 def standard_error(values: Tensor, groups: Tensor) -> float:

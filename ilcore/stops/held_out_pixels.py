@@ -16,6 +16,7 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
 from ilcore.grammar.step_context import Judgement, StepContext
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.stops.stein_risk import SteinRisk
 
 #: Fewer withheld values say nothing.
@@ -96,7 +97,7 @@ class _HeldOutPixels:
 
     def judge(self, context: StepContext) -> Judgement:
         count, done = len(context.rows), context.step >= self.spec.steps
-        budget = f"budget of {self.spec.steps} steps" if done else None
+        budget = StopReason.budget(self.spec.steps) if done else None
         if self.shared and not self.spec.hides_input:
             # One code per tile: a model of all tiles is never seen whole.
             return Judgement((budget,) * count, (True,) * count)
@@ -131,7 +132,7 @@ class _HeldOutPixels:
         self.means[row] = output if before is None else before.lerp(output, 1 - self.spec.memory)
         return self.means[row]
 
-    def _look(self, context: StepContext, key: int, error: float) -> tuple[bool, str | None, float | None]:
+    def _look(self, context: StepContext, key: int, error: float) -> tuple[bool, StopReason | None, float | None]:
         """Return whether this iterate is the best so far, why it is the last if it is, and its risk."""
         step, rows = context.step, list(context.rows) if self.shared else [key]
         held = sum(int(self.held[row].sum()) for row in rows)
@@ -141,8 +142,8 @@ class _HeldOutPixels:
             self.lowest[key], self.when[key] = error, step
             return True, None, self._risk(context, rows, error)
         waited = step - self.when.get(key, step) >= self.spec.patience
-        reason = f"withheld pixels have not been predicted better for {self.spec.patience} steps" if waited else None
-        return False, reason, None
+        words = f"withheld pixels have not been predicted better for {self.spec.patience} steps"
+        return False, StopReason("rule", words) if waited else None, None
 
     def _risk(self, context: StepContext, rows: list[int], error: float) -> float | None:
         """Return the estimated mean squared error of the image that would be read out."""

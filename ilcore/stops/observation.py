@@ -10,6 +10,7 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
 from ilcore.grammar.step_context import Judgement, StepContext
+from ilcore.grammar.stop_reason import StopReason
 
 
 @final
@@ -60,7 +61,7 @@ class _NearestObservation:
 
     def judge(self, context: StepContext) -> Judgement:
         count = len(context.rows)
-        budget = f"budget of {self.spec.steps} steps" if context.step >= self.spec.steps else None
+        budget = StopReason.budget(self.spec.steps) if context.step >= self.spec.steps else None
         if context.step % self.spec.every:
             return Judgement((budget,) * count, (True,) * count)
         distances = self._distances(context)
@@ -75,10 +76,10 @@ class _NearestObservation:
         weight = None if self.problem.trusted is None else self.problem.trusted[rows]
         return per_tile_mean((context.predict(rows) - self.problem.observed[rows]).square(), weight)
 
-    def _reason(self, key: int, distance: float) -> str | None:
+    def _reason(self, key: int, distance: float) -> StopReason | None:
         if distance < self.lowest.get(key, float("inf")):
             self.lowest[key], self.misses[key] = distance, 0
             return None
         self.misses[key] = self.misses.get(key, 0) + 1
-        done = self.misses[key] >= self.spec.patience
-        return f"no nearer to the observation for {self.spec.patience} rounds" if done else None
+        words = f"no nearer to the observation for {self.spec.patience} rounds"
+        return StopReason("rule", words) if self.misses[key] >= self.spec.patience else None

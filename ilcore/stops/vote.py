@@ -13,6 +13,7 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Part, Stop
 from ilcore.grammar.step_context import Judgement, StepContext
+from ilcore.grammar.stop_reason import StopReason
 
 
 @final
@@ -97,7 +98,7 @@ class _Vote:
         return self.problem
 
     def judge(self, context: StepContext) -> Judgement:
-        budget = f"budget of {self.spec.steps} steps" if context.step >= self.spec.steps else None
+        budget = StopReason.budget(self.spec.steps) if context.step >= self.spec.steps else None
         if self.shared:
             # A model of all tiles is never seen whole.
             return Judgement((budget,) * len(context.rows), (True,) * len(context.rows))
@@ -113,7 +114,7 @@ class _Vote:
         images = tuple(self._chosen(row) if reason else None for row, reason in zip(context.rows, reasons, strict=True))
         return Judgement(reasons, (True,) * len(reasons), _risks(judged, len(context.rows)), images)
 
-    def _vote(self, row: int, step: int, output: Tensor, said: list[tuple[bool, str | None]]) -> None:
+    def _vote(self, row: int, step: int, output: Tensor, said: list[tuple[bool, StopReason | None]]) -> None:
         before = self.means.get(row)
         mean = self.means[row] = output if before is None else before.lerp(output, 1 - self.spec.memory)
         ballots = self.ballots.setdefault(row, {number: _Ballot(step, mean) for number in range(len(said))})
@@ -124,13 +125,13 @@ class _Vote:
             if reason is not None and ballot.reason is None:
                 ballots[number] = replace(ballots[number], reason=reason)
 
-    def _reason(self, row: int) -> str | None:
+    def _reason(self, row: int) -> StopReason | None:
         reasons = [ballot.reason for ballot in self.ballots[row].values() if ballot.reason is not None]
         floor = self.floors.get(row)
         if 2 * len(reasons) <= len(self.rules) or (floor is not None and floor.reason is None):
             return None
         decisive = [floor.reason] if floor is not None and floor.reason and floor is self._choice(row) else []
-        return "vote: " + " and ".join(dict.fromkeys([*reasons, *decisive]))
+        return StopReason("rule", "vote: " + " and ".join(dict.fromkeys(map(str, [*reasons, *decisive]))))
 
     def _choice(self, row: int) -> "_Ballot":
         ballots = sorted(self.ballots[row].values(), key=lambda ballot: ballot.step)
@@ -146,7 +147,7 @@ class _Vote:
 class _Ballot:
     step: int
     image: Tensor
-    reason: str | None = None
+    reason: StopReason | None = None
 
 
 def _risks(judged: list[Judgement], count: int) -> tuple[float | None, ...]:

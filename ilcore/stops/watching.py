@@ -13,10 +13,11 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop, Stop
 from ilcore.grammar.step_context import Judgement, StepContext
+from ilcore.grammar.stop_reason import StopReason
 
 
 class Sight(NamedTuple):
-    """What one look at one tile says."""
+    """What one look at one tile says; a reason to end is told in words."""
 
     is_best: bool
     reason: str | None = None
@@ -75,11 +76,11 @@ class Watching:
         return self.problem
 
     def judge(self, context: StepContext) -> Judgement:
-        budget = f"budget of {self.spec.steps} steps" if context.step >= self.spec.steps else None
+        budget = StopReason.budget(self.spec.steps) if context.step >= self.spec.steps else None
         if self.shared or context.losses is None:
             return Judgement((budget,) * len(context.rows), (True,) * len(context.rows))
         images = context.predict(context.rows) if self.spec.wants_still else context.output
         seen = zip(context.rows, images, context.losses.tolist(), strict=True)
         sights = [self.watchers[row].look(context.step, image, loss) for row, image, loss in seen]
-        reasons = tuple(sight.reason or budget for sight in sights)
+        reasons = tuple(StopReason("rule", sight.reason) if sight.reason else budget for sight in sights)
         return Judgement(reasons, tuple(s.is_best for s in sights), tuple(s.risk for s in sights))

@@ -86,7 +86,8 @@ class _Onwards:
         if self.ended is not None:
             judged = replace(judged, best=(False,))
         elif judged.reasons[0]:
-            self.ended, self.images = f"{trial.step}: {judged.reasons[0]}", judged.images
+            ended = judged.reasons[0]
+            self.ended, self.images = replace(ended, words=f"{trial.step}: {ended}"), judged.images
         return replace(judged, reasons=(self.ended if trial.step >= self.spec.steps else None,), images=self.images)
 
 

@@ -15,6 +15,7 @@ from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.slots import Descent, LiveDescent, LiveNetwork, LiveStop, Stop
 from ilcore.grammar.step_context import Judgement, Restoration, StepContext
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry, apply, knobs
 from tests.quick import DENOISERS, QUICK, STACKS, quick
@@ -58,7 +59,7 @@ class _Leaving:
     def judge(self, context: StepContext) -> Judgement:
         judged = self.inner.judge(context)
         left = [context.step >= self.spec.ends[row] for row in context.rows]
-        return replace(judged, reasons=tuple("left" if gone else None for gone in left))
+        return replace(judged, reasons=tuple(StopReason("rule", "left") if gone else None for gone in left))
 
 
 def start_of(entry: Entry):
@@ -279,6 +280,6 @@ def test_a_diverging_fit_is_a_verdict_of_its_tile_alone(name):
     broken = problem.observed.clone()
     broken[1] = float("inf")
     done = run(name, replace(problem, observed=broken), strategy="grouped", steps=3)
-    assert done.stopped[1].startswith("diverged")
-    assert not done.stopped[0].startswith("diverged")
+    assert done.stopped[1].has_diverged
+    assert not done.stopped[0].has_diverged
     assert torch.isfinite(done.image[0]).all()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ilcore import fit
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.verdict import QAReport
 from ilcore.running import tile as tile_module
@@ -112,7 +113,9 @@ def test_a_model_of_the_volume_that_diverged_is_no_silent_success(tmp_path, monk
 
     def diverge(*given: Any, **more: Any) -> Any:
         done = learn(*given, **more)
-        return type(done)(**{**vars(done), "stopped": ("diverged at step 2",) * len(done.stopped)})
+        return type(done)(
+            **{**vars(done), "stopped": (StopReason("diverged", "diverged at step 2"),) * len(done.stopped)}
+        )
 
     monkeypatch.setattr(fit, "learn", diverge)
     for method, steps in (("adapted", 0), ("adapted", 2), ("zs_n2n", 0)):

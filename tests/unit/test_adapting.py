@@ -46,7 +46,7 @@ def test_a_harmful_rate_leaves_the_untouched_model():
 
 def test_patience_ends_a_fit_that_does_not_gain():
     done = adapt(noisy_problem(), steps=100, **{"stop.every": 1, "stop.patience": 3, "descent.learning_rate": 0.05})
-    assert "has not fallen" in done.stopped[0]
+    assert "has not fallen" in str(done.stopped[0])
     assert done.steps[0] < 10
 
 

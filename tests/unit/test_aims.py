@@ -209,6 +209,6 @@ def test_a_row_that_diverges_comes_out_on_the_field():
     problem.observed[..., 3, 3] = torch.nan
     knobs = {"steps": 5, "network.width": 4, "network.scales": 1}
     done = fit.restore(configure(METHODS["dip"], knobs).method, problem, Streams.of(0, "dip", [(0,)]))
-    assert done.stopped[0].startswith("diverged")
+    assert done.stopped[0].has_diverged
     assert done.image.shape == clean.shape
     assert torch.equal(done.image[..., 8:, 8:], problem.plain()[..., 8:, 8:])

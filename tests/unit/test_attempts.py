@@ -15,6 +15,7 @@ from ilcore.grammar.devices import is_out_of_memory
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.classical import nearest_data
 from ilcore.planning.plan import RestorationPlan
@@ -106,7 +107,9 @@ class Averaged(DirectMethod):
         image = F.avg_pool2d(problem.observed, 3, 1, 1, count_include_pad=False)
         apart = 0.1 + torch.arange(image.shape[-1]) / image.shape[-1]
         count = len(image)
-        return Restoration(image, (0,) * count, ("applied",) * count, spread=apart.expand_as(image).clone())
+        return Restoration(
+            image, (0,) * count, (StopReason.applied("applied"),) * count, spread=apart.expand_as(image).clone()
+        )
 
 
 @pytest.mark.medium

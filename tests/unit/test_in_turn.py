@@ -13,6 +13,7 @@ from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import DirectMethod, Sequential, Transformed
 from ilcore.grammar.step_context import Restoration
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry, configure, knobs
 from ilcore.networks.plain import Plain
@@ -60,7 +61,7 @@ class Counted(DirectMethod):
 
     def restore(self, problem: Problem, streams: Streams, *, start: Weights | None = None) -> Restoration:
         count = len(streams)
-        told = ",".join(start or ("nothing",))
+        told = StopReason.applied(",".join(start or ("nothing",)))
         return Restoration(image=problem.observed, steps=(self.steps,) * count, stopped=(told,) * count)
 
 
@@ -83,10 +84,10 @@ def test_steps_reach_a_method_by_hand_that_has_some() -> None:
 def test_weights_to_start_from_reach_every_method_in_turn() -> None:
     problem = Problem(observed=torch.rand(2, 1, 8, 8), noise=(Noise(read_std=0.1),))
     tiles, start = Streams.of(0, "start", [(0,), (1,)]), {"weight": torch.ones(1, 1)}
-    assert fit.restore(Counted(), problem, tiles, start=start).stopped == ("weight", "weight")
-    assert fit.restore(Counted(), problem, tiles).stopped == ("nothing", "nothing")
+    assert fit.restore(Counted(), problem, tiles, start=start).stopped == (StopReason.applied("weight"),) * 2
+    assert fit.restore(Counted(), problem, tiles).stopped == (StopReason.applied("nothing"),) * 2
     inside = Transformed(VarianceStabilised(), Sequential((METHODS["nlm"].method, Counted())))
-    assert fit.restore(inside, problem, tiles, start=start).stopped == ("weight", "weight")
+    assert fit.restore(inside, problem, tiles, start=start).stopped == (StopReason.applied("weight"),) * 2
     # A fit hands on its own; a method without weights hands on those that it was given.
     small = configure(METHODS["zs_n2n"], {"steps": 1, "network.width": 4}).method
     model = small.network.build(problem, 1, Streams.of(1, "other", [(0,)]), shared=True)
@@ -94,7 +95,7 @@ def test_weights_to_start_from_reach_every_method_in_turn() -> None:
     fitted = fit.restore(small, problem, tiles, start=given)
     one_step = fit.restore(Sequential((METHODS["nlm"].method, small)), problem, tiles, start=given)
     assert torch.equal(one_step.image, fitted.image)
-    assert "conv.0.weight" in fit.restore(Sequential((small, Counted())), problem, tiles).stopped[0]
+    assert "conv.0.weight" in fit.restore(Sequential((small, Counted())), problem, tiles).stopped[0].words
 
 
 @pytest.mark.parametrize(("word", "place"), [("first", 0), ("1", 0), ("last", 2), ("3", 2)])

@@ -14,6 +14,7 @@ from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.catalogue import METHODS
 from ilcore.planning.probing import Trial
 from ilcore.running.carry_out import carry_out
@@ -37,7 +38,9 @@ class Shaken(DirectMethod):
     def restore(self, problem: Problem, streams: Streams, *, start=None) -> Restoration:
         drawn = AMOUNT * streams.normal(problem.observed.shape[1:])
         count = len(problem.observed)
-        return Restoration(image=problem.observed / 2 + drawn, steps=(0,) * count, stopped=("applied",) * count)
+        return Restoration(
+            image=problem.observed / 2 + drawn, steps=(0,) * count, stopped=(StopReason.applied("applied"),) * count
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +96,7 @@ class Signed(Shaken):
 
     def restore(self, problem: Problem, streams: Streams, *, start=None) -> Restoration:
         drawn = streams.signs(problem.observed.shape[1:])
-        return Restoration(image=problem.observed * (1 + drawn), steps=(0,), stopped=("applied",))
+        return Restoration(image=problem.observed * (1 + drawn), steps=(0,), stopped=(StopReason.applied("applied"),))
 
 
 def test_a_probe_does_not_repeat_what_the_method_drew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.fills import shown
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.step_context import Pair, StepContext
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.losses.cross_entropy import CrossEntropy
 from ilcore.losses.invariance import InvarianceBound
 from ilcore.losses.neighbours import NeighbourDifference
@@ -418,7 +419,7 @@ def test_a_fit_ends_when_its_image_comes_no_nearer_to_the_observation():
         reasons.append(stop.judge(trial_of(step, distances, rows=(0, 1))).reasons)
     assert reasons[-2] == (None, None)
     assert reasons[-1][0] is None
-    assert reasons[-1][1] == "no nearer to the observation for 3 rounds"
+    assert reasons[-1][1] == StopReason("rule", "no nearer to the observation for 3 rounds")
     assert all(reason == (None, None) for reason in reasons[:-1])
 
 

@@ -12,6 +12,7 @@ from ilcore.grammar.draws import unit_noise
 from ilcore.grammar.errors import RecipeError
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.step_context import Pair, StepContext
+from ilcore.grammar.stop_reason import StopReason
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure, knobs
 from ilcore.methods.stopping import RULES
@@ -72,7 +73,7 @@ def kept_and_ended(stop, *, held_out_of_noise=False, loss=lambda step: 1.0):
             if judged.images:
                 distances = [float((mean[0] - judged.images[0]).square().mean()) for mean in means[1:]]
                 best = distances.index(min(distances))
-            return best, step, judged.reasons[0]
+            return best, step, str(judged.reasons[0])
     raise AssertionError("a rule must end at its budget")
 
 
@@ -120,7 +121,7 @@ def test_every_rule_ends_at_its_budget(name, steps):
     observed = torch.rand((1, 1, 24, 24), generator=torch.Generator().manual_seed(0))
     done = fit.restore(chosen.method, Problem(observed=observed, noise=(Noise(read_std=STD),)), streams())
     assert done.steps == (steps,)
-    assert done.stopped == (f"budget of {steps} steps",)
+    assert done.stopped == (StopReason.budget(steps),)
     assert [step for step, _ in done.curves[0]] == list(range(steps + 1))
 
 
