@@ -11,10 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from ilcore.benchmark.contenders import Contender, line_up
 from ilcore.benchmark.images import BenchmarkImage
 from ilcore.benchmark.measuring import asked, measure_each, open_work
+from ilcore.benchmark.page import write_between
 from ilcore.benchmark.runs import Settings
 from ilcore.benchmark.score import Score, ScoreFile, key_of
 from ilcore.benchmark.sets import gather
-from ilcore.benchmark.table import cells, markdown, write_between
+from ilcore.benchmark.table import cells, markdown
 from ilcore.grammar.commands import command
 from tasks.progress import Progress
 from tasks.tracking.client import RunPayload, Tracker, VolumeRun

@@ -7,7 +7,7 @@ from ilcore.benchmark.labelled import CLASSES
 from ilcore.benchmark.labelled_runs import Run, runs
 from ilcore.benchmark.labelled_table import labelled_table
 from ilcore.benchmark.lines import Lines
-from ilcore.benchmark.table import write_between
+from ilcore.benchmark.page import write_between
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput
 from tasks.benchmark import BenchmarkConfig

@@ -6,16 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from ilcore.benchmark.contenders import CHOOSE, NOISY
+from ilcore.benchmark.page import grid, processor
 from ilcore.benchmark.runs import Settings
 from ilcore.benchmark.score import Score
-
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 _NOTES = """
 PSNR in dB with peak 1 on the result clipped to [0, 1]; SSIM is `ilcore.qa.truth.ssim` (Wang et al. 2004, Gaussian
@@ -76,23 +74,11 @@ def markdown(scores: Sequence[Score], settings: Settings, command: str) -> str:
     return "\n\n".join(parts)
 
 
-def write_between(path: Path, text: str) -> None:
-    """Put a text between the markers of a file; what stands outside stays; missing markers are added."""
-    old = path.read_text() if path.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
-    if BEGIN not in old or END not in old:
-        old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, rest = old.split(BEGIN, 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
-    partial.replace(path)
-
-
 def header(settings: Settings, command: str) -> str:
     """Return where and how the numbers were made."""
     told = "told the level of white noise" if settings.is_told else "told nothing about the noise"
     facts = {
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used",
+        "machine": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used",
         "software": f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()}",
         "seed": f"{settings.seed} for methods; noise is default_rng(position of the file)",
         "steps": "each method's own"
@@ -152,12 +138,6 @@ def appendix(scores: Sequence[Score]) -> str:
         for method in _unique(score.method for score in scores)
     ]
     return grid(["method", *images], rows)
-
-
-def grid(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
 
 
 def _against_best(scores: Sequence[Score]) -> list[str]:
@@ -223,10 +203,3 @@ def _cut(text: str | None, length: int) -> str:
 
 def _unique(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())

@@ -7,7 +7,6 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams, per_tile_mean
@@ -89,6 +88,9 @@ class _Red:
         return torch.from_numpy(np.stack([self._plane(plane) for plane in planes])).reshape(image.shape).to(image)
 
     def _plane(self, plane: Any) -> Any:
+        # The catalogue holds this method also where torch and numpy are all there is.
+        from skimage.restoration import denoise_nl_means
+
         sigma = self.spec.sigma * (self.range[1] - self.range[0])
         return denoise_nl_means(
             plane, self.spec.patch, self.spec.search, h=0.6 * sigma, sigma=sigma, fast_mode=True

@@ -14,7 +14,6 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ilcore.grammar.arrays import Streams, Weights
 from ilcore.grammar.problem import Noise, Problem
@@ -91,6 +90,8 @@ class Calibrated(DirectMethod):
 
 
 def _mean_of_neighbours(image: Image) -> Image:
+    from scipy import ndimage
+
     cross = ndimage.generate_binary_structure(image.ndim, 1).astype(float)
     cross[(1,) * image.ndim] = 0
     return np.asarray(ndimage.convolve(image, cross / cross.sum(), mode="mirror"))

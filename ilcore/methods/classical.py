@@ -1,6 +1,7 @@
 """The classical denoisers, under the same interface: what every learnt method has to beat.
 
 nlm, tv, wavelet, bm3d are told the noise level, at the median grey level of each channel; `calibrated` needs no level.
+The libraries that do the work are imported when they work: a GPU node without them knows the catalogue all the same.
 """
 
 from abc import abstractmethod
@@ -12,11 +13,8 @@ from itertools import product
 from typing import Any, TypeAlias, final
 
 import numpy as np
-import pywt
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
 from ilcore.grammar.arrays import Streams, Tiles, Weights
 from ilcore.grammar.problem import Noise, Problem
@@ -86,6 +84,8 @@ class NonLocalMeans(Classical):
     by_plane = True
 
     def denoised(self, image: Image, noise_std: float) -> Image:
+        from skimage.restoration import denoise_nl_means
+
         # A plane of one row or column is no plane to scikit-image.
         wide = _at_least(image, 2)
         smooth = denoise_nl_means(
@@ -115,6 +115,8 @@ class TotalVariation(Classical):
     iterations: int = 200
 
     def denoised(self, image: Image, noise_std: float) -> Image:
+        from skimage.restoration import denoise_tv_chambolle
+
         weight = self.strength * noise_std
         return np.asarray(denoise_tv_chambolle(image, weight=weight, eps=1e-5, max_num_iter=self.iterations))
 
@@ -138,6 +140,9 @@ class Wavelet(Classical):
     strength: float = 1.0
 
     def denoised(self, image: Image, noise_std: float) -> Image:
+        import pywt
+        from skimage.restoration import denoise_wavelet
+
         levels = min(4, pywt.dwtn_max_level([n for n in image.shape if n > 1] or [1], self.wavelet))
         if levels < 1:
             return image
@@ -148,6 +153,8 @@ class Wavelet(Classical):
         return _mean_over_shifts(shrink, image, self.shifts)
 
     def own_complaints(self, problem: Problem) -> Iterator[str]:
+        import pywt
+
         yield from super().own_complaints(problem)
         if self.wavelet not in pywt.wavelist(kind="discrete") or self.shifts < 1:
             yield f"{self} needs a discrete wavelet of PyWavelets, such as sym4 or db2, and shifts >= 1"
@@ -191,6 +198,8 @@ def nearest_data(seen: NDArray[np.float32], trusted: NDArray[np.bool_]) -> NDArr
     """Return an image [*space] in which every hole has the value of the nearest voxel that is data."""
     if trusted.all() or not trusted.any():
         return seen
+    from scipy import ndimage
+
     place = ndimage.distance_transform_edt(~trusted, return_distances=False, return_indices=True)
     return seen[tuple(place)]
 

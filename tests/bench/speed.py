@@ -36,6 +36,7 @@ from skimage import data, restoration
 from ilcore import fit
 from ilcore.adapting.weights import SHIPPED, load_denoiser
 from ilcore.benchmark.lines import Lines
+from ilcore.benchmark.page import processor
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
@@ -101,12 +102,8 @@ class Row:
 
 def machine() -> str:
     """Return what numbers hold for: the processor and the versions that compute."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return (
-        f"{model}, Python {platform.python_version()}, torch {version('torch')}, scikit-image {version('scikit-image')}"
-    )
+    versions = f"Python {platform.python_version()}, torch {version('torch')}, scikit-image {version('scikit-image')}"
+    return f"{processor()}, {versions}"
 
 
 def key_of(name: str) -> str:

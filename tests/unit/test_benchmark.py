@@ -14,10 +14,11 @@ from ilcore.benchmark import measuring as racing
 from ilcore.benchmark.contenders import CHOOSE, NOISY, Contender, line_up
 from ilcore.benchmark.images import BenchmarkImage, Law
 from ilcore.benchmark.measuring import asked, measure_each, open_work
+from ilcore.benchmark.page import BEGIN, END, write_between
 from ilcore.benchmark.runs import Settings, measure
 from ilcore.benchmark.score import Score, ScoreFile
 from ilcore.benchmark.sets import CORRELATED, POISSON, WHITE, gather
-from ilcore.benchmark.table import BEGIN, END, cells, costs, markdown, quality, write_between
+from ilcore.benchmark.table import cells, costs, markdown, quality
 from ilcore.grammar.errors import BadInput, UnknownMethod
 from ilcore.methods.catalogue import METHODS
 from tests.quick import DENOISERS
