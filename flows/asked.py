@@ -1,7 +1,7 @@
 """What can be refused in a moment, without torch, SciPy or Prefect: places that are not there or of no use."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ilcore.grammar.errors import BadInput
 
@@ -117,6 +117,26 @@ def check_folders(**folders: str | None) -> None:
     for name, folder in folders.items():
         if folder is not None and not os.path.isdir(folder):
             raise BadInput(f"--{name} wants a folder, got {folder}: there is none; check the path")
+
+
+def check_switch(switch: str, *, is_given: bool, own: Mapping[str, object], others: Mapping[str, object]) -> None:
+    """Refuse options that need a switch where it is not given, and those that make no sense where it is.
+
+    Args:
+        switch: As it is written.
+        is_given: Whether it is.
+        own: Option -> value, of those that need it.
+        others: The same of those that have nothing to do with it.
+
+    Raises:
+        BadInput: Naming all of them.
+    """
+    told = (others if is_given else own).items()
+    odd = ", ".join(f"--{name}" for name, value in told if value is not None and value is not False and value != [])
+    if odd and is_given:
+        raise BadInput(f"{switch} stands without options of other measurements, got {odd}; leave these out")
+    if odd:
+        raise BadInput(f"{odd} must stand with {switch}, got no {switch}; add it, or leave these out")
 
 
 def check_written(*files: str | None) -> None:

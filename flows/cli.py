@@ -1,17 +1,14 @@
 """The `il` command: every verb, its options and its help; the work is imported only when a verb runs."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from flows import archive, asked, console, looking, serving, watching
+from flows import archive, asked, console, looking, measuring, serving, watching
 from flows import options as say
-from flows.answers import BAD_INPUT, answering, err, going_on, out, this_command
+from flows.answers import BAD_INPUT, KEPT, answering, err, going_on, out, this_command
 from flows.headway import planning
 from ilcore.planning.options import RestoreOptions
-
-#: What is true whenever a run is stopped.
-KEPT = "what is done is kept"
 
 app = typer.Typer(
     name="il",
@@ -210,59 +207,9 @@ def pretrain(
 
 for command in (
     *looking.COMMANDS, archive.nightly, *watching.COMMANDS, archive.audit, serving.up, serving.down, serving.schedule,
-    *console.COMMANDS,
+    *console.COMMANDS, *measuring.COMMANDS,
 ):  # fmt: skip
     app.command()(command)
-
-
-@app.command()
-def bench(
-    data: Annotated[str | None, typer.Option(help="root of the named sets; generated scenes if left out")] = None,
-    images: Annotated[
-        str | None, typer.Option(help="a folder of your own: clean images, or folders noisy/ and clean/ with pairs")
-    ] = None,
-    noise: Annotated[float | None, typer.Option(min=0, help="white noise to add to --images, of 255")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="a named set; repeatable. All there are")] = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option("--method", "-m", help="NAME[@SCOPE][:KNOB=VALUE,...], `noisy` or `choose`; repeatable. All"),
-    ] = None,
-    external: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=COMMAND", help='other programs: theirs="cmd {noisy} {restored} {noise_std}"'),
-    ] = None,
-    scope: Annotated[Literal["tile", "volume", "both"], typer.Option(help="where no --method is named")] = "tile",
-    quick: Annotated[bool, typer.Option("--quick", help="few small scenes, few steps: shows that all runs")] = False,
-    steps: Annotated[int | None, typer.Option(min=0, help="updates of methods that make some")] = None,
-    crop: Annotated[int | None, typer.Option(min=16, help="side of a cut from the middle of each image")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="images of each set at most")] = None,
-    image: Annotated[list[str] | None, typer.Option(help="a named image of the sets; repeatable. All")] = None,
-    estimate_noise: Annotated[bool, typer.Option("--estimate-noise", help="tell methods no noise level")] = False,
-    out_file: Annotated[str, typer.Option("--out", help="Markdown page; only its marked part is written")] = (
-        "docs/benchmarks.md"
-    ),
-    scores: Annotated[str | None, typer.Option(help="JSON lines, one for each image; beside --out if left out")] = None,
-    seed: say.Seed = 0,
-    tracking_uri: say.Tracking = None,
-) -> None:
-    """Measure methods on fixed images with fixed noise, and write the table. The same command again goes on.
-
-    \b
-    il bench --quick --out /tmp/table.md
-    il bench --data DATA --set set12 --set fmd --method noisy --method bm3d --method zs_n2n@volume
-    il bench --images my/photos --noise 25 --external theirs="python denoise.py {noisy} {restored} {noise_std}"
-    """
-    with answering(KEPT, again=this_command):
-        asked.check_folders(data=data, images=images)
-        from flows.running import run_bench
-        from tasks.benchmark import BenchmarkConfig
-
-        event = BenchmarkConfig(
-            data=data, images=images, noise=noise, sets=tuple(sets or ()), methods=tuple(methods or ()),
-            programs=tuple(external or ()), scope=scope, is_quick=quick, steps=steps, crop=crop, limit=limit,
-            only=tuple(image or ()), seed=seed, is_told=not estimate_noise, out=out_file, scores=scores,
-        )  # fmt: skip
-        run_bench(event, tracking_uri)
 
 
 if __name__ == "__main__":

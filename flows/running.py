@@ -118,6 +118,20 @@ def run_bench(event: "BenchmarkConfig", tracking: str | None) -> None:
     out.print(f"\ntable       {event.out}\nscores      {event.file().path}\nMLflow      {page}", markup=False)
 
 
+def run_speed(page: str | None, *, tiles: Any, methods: Any, **wishes: Any) -> None:
+    """Measure what methods do on a device, each row told as it comes; what is not told is as in `SpeedWishes`."""
+    from pathlib import Path
+
+    from ilcore.benchmark.speed import PAGE, measure_speed, tiles_in
+    from ilcore.benchmark.speed_rows import SpeedWishes
+
+    wishes |= {"tiles": tiles and tiles_in(tiles), "methods": tuple(methods or ()) or None}
+    told = SpeedWishes(**{name: value for name, value in wishes.items() if value is not None})
+    file = Path(page or PAGE)
+    measure_speed(told, file, tell=lambda words: out.print(words, markup=False))
+    out.print(f"\ntable       {file}", markup=False)
+
+
 def _run_labelled(event: "LabelledEvent") -> None:
     from ilcore.benchmark.labelled_runs import counts
 

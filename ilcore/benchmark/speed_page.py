@@ -11,6 +11,11 @@ from ilcore.benchmark.speed_rows import COUNTED_TILES, FEW, FLOP_STEPS, PLANES, 
 from ilcore.benchmark.timing import Ceiling
 
 TITLE = "What methods do on a device"
+_ON_A_CPU = (
+    "On a CPU host and device are one: reads of numbers that never left the host, such as the step number of an "
+    "optimiser, count too. The seconds are this machine's and say nothing of a GPU; memory is not told, since a "
+    "process keeps what it once took."
+)
 _COUNTED = ["launches", "host reads", "kB drawn on the host"]
 
 
@@ -92,18 +97,15 @@ def _ceiling(ceiling: Ceiling) -> str:
 
 
 def _notes(found: Speeds) -> str:
-    one_side = "" if found.kind != "cpu" else (
-        " On a CPU host and device are one, so that reads of numbers that never left the host, such as the step number "
-        "of an optimiser, count too; seconds are this machine's and say nothing of a GPU, and memory is not told: what "
-        "a process took once it keeps."
-    )  # fmt: skip
-    return (
-        f"Milliseconds are the difference of runs of {FEW} and {FEW + found.wishes.steps} steps over the steps between. "
-        f"Operations (FLOP) are those of one tile, by torch's counter on the CPU, between {FLOP_STEPS[0]} and "
-        f"{FLOP_STEPS[1]} steps. *Launches*, *host reads* and *drawn on the host* are counted, a step, at up to "
-        f"{COUNTED_TILES} tiles that are computed together, as on a GPU: operators that compute, times the host waited "
-        f"for values, random numbers that were drawn there.{one_side}"
+    wider = FEW + found.wishes.steps
+    words = (
+        f"Milliseconds: runs of {FEW} and of {wider} steps, their difference over the steps between. Operations (FLOP) "
+        f"are those of one tile, by torch's counter on the CPU, between {FLOP_STEPS[0]} and {FLOP_STEPS[1]} steps. "
+        "*Launches*, *host reads* and *drawn on the host* are counted, a step: operators that compute, times the host "
+        f"waited for values, random numbers that were drawn there; at up to {COUNTED_TILES} tiles, computed together "
+        "as on a GPU."
     )
+    return words if found.kind != "cpu" else f"{words} {_ON_A_CPU}"
 
 
 def _steps(rows: Sequence[SpeedRow], tiles: int, ceiling: Ceiling) -> str:

@@ -46,7 +46,8 @@ def ceiling_of(device: torch.device) -> Ceiling:
         with _products_in_tf32():
             tflops["TF32"] = _product_rate(device, torch.float32)
         tflops["bfloat16"] = _product_rate(device, torch.bfloat16)
-    precision = "TF32" if on_gpu and torch.backends.cudnn.allow_tf32 else "float32"
+    convolves_in = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    precision = "TF32" if on_gpu and convolves_in == "tf32" else "float32"
     return Ceiling(tflops=tflops, precision=precision, bandwidth=_copy_rate(device))
 
 
@@ -55,7 +56,7 @@ def name_of(device: torch.device) -> str:
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory / 1e9
         return f"{torch.cuda.get_device_name(device)}, {memory:.0f} GB"
-    return f"{processor()}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+    return f"{processor()}, threads: {torch.get_num_threads()}" if device.type == "cpu" else device.type
 
 
 def timed(work: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
@@ -102,7 +103,9 @@ def _best_seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _settle(device: torch.device) -> None:
-    if device.type != "cpu":
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
