@@ -1,1 +1,1 @@
-"""Every method on fixed images with fixed noise: sets of images, runs of methods, the table."""
+"""Every method on fixed images with fixed noise, and what it takes on a device: sets, runs, tables."""

@@ -86,7 +86,7 @@ class _Operators(TorchDispatchMode):
     def _is_read(self, func: Any, args: Any, made: list[Tensor]) -> bool:
         name = func.overloadpacket.__name__
         if name in _INDEXING:
-            return any(index.dtype in (torch.bool, torch.uint8) for index in _tensors(args[1]))
+            return any(index.dtype in (torch.bool, torch.uint8) for index in _tensors(args[1:2]))
         if name in ("_to_copy", "copy_", "copy"):
             source = args[1] if name.startswith("copy") else args[0]
             return self.kind != "cpu" and source.device.type == self.kind and made[0].device.type == "cpu"
