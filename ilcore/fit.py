@@ -3,22 +3,21 @@
 Rows are tiles. A row that has ended leaves the batch; the others neither wait for it nor notice.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from ilcore.grammar.arrays import PerTile, Streams, Tiles, Weights
+from ilcore.fit_state import FitState, look_on
+from ilcore.grammar.arrays import Streams, Tiles, Weights
+from ilcore.grammar.device_streams import drawn_on
 from ilcore.grammar.errors import BadWeights, RecipeError
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import DirectMethod, Method, Recipe, Sequential, Transform, Transformed
-from ilcore.grammar.slots import LiveNetwork, LiveReadout, LiveViews, Spreading
-from ilcore.grammar.step_context import Judgement, Pair, Predict, Restoration, StepContext
-from ilcore.grammar.stop_reason import StopReason
+from ilcore.grammar.slots import LiveNetwork, LiveViews
+from ilcore.grammar.step_context import Pair, Restoration, StepContext
 
 Strategy = Literal["sequential", "grouped", "vmap"]
 
@@ -117,7 +116,7 @@ def predict(method: Method, problem: Problem, weights: Weights, streams: Streams
 
 def _applied(recipe: Recipe, problem: Problem, weights: Weights, streams: Streams) -> Tiles:
     model = _built(recipe, problem, streams, weights, shared=all(len(value) == 1 for value in weights.values()))
-    views = recipe.views.start(problem, streams)
+    views = recipe.views.start(problem, drawn_on(streams, problem.observed.device))
     return problem.inside(_look(model, views, problem, range(len(streams))))
 
 
@@ -130,8 +129,19 @@ def fit(
     strategy: Literal["grouped", "vmap"] = "grouped",
     shared: bool = False,
     batch: int | None = None,
+    look: int | None = None,
 ) -> Restoration:
     """Carry out a recipe on one batch of tiles.
+
+    Args:
+        recipe: What to do.
+        problem: The tiles.
+        streams: One random stream per tile.
+        start: Weights to begin from.
+        strategy: How a batch is computed.
+        shared: One set of weights for all tiles.
+        batch: Where it is, tiles a step.
+        look: Steps between two looks of the host at the losses, for which a GPU has to wait; the result is the same.
 
     Raises:
         RecipeError: With every complaint of every part, before the first step.
@@ -140,13 +150,15 @@ def fit(
     recipe.check(problem)
     model = _built(recipe, problem, streams, start, shared)
     model.compute(strategy)
-    stop = recipe.stop.start(problem, streams, shared=shared)
+    device = problem.observed.device
+    draws = drawn_on(streams, device)
+    stop = recipe.stop.start(problem, draws, shared=shared)
     training = stop.training_problem()
-    views = recipe.views.start(training, streams)
-    loss_of = recipe.loss.start(training, streams)
-    descent = recipe.descent.start(model, streams)
+    views = recipe.views.start(training, draws)
+    loss_of = recipe.loss.start(training, draws)
+    descent = recipe.descent.start(model, draws)
     readout = recipe.readout.start(problem)
-    state = FitState(problem, model, wants_best=recipe.readout.wants_best, shared=shared)
+    state = FitState(problem, model, wants_best=recipe.readout.wants_best, shared=shared, look=look or look_on(device))
     turns = _Turns(streams, batch if shared else None)
 
     while state.rows:
@@ -160,118 +172,16 @@ def fit(
         judged = state.noted(losses.detach(), stop.judge(replace(seen, rows=state.rows)))
         readout.observe(seen, {row for row, best in zip(state.rows, judged.best, strict=True) if best})
         state.close(judged, readout, partial(_look, model, views, problem))
-        going = [n for n, row in enumerate(rows) if row in state.rows]
+        going = [n for n, row in enumerate(rows) if row in state.alive]
         if going:
-            descent.step(losses[going].mean()[None] if shared else losses[going], [rows[n] for n in going])
+            moved = losses if len(going) == len(rows) else losses[going]
+            descent.step(moved.mean()[None] if shared else moved, [rows[n] for n in going])
         state.step += 1
     return state.restoration()
 
 
 def _repeated(rows: Sequence[int], pair: Pair) -> list[int]:
     return list(rows) * (len(pair.input) // len(rows))
-
-
-@dataclass(frozen=True)
-class _Ending:
-    image: Tensor
-    step: int
-    reason: StopReason
-    spread: Tensor | None
-
-
-class FitState:
-    """What one fit remembers: who is still at work, their curves, their best weights and how they ended."""
-
-    def __init__(self, problem: Problem, model: LiveNetwork, *, wants_best: bool, shared: bool) -> None:
-        self.problem, self.shared, self.wants_best = problem, shared, wants_best
-        self.step = 0
-        self.rows: list[int] = list(range(len(problem.observed)))
-        self.weights = {name: value.detach() for name, value in model.named_parameters()}
-        self.live = {name: value.detach() for name, value in model.moving().items()}
-        self.best = {name: value.clone() for name, value in self.live.items()} if wants_best else {}
-        self.final = {name: value.clone() for name, value in self.live.items()}
-        self.endings: dict[int, _Ending] = {}
-        self.curves = [_Curve() for _ in self.rows]
-        self.risks: dict[int, float | None] = {}
-        self.first_risks: dict[int, float | None] = {}
-
-    def noted(self, losses: PerTile, judged: Judgement) -> Judgement:
-        """Add the step to curves and risks, keep the best weights, and end rows that left the finite numbers."""
-        values = [float(losses.mean())] * len(self.rows) if self.shared else losses.tolist()
-        reasons, best = list(judged.reasons), list(judged.best)
-        for position, (row, value) in enumerate(zip(self.rows, values, strict=True)):
-            self.curves[row].add(self.step, value)
-            if not math.isfinite(value) and reasons[position] is None:
-                reasons[position] = StopReason("diverged", f"diverged at step {self.step}")
-                best[position] = False
-            risk = judged.risks[position] if judged.risks else None
-            self.first_risks.setdefault(row, risk)
-            if best[position]:
-                self.risks[row] = risk
-                if self.wants_best and (position == 0 or not self.shared):
-                    self._copy(self.live, self.best, row)
-        return replace(judged, reasons=tuple(reasons), best=tuple(best))
-
-    def close(self, judged: Judgement, readout: LiveReadout, predict: Predict) -> None:
-        """Read out the rows that end now, from their best weights where the readout wants that."""
-        ended = {row: reason for row, reason in zip(self.rows, judged.reasons, strict=True) if reason is not None}
-        if not ended:
-            return
-        for row in ended if self.wants_best else ():
-            self._copy(self.best, self.live, row)
-        rows, chosen = list(ended), dict(zip(self.rows, judged.images, strict=False))
-        spreads = readout.spread(rows) if isinstance(readout, Spreading) else [None] * len(rows)
-        for row, image, spread in zip(rows, readout.result(rows, predict), spreads, strict=True):
-            kept = chosen.get(row)
-            self.endings[row] = self._ending(row, image if kept is None else kept, ended[row], spread)
-            self._copy(self.live, self.final, row)
-        self.rows = [row for row in self.rows if row not in ended]
-
-    def _ending(self, row: int, image: Tensor, reason: StopReason, spread: Tensor | None) -> _Ending:
-        inner = None if spread is None else self.problem.inside(spread[None])[0]
-        if bool(torch.isfinite(image).all()) and not reason.has_diverged:
-            return _Ending(self.problem.inside(image[None])[0], self.step, reason, inner)
-        spoilt = reason if reason.has_diverged else StopReason("diverged", f"diverged by step {self.step}")
-        nothing = None if inner is None else torch.full_like(inner, torch.nan)
-        return _Ending(self.problem.rows([row]).plain()[0], self.step, spoilt, nothing)
-
-    def _copy(self, source: Weights, target: Weights, row: int) -> None:
-        for name in source:
-            index = 0 if len(source[name]) == 1 else row
-            target[name][index] = source[name][index]
-
-    def restoration(self) -> Restoration:
-        ends = [self.endings[row] for row in range(len(self.problem.observed))]
-        spreads = [end.spread for end in ends if end.spread is not None]
-        return Restoration(
-            image=torch.stack([end.image for end in ends]),
-            steps=tuple(end.step for end in ends),
-            stopped=tuple(end.reason for end in ends),
-            curves=tuple(curve.points() for curve in self.curves),
-            risk=tuple(self.risks.get(row) for row in range(len(ends))),
-            risk_before=tuple(self.first_risks.get(row) for row in range(len(ends))),
-            spread=torch.stack(spreads) if spreads else None,
-            weights={name: self.final.get(name, value) for name, value in self.weights.items()},
-            frozen=frozenset(self.weights.keys() - self.final.keys()),
-        )
-
-
-@dataclass
-class _Curve:
-    """A loss curve of at most 64 points: every stride-th step, the stride doubling when it is full."""
-
-    stride: int = 1
-    kept: list[tuple[int, float]] = field(default_factory=list)
-
-    def add(self, step: int, loss: float) -> None:
-        if step % self.stride == 0:
-            self.kept.append((step, loss))
-        if len(self.kept) > 64:
-            self.stride *= 2
-            self.kept = [point for point in self.kept if point[0] % self.stride == 0]
-
-    def points(self) -> tuple[tuple[int, float], ...]:
-        return tuple(self.kept)
 
 
 class _Turns:

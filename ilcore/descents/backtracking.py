@@ -1,11 +1,11 @@
 """A guard that steps back when a fit falls apart."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
+from torch import Tensor
 
 from ilcore.grammar.arrays import PerTile, Streams
 from ilcore.grammar.problem import Problem
@@ -42,25 +42,33 @@ class _Backtracking:
         self.spec, self.inner = spec, spec.inner.start(model, streams)
         self.live = [value.detach() for value in model.moving().values()]
         self.good = [value.clone() for value in self.live]
-        self.last: dict[int, float] = {}
+        count = max(len(value) for value in self.live)
+        #: Loss of the last good weights; 0 where there are none yet.
+        self.last = torch.zeros(count, dtype=torch.float64, device=self.live[0].device)
 
     def step(self, losses: PerTile, rows: Sequence[int]) -> None:
-        fallen = []
-        for row, loss in zip(rows, losses.tolist(), strict=False):
-            if self._jumped(row, loss):
-                fallen.append(row)
-            else:
-                self._copy(self.live, self.good, row)
-                self.last[row] = loss
+        # One set of weights for all tiles has one loss.
+        places = list(rows) if len(self.last) > 1 else [0]
+        fallen = self._jumped(losses.detach().double(), places)
+        _copy(self.live, self.good, ~fallen, places)
         self.inner.step(losses, rows)
-        for row in fallen:
-            self._copy(self.good, self.live, row)
+        _copy(self.good, self.live, fallen, places)
 
-    def _jumped(self, row: int, loss: float) -> bool:
-        before = self.last.get(row, 0.0)
-        return before > 0 and 10 * math.log10(max(loss, 1e-30) / before) > self.spec.drop_db
+    def _jumped(self, losses: PerTile, places: list[int]) -> Tensor:
+        """Return which rows are much worse than before, and note the losses of the others."""
+        before = self.last[places]
+        fallen = (before > 0) & (10 * torch.log10(losses.clamp_min(1e-30) / before) > self.spec.drop_db)
+        self.last[places] = torch.where(fallen, before, losses)
+        return fallen
 
-    def _copy(self, source: list[torch.Tensor], target: list[torch.Tensor], row: int) -> None:
-        for mine, other in zip(source, target, strict=True):
-            index = 0 if len(mine) == 1 else row
-            other[index] = mine[index]
+
+def _copy(source: list[Tensor], target: list[Tensor], chosen: Tensor, places: list[int]) -> None:
+    """Copy the weights of the rows `chosen`, which stand at some places; a GPU is not asked which those are."""
+    if chosen.device.type == "cpu" and not chosen.any():
+        return
+    for mine, other in zip(source, target, strict=True):
+        which = chosen.reshape(-1, *(1,) * (mine.ndim - 1))
+        if len(places) == len(mine):
+            other.copy_(torch.where(which, mine, other))
+        else:
+            other[places] = torch.where(which, mine[places], other[places])

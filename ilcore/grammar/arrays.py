@@ -1,7 +1,7 @@
 """Shapes by name, and the random streams that belong to tiles."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,7 +22,8 @@ Weights: TypeAlias = dict[str, Tensor]
 class Streams:
     """One random stream per tile, so that a draw never depends on who shares the batch.
 
-    Streams live on the CPU: the same seed gives the same numbers on every device.
+    These live on the CPU: the same seed gives the same numbers on every device. Those of a fit on a GPU are drawn
+    there (`device_streams`).
     """
 
     generators: tuple[torch.Generator, ...]
@@ -38,8 +39,13 @@ class Streams:
         """
         return cls(tuple(_generator(f"{seed}/{method}/{tuple(map(int, index))}") for index in indices))
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seed of each row."""
+        return tuple(one.initial_seed() for one in self.generators)
+
     def __len__(self) -> int:
-        return len(self.generators)
+        return len(self.seeds)
 
     def only(self, rows: Sequence[int]) -> "Streams":
         """Return the streams of some rows of the batch."""
@@ -47,7 +53,7 @@ class Streams:
 
     def apart(self, purpose: str) -> "Streams":
         """Return streams of the same tiles for another purpose: the same ones whenever asked; these do not move."""
-        return Streams(tuple(_generator(f"{one.initial_seed()}/{purpose}") for one in self.generators))
+        return Streams(tuple(_generator(f"{seed}/{purpose}") for seed in self.seeds))
 
     def normal(self, shape: Sequence[int], rows: Sequence[int] | None = None) -> Tensor:
         """Draw standard normal numbers, [row, *shape]."""
@@ -60,6 +66,15 @@ class Streams:
     def signs(self, shape: Sequence[int], rows: Sequence[int] | None = None) -> Tensor:
         """Draw Rademacher numbers, -1 or +1, [row, *shape]."""
         return (self.uniform(shape, rows) < 0.5).float() * 2 - 1
+
+    def many(self, rows: Sequence[int]) -> Callable[[Sequence[int]], Tensor]:
+        """Return a source of uniform numbers, [row, *shape], for a step that wants them many times over.
+
+        Its rows begin at a seed that their streams draw once, so what it is asked for does not move them further.
+        """
+        seeds = (self.uniform((1,), rows)[:, 0] * 2**24).long().tolist()
+        coins = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return lambda shape: torch.stack([torch.rand(tuple(shape), generator=coin) for coin in coins])
 
     def _chosen(self, rows: Sequence[int] | None) -> Sequence[torch.Generator]:
         return self.generators if rows is None else [self.generators[row] for row in rows]

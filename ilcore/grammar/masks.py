@@ -54,7 +54,7 @@ def grid_phase(space: Sequence[int], stride: int, place: Tensor) -> Tensor:
     Shape:
         [row, 1, *space].
     """
-    down = (torch.arange(space[-2]) % stride)[:, None]
-    across = (torch.arange(space[-1]) % stride)[None]
+    down = (torch.arange(space[-2], device=place.device) % stride)[:, None]
+    across = (torch.arange(space[-1], device=place.device) % stride)[None]
     hidden = (down * stride + across)[None] == place[:, None, None]
     return hidden.reshape(len(place), 1, *(1,) * (len(space) - 2), *space[-2:]).expand(-1, 1, *space)

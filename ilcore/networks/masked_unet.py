@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.capability import Capability
+from ilcore.grammar.device_streams import drawn_on
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.sizes import strides
@@ -76,7 +77,8 @@ class MaskedUNet(Network):
 class _MaskedUNet(LiveNetwork):
     def __init__(self, spec: MaskedUNet, problem: Problem, weights: Streams, chance: Streams) -> None:
         super().__init__()
-        self.range, self.dropout, self.chance = problem.value_range, spec.dropout, chance
+        self.range, self.dropout = problem.value_range, spec.dropout
+        self.chance = drawn_on(chance, problem.observed.device)
         self.strides = strides(problem.domain, spec.depth)
         axes, levels, wide = len(problem.domain), len(self.strides), 2 * spec.width
         entries = [problem.channels] + [spec.width] * levels
@@ -113,19 +115,9 @@ class _MaskedUNet(LiveNetwork):
         return hidden
 
     def _dropout(self, seen: Tensor, rows: Sequence[int]) -> _Dropout:
-        """Return a dropout with coins of its own for each row.
-
-        Seeds come from the streams of the tiles, coins from the device: there are too many to bring them over.
-        """
-        seeds = (self.chance.uniform((1,), rows)[:, 0] * 2**24).long().tolist()
-        coins = [torch.Generator(seen.device).manual_seed(seed) for seed in seeds]
-        keep = 1 - self.dropout
-
-        def dropped(hidden: Tensor) -> Tensor:
-            drawn = [torch.rand(hidden.shape[1:], generator=coin, device=hidden.device) for coin in coins]
-            return hidden * (torch.stack(drawn) < keep) / keep
-
-        return dropped
+        """Return a dropout with coins of its own for each row."""
+        keep, coins = 1 - self.dropout, self.chance.many(rows)
+        return lambda hidden: hidden * (coins(hidden.shape[1:]).to(hidden.device) < keep) / keep
 
 
 class _Partial(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor
 from ilcore.grammar.arrays import Streams, per_tile_mean
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
-from ilcore.stops.watching import Sight, Watcher, WatchingStop
+from ilcore.stops.watching import Measured, Sight, Watcher, WatchingStop
 
 
 @final
@@ -50,11 +50,14 @@ class _Discrepancy:
         self.wanted = spec.factor * float(per_tile_mean(problem.unbiased_variance(), problem.trusted))
         self.mean: Tensor | None = None
 
-    def look(self, step: int, image: Tensor, loss: float) -> Sight:
+    def look(self, step: int, image: Tensor, loss: float) -> Measured:
         operator, newest = self.problem.operator, image[None]
         self.mean = newest if self.mean is None else self.mean.lerp(newest, 1 - self.spec.memory)
         predicted = self.mean if operator is None else operator.forward(self.mean)
         residual = per_tile_mean((predicted - self.problem.observed).square(), self.problem.trusted)
-        if float(residual) <= self.wanted:
+        return Measured(residual, self._judged)
+
+    def _judged(self, residual: float) -> Sight:
+        if residual <= self.wanted:
             return Sight(False, "residual has fallen to the noise level")
         return Sight(True)

@@ -84,7 +84,8 @@ class _HeldOut:
         trusted = torch.ones_like(held) if problem.trusted is None else problem.trusted
         self.risk = SteinRisk(problem, streams)
         self.held, self.training = held & trusted, replace(problem, trusted=trusted & ~held)
-        self.groups = _groups(self.held, shared=shared)
+        self.where = [each.flatten().nonzero()[:, 0] for each in self.held]
+        self.groups = {key: _places(groups) for key, groups in _groups(self.held, shared=shared).items()}
         self.first: dict[int, Tensor] = {}
         self.lowest: dict[int, float] = {}
         self.misses: dict[int, int] = {}
@@ -97,9 +98,9 @@ class _HeldOut:
         if context.step % self.spec.every and not done:
             return Judgement((None,) * count, (False,) * count, (None,) * count)
         times = count if self.shared else 1
-        errors = self._errors(context)
-        looks = [self._look(key, error) for key, error in errors.items()] * times
-        reasons = [self._reason(key, done) for key in errors] * times
+        keys, measured = self._measured(self._errors(context))
+        looks = [self._look(key, *numbers) for key, numbers in zip(keys, measured, strict=True)] * times
+        reasons = [self._reason(key, done) for key in keys] * times
         return Judgement(tuple(reasons), tuple(best for best, _ in looks), tuple(risk for _, risk in looks))
 
     def _errors(self, context: StepContext) -> dict[int, Tensor]:
@@ -109,24 +110,29 @@ class _HeldOut:
 
     def _of_rows(self, context: StepContext, rows: list[int]) -> Iterator[tuple[int, Tensor]]:
         errors = self.risk.errors(context, rows)
-        return ((row, error[self.held[row]]) for row, error in zip(rows, errors, strict=True))
+        return ((row, error.flatten()[self.where[row]]) for row, error in zip(rows, errors, strict=True))
 
-    def _look(self, key: int, errors: Tensor) -> tuple[bool, float | None]:
+    def _measured(self, errors: dict[int, Tensor]) -> tuple[list[int], list[list[float]]]:
+        """Return every row with its risk, its gain over the start and the standard error of that, read all at once."""
+        numbers = []
+        for key, error in errors.items():
+            gain = self.first.setdefault(key, error) - error
+            numbers.append(
+                torch.stack([error.mean().double(), gain.mean().double(), _error_of(gain, *self.groups[key])])
+            )
+        return list(errors), torch.stack(numbers).tolist()
+
+    def _look(self, key: int, risk: float, gain: float, doubt: float) -> tuple[bool, float | None]:
         """Return whether this iterate is the best so far, and its risk."""
-        if key not in self.first:
-            self.first[key], self.misses[key] = errors, 0
-            self.lowest[key] = float(errors.mean()) if len(errors) else math.inf
-            return True, self.lowest[key] if len(errors) else None
-        if len(errors) < 2:
-            self.misses[key] += 1
-            return False, None
-        risk, gain = float(errors.mean()), self.first[key] - errors
-        certain = float(gain.mean()) > 2 * standard_error(gain, self.groups[key])
-        if certain and risk < self.lowest[key]:
+        count = len(self.first[key])
+        if key not in self.misses:
+            self.misses[key], self.lowest[key] = 0, risk if count else math.inf
+            return True, risk if count else None
+        if count > 1 and gain > 2 * doubt and risk < self.lowest[key]:
             self.lowest[key], self.misses[key] = risk, 0
             return True, risk
         self.misses[key] += 1
-        return False, risk
+        return False, risk if count > 1 else None
 
     def _reason(self, key: int, done: bool) -> StopReason | None:
         if self.misses[key] >= self.spec.patience:
@@ -144,13 +150,21 @@ def standard_error(values: Tensor, groups: Tensor) -> float:
     Shape:
         values [n], groups [n] -> a number.
     """
+    return float(_error_of(values, *_places(groups)))
+
+
+def _places(groups: Tensor) -> tuple[Tensor, int]:
+    """Return groups numbered from 0 on, and how many there are."""
     _, places = groups.unique(return_inverse=True)
-    count = int(places.max()) + 1 if len(places) else 0
+    return places, int(places.max()) + 1 if len(places) else 0
+
+
+def _error_of(values: Tensor, places: Tensor, count: int) -> Tensor:
     if count < _FEWEST:
-        return math.inf
+        return torch.full((), math.inf, dtype=torch.float64, device=values.device)
     off = (values - values.mean()).double()
     sums = off.new_zeros(count).index_add_(0, places, off)
-    return math.sqrt(float(sums.square().sum()) * count / (count - 1)) / len(values)
+    return (sums.square().sum() * count / (count - 1)).sqrt() / len(values)
 
 
 def _groups(held: Tensor, *, shared: bool) -> dict[int, Tensor]:

@@ -83,7 +83,8 @@ class _HeldOutPixels:
         self.training = replace(problem, trusted=kept)
         self.hidden = torch.where(self.held, neighbour_mean(problem.observed, kept), problem.observed)
         noise = None if problem.noise is None else problem.unbiased_variance()
-        self.floor = None if noise is None else per_tile_mean(noise, self.held)
+        self.floor = None if noise is None else per_tile_mean(noise, self.held).tolist()
+        self.counts = self.held.flatten(1).sum(1).tolist()
         is_known = all(knows_correlation(noise) for noise in problem.noise or ())
         # Streams of its own: the probe must not move the draws of training.
         can_tell = spec.hides_input and noise is not None and is_known
@@ -111,10 +112,12 @@ class _HeldOutPixels:
         return Judgement(reasons, tuple(best for best, _, _ in sights), tuple(risk for _, _, risk in sights))
 
     def _errors(self, context: StepContext) -> dict[int, float]:
-        return {
-            row: float(per_tile_mean((image - self.problem.observed[[row]]).square(), self.held[[row]]))
+        """Return the error of every row, read all at once."""
+        errors = [
+            per_tile_mean((image - self.problem.observed[[row]]).square(), self.held[[row]])
             for row, image in zip(context.rows, self._images(context), strict=True)
-        }
+        ]
+        return dict(zip(context.rows, torch.cat(errors).tolist(), strict=True))
 
     def _images(self, context: StepContext) -> Iterator[Tensor]:
         """Yield the image of every row, [1, channel, *space], as it would be observed without noise."""
@@ -135,8 +138,7 @@ class _HeldOutPixels:
     def _look(self, context: StepContext, key: int, error: float) -> tuple[bool, StopReason | None, float | None]:
         """Return whether this iterate is the best so far, why it is the last if it is, and its risk."""
         step, rows = context.step, list(context.rows) if self.shared else [key]
-        held = sum(int(self.held[row].sum()) for row in rows)
-        if held < _FEWEST:
+        if sum(self.counts[row] for row in rows) < _FEWEST:
             return True, None, None
         if error < self.lowest.get(key, float("inf")):
             self.lowest[key], self.when[key] = error, step
@@ -150,7 +152,8 @@ class _HeldOutPixels:
         if self.floor is None:
             return None
         if not self.spec.hides_input:
-            return error - float(self.floor[rows].mean())
+            return error - fmean(self.floor[row] for row in rows)
         if self.stein is None:
             return None
-        return fmean(float(per_tile_mean(self.stein.errors(context, [row]), self.held[[row]])) for row in rows)
+        risks = [per_tile_mean(self.stein.errors(context, [row]), self.held[[row]]) for row in rows]
+        return fmean(torch.cat(risks).tolist())

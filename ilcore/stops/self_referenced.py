@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from ilcore.grammar.draws import knows_correlation, unit_noise
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveStop
-from ilcore.stops.watching import Sight, Watcher, Watching, WatchingStop
+from ilcore.stops.watching import Measured, Watcher, Watching, WatchingStop
 from ilcore.stops.windowed_variance import Least
 
 
@@ -83,9 +84,9 @@ class _Counterpart:
         self.least = Least(spec.patience, "distance to the independent copy")
         self.mean: Tensor | None = None
 
-    def look(self, step: int, image: Tensor, loss: float) -> Sight:
+    def look(self, step: int, image: Tensor, loss: float) -> Measured:
         operator, newest = self.problem.operator, image[None]
         self.mean = newest if self.mean is None else self.mean.lerp(newest, 1 - self.spec.memory)
         predicted = self.mean if operator is None else operator.forward(self.mean)
         distance = per_tile_mean((predicted - self.problem.observed).square(), self.problem.trusted)
-        return self.least.sight(step, float(distance))
+        return Measured(distance, partial(self.least.sight, step))

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
-from ilcore.stops.watching import Sight, Watcher, WatchingStop
+from ilcore.stops.watching import Measured, Sight, Watcher, WatchingStop
 from ilcore.stops.windowed_variance import Least, small
 
 
@@ -54,15 +55,15 @@ class _SelfValidation:
         self.spec, self.least = spec, Least(spec.patience, "reconstruction error of the outputs")
         self.seen: deque[Tensor] = deque(maxlen=spec.memory)
 
-    def look(self, step: int, image: Tensor, loss: float) -> Sight:
+    def look(self, step: int, image: Tensor, loss: float) -> Sight | Measured:
         if step % self.spec.every:
             return Sight(False)
         newest = small(image).flatten().double()
         error = self._unexplained(newest) if len(self.seen) == self.spec.memory else None
         self.seen.append(newest)
-        return Sight(True) if error is None else self.least.sight(step, error)
+        return Sight(True) if error is None else Measured(error, partial(self.least.sight, step))
 
-    def _unexplained(self, newest: Tensor) -> float:
+    def _unexplained(self, newest: Tensor) -> Tensor:
         """Return the mean squared part of an output that the code of the earlier ones cannot express."""
         past = torch.stack(list(self.seen))
         mean = past.mean(0)
@@ -71,4 +72,4 @@ class _SelfValidation:
         kept = slice(-self.spec.code, None)
         basis = (past - mean).T @ vectors[:, kept] / values[kept].clamp_min(1e-12).sqrt()
         rest = newest - mean
-        return float((rest - basis @ (basis.T @ rest)).square().mean())
+        return (rest - basis @ (basis.T @ rest)).square().mean()

@@ -1,10 +1,11 @@
 """What rules have in common that watch the image of every step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from ilcore.grammar.arrays import Streams
@@ -24,10 +25,17 @@ class Sight(NamedTuple):
     risk: float | None = None
 
 
+class Measured(NamedTuple):
+    """A look that comes down to one number, which stays on its device until those of all tiles are read together."""
+
+    number: Tensor
+    judge: Callable[[float], Sight]
+
+
 class Watcher(Protocol):
     """A rule for one tile during one fit."""
 
-    def look(self, step: int, image: Tensor, loss: float) -> Sight:
+    def look(self, step: int, image: Tensor, loss: float) -> Sight | Measured:
         """Judge the image [channel, *space] of this step and its loss."""
 
 
@@ -81,6 +89,13 @@ class Watching:
             return Judgement((budget,) * len(context.rows), (True,) * len(context.rows))
         images = context.predict(context.rows) if self.spec.wants_still else context.output
         seen = zip(context.rows, images, context.losses.tolist(), strict=True)
-        sights = [self.watchers[row].look(context.step, image, loss) for row, image, loss in seen]
+        sights = read_together([self.watchers[row].look(context.step, image, loss) for row, image, loss in seen])
         reasons = tuple(StopReason("rule", sight.reason) if sight.reason else budget for sight in sights)
         return Judgement(reasons, tuple(s.is_best for s in sights), tuple(s.risk for s in sights))
+
+
+def read_together(looks: Sequence[Sight | Measured]) -> list[Sight]:
+    """Return what is said of every tile; the host waits once for all numbers."""
+    numbers = [look.number.double().reshape(()) for look in looks if isinstance(look, Measured)]
+    read = iter(torch.stack(numbers).tolist() if numbers else ())
+    return [look.judge(next(read)) if isinstance(look, Measured) else look for look in looks]

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
-from ilcore.stops.watching import Sight, Watcher, WatchingStop
+from ilcore.stops.watching import Measured, Sight, Watcher, WatchingStop
 
 #: Outputs are averaged down to at most this side before they are compared.
 _SIDE = 128
@@ -110,7 +111,7 @@ class _WindowedVariance:
         self.seen: deque[Tensor] = deque(maxlen=spec.window)
         self.total = self.squares = torch.zeros(())
 
-    def look(self, step: int, image: Tensor, loss: float) -> Sight:
+    def look(self, step: int, image: Tensor, loss: float) -> Sight | Measured:
         newest = small(image).double()
         if len(self.seen) == self.spec.window:
             oldest = self.seen[0]
@@ -120,8 +121,8 @@ class _WindowedVariance:
         if step < max(self.spec.window, self.spec.warm_up):
             return Sight(True)
         count = len(self.seen)
-        variance = float(self.squares / count - (self.total / count).square().mean())
-        return self.least.sight(step, variance)
+        variance = self.squares / count - (self.total / count).square().mean()
+        return Measured(variance, partial(self.least.sight, step))
 
 
 class _RunningVariance:
@@ -130,11 +131,15 @@ class _RunningVariance:
         self.mean: Tensor | None = None
         self.variance = 0.0
 
-    def look(self, step: int, image: Tensor, loss: float) -> Sight:
+    def look(self, step: int, image: Tensor, loss: float) -> Measured:
         newest, share = small(image), self.spec.share
         if self.mean is None:
             self.mean = newest
-        distance = float((newest - self.mean).square().mean())
-        self.variance = (1 - share) * self.variance + share * (1 - share) * distance
+        distance = (newest - self.mean).square().mean()
         self.mean = (1 - share) * self.mean + share * newest
+        return Measured(distance, partial(self._judged, step))
+
+    def _judged(self, step: int, distance: float) -> Sight:
+        share = self.spec.share
+        self.variance = (1 - share) * self.variance + share * (1 - share) * distance
         return self.least.sight(step, self.variance) if step >= self.spec.warm_up else Sight(True)

@@ -83,8 +83,8 @@ class _AdjacentPlanes(LiveViews):
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
         chosen, depth = list(rows), self.problem.space[0]
-        drawn = (self.streams.uniform((self.spec.planes,), chosen) * 2 * (depth - 1)).long().T
-        pairs = [self._pair(row, int(one)) for copy in drawn for row, one in zip(chosen, copy, strict=True)]
+        drawn = (self.streams.uniform((self.spec.planes,), chosen) * 2 * (depth - 1)).long().T.tolist()
+        pairs = [self._pair(row, number) for copy in drawn for row, number in zip(chosen, copy, strict=True)]
         inputs, targets, weights = zip(*pairs, strict=True)
         return Pair(torch.stack(inputs), torch.stack(targets), torch.stack(weights))
 

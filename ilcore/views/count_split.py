@@ -64,7 +64,7 @@ def is_counted(noise: Noise) -> bool:
 
 def thinned(counts: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Return how many of the counts go to the smaller part, each with probability `share`."""
-    whole = counts.nan_to_num(0, _MOST_COUNTS, 0).clamp(0, _MOST_COUNTS).cpu()
+    whole = counts.nan_to_num(0, _MOST_COUNTS, 0).clamp(0, _MOST_COUNTS).to(generator.device)
     return torch.binomial(whole, torch.full_like(whole, share), generator=generator).to(counts.device)
 
 

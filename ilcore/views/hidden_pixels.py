@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import final
 
@@ -119,6 +120,16 @@ class _HiddenPixels(LiveViews):
         self.hidden = torch.tensor(hidden, device=device)
         self.window = torch.tensor(sorted(window), device=device)
         self.side = max(2, round(math.sqrt(100 / spec.percent)))
+        #: Number of the pixel asked for among those hidden with it.
+        self.middle = min(range(len(hidden)), key=lambda number: sum(map(abs, hidden[number])))
+
+    @cached_property
+    def boxes(self) -> tuple[Tensor, Tensor]:
+        """First corner (y, x) and sides of every box, [box, 2]."""
+        height, width = self.problem.space[-2:]
+        corners = torch.cartesian_prod(torch.arange(0, height, self.side), torch.arange(0, width, self.side))
+        room = (torch.tensor((height, width)) - corners).clamp_max(self.side)
+        return corners.to(self.seen.device), room.to(self.seen.device)
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
         chosen = list(rows)
@@ -129,11 +140,10 @@ class _HiddenPixels(LiveViews):
         values = planes.gather(2, around.flatten(2)).unflatten(2, around.shape[2:])
         hidden, exist = self._at(centres, self.hidden)
         put = self._replacements(values, self._known(around, inside, chosen), chosen)
-        middle = int(self.hidden.abs().sum(1).argmin())
-        own = hidden[..., middle, None]
+        own = hidden[..., self.middle, None]
         # Offsets that leave the plane repeat the pixel asked for.
         index = torch.where(exist, hidden, own).flatten(2)
-        put = torch.where(exist, put, put[..., middle, None]).flatten(2)
+        put = torch.where(exist, put, put[..., self.middle, None]).flatten(2)
         # Footprints may overlap; the largest wins, whatever the order.
         replaced = planes.scatter_reduce(2, index, put, "amax", include_self=False).reshape(seen.shape)
         asked = torch.zeros_like(planes, dtype=torch.bool).scatter(2, own.flatten(2), True).reshape(seen.shape)
@@ -143,12 +153,11 @@ class _HiddenPixels(LiveViews):
 
     def _centres(self, rows: list[int]) -> Tensor:
         """Return one place (y, x) for every box, [row, plane, box, 2]."""
-        channels, *depth, height, width = self.problem.observed.shape[1:]
-        corners = torch.cartesian_prod(torch.arange(0, height, self.side), torch.arange(0, width, self.side))
-        room = (torch.tensor((height, width)) - corners).clamp_max(self.side)
+        channels, *depth, _, _ = self.problem.observed.shape[1:]
+        corners, room = self.boxes
         shape = (1 if self.spec.jointly else channels, math.prod(depth), *corners.shape)
-        places = corners + (self.streams.uniform(shape, rows) * room).long()
-        return places.expand(-1, channels, -1, -1, -1).flatten(1, 2).to(self.seen.device)
+        drawn = self.streams.uniform(shape, rows).to(corners.device)
+        return (corners + (drawn * room).long()).expand(-1, channels, -1, -1, -1).flatten(1, 2)
 
     def _at(self, centres: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the numbers of the pixels at some offsets, and whether they lie in the plane."""

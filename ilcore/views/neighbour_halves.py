@@ -55,7 +55,7 @@ class _NeighbourHalves(LiveViews):
         chosen, space = list(rows), self.problem.space
         cells = (1, *space[:-2], space[-2] // 2, space[-1] // 2)
         drawn = (self.streams.uniform(cells, chosen) * len(ADJACENT)).long()
-        halves = partial(picked, choice=torch.tensor(ADJACENT)[drawn].to(self.seen.device))
+        halves = partial(picked, choice=torch.tensor(ADJACENT, device=drawn.device)[drawn].to(self.seen.device))
         one, two = halves(self.seen[chosen]).chunk(2)
         if self.problem.trusted is None:
             return Pair(one, two, None, halves)

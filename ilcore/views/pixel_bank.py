@@ -1,5 +1,6 @@
 """Many noisy copies of one scan, put together from pixels whose surroundings look alike."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
@@ -64,16 +65,17 @@ class _PixelBank(LiveViews):
         self.banks: dict[int, tuple[Tensor, Tensor]] = {}
 
     def draw(self, step: int, rows: Sequence[int]) -> Pair:
-        drawn = [self._pair(row) for row in rows]
-        inputs, targets, trusted = (torch.stack(part) for part in zip(*drawn, strict=True))
+        planes = (2, math.prod(self.problem.space[:-2]), *self.problem.space[-2:])
+        drawn = self.streams.uniform(planes, rows).to(self.seen.device)
+        pairs = [self._pair(row, *shares) for row, shares in zip(rows, drawn, strict=True)]
+        inputs, targets, trusted = (torch.stack(part) for part in zip(*pairs, strict=True))
         return Pair(inputs, targets, trusted)
 
-    def _pair(self, row: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return input, target and where they count, each [channel, *space]."""
+    def _pair(self, row: int, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return input, target and where they count, each [channel, *space]; two shares [plane, y, x] choose."""
         if row not in self.banks:
             self.banks[row] = self._bank(row)
         places, count = self.banks[row]
-        first, second = self.streams.uniform((2, *count.shape), [row])[0].to(count.device)
         one = (first * count).long()
         # One of the others, counted on from the first.
         two = (one + 1 + (second * (count - 1)).long()) % count.clamp_min(1)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ilcore import fit
+from ilcore import fit_state
 from ilcore.descents.adam import Adam
 from ilcore.grammar.recipe import Recipe
 from ilcore.grammar.slots import LiveNetwork, Network
@@ -146,8 +146,8 @@ def _killed(plan: RestorationPlan, moment: Moment) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if moment.what == "learning":
-        noted = fit.FitState.noted
-        fit.FitState.noted = lambda *given: (count(), noted(*given))[1]
+        noted = fit_state.FitState.noted
+        fit_state.FitState.noted = lambda *given: (count(), noted(*given))[1]
     else:
         _watch(Path(plan.target).parent, lambda path: count() if moment.what == "any" or moment.what in path else None)
     alone.carry_out(plan)

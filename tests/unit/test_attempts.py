@@ -21,7 +21,10 @@ from ilcore.methods.classical import nearest_data
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running import attempts
 from ilcore.running.carry_out import carry_out
+from ilcore.running.patches import patch_of
 from ilcore.running.run import Run
+from ilcore.running.volume_model import keep_start_weights
+from tests.claimed_device import claimed_device
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, assembled, planned, saved
 
@@ -125,3 +128,28 @@ def test_the_spread_of_what_was_averaged_is_known_of_every_tile(
     other = planned(source, tmp_path / "box.ome.zarr", "box", tile=(1, 24, 48))
     carry_out(other)
     assert np.isnan(Run.of(other).ledger.read("spread")).all()
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("device", "calls"), [("cpu", 4), ("cuda:0", 1)])
+def test_a_gpu_applies_weights_to_all_tiles_of_a_unit_at_once(
+    device: str, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = saved(tmp_path, np.asarray(noisy(scene("cells", (32, 32)), std=0.05)))
+    plan = planned(
+        source, tmp_path / "out.ome.zarr", "adapted", scope="volume", tile=(1, 16, 16), overrides={"steps": 0}
+    )
+    plan = plan.model_copy(update={"grid": plan.grid.model_copy(update={"unit": (1, 2, 2)}), "tile_steps": 0})
+    made, predict = [], attempts.fit.predict
+    monkeypatch.setattr(attempts.fit, "predict", lambda *given: (made.append(predict(*given)), made[-1])[1])
+    run = Run.of(plan)
+    keep_start_weights(run)
+    bench = attempts.WorkerContext.of(run, device)
+    tiles = list(plan.tile_grid.unit_of((0, 0, 0, 0)).tiles)
+    frames = [patch_of(run.source, tile.read, plan) for tile in tiles]
+    with claimed_device():
+        images = [attempt.image for attempt in attempts.first_attempts(bench, tiles, frames)]
+    assert [len(image) for image in made] == [4 // calls] * calls
+    for tile, frame, image in zip(tiles, frames, images, strict=True):
+        alone = attempts.first_attempts(replace(bench, device="cpu"), [tile], [frame])[0].image
+        np.testing.assert_allclose(image, alone, atol=1e-5)

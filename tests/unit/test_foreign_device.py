@@ -14,6 +14,7 @@ from ilcore.degradations.imaging import Imaging
 from ilcore.degradations.kernels import kernel_of
 from ilcore.degradations.noise import add_noise
 from ilcore.degradations.operators import Blur, Identity, Mask, gaussian_kernel
+from ilcore.grammar import device_streams
 from ilcore.grammar.devices import computing_on
 from ilcore.grammar.errors import BadInput, DeviceError
 from ilcore.networks.plain import Plain
@@ -162,6 +163,13 @@ def _stopped_half_way(network, schooling, corpus, out):
     with pytest.raises(KeyboardInterrupt):
         pretrain(network, schooling, corpus, out, stop, device="cuda")
     assert out.with_suffix(".checkpoint").exists()
+
+
+@pytest.fixture(autouse=True)
+def drawing():
+    """Here too numbers are drawn as on a GPU, so that the images can be compared."""
+    with mock.patch.object(device_streams, "DRAWING", {"cpu", "cuda"}):
+        yield
 
 
 def _same_there_as_here(name, way, case):

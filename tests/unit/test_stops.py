@@ -22,6 +22,7 @@ from ilcore.stops.held_out_pixels import HeldOutPixels
 from ilcore.stops.self_referenced import SelfReferenced
 from ilcore.stops.self_validation import SelfValidation
 from ilcore.stops.vote import Vote
+from ilcore.stops.watching import read_together
 from ilcore.stops.windowed_variance import RunningVariance, WindowedVariance
 from ilcore.stops.zero_crossing import ZeroCrossing
 
@@ -249,7 +250,7 @@ def test_the_window_of_es_wmv_waits_for_the_false_dip_to_pass():
     for step in range(800):
         # A flat start looks calm; the image comes after it.
         wobble = 1e-5 if step < 50 else 1e-2 * (1 + 0.5 * math.cos(step / 100))
-        sight = watcher.look(step, wobble * torch.randn(1, 8, 8, generator=generator), 0.0)
+        (sight,) = read_together([watcher.look(step, wobble * torch.randn(1, 8, 8, generator=generator), 0.0)])
         best += [step] if sight.is_best else []
         assert sight.reason is None or step > 500
     assert best[-1] >= 500
