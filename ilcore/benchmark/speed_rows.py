@@ -48,7 +48,7 @@ class SpeedWishes:
         device: auto, cpu, cuda, cuda:1, or whatever else torch knows.
         tiles: Numbers of tiles that are restored together, in the order in which they are measured.
         side: Of a tile.
-        steps: By which the longer run is longer; some rules look once in 20.
+        steps: By which the longer run is longer; on a GPU the host looks at losses once in 32.
         seconds: After so many nothing more is begun; None for as long as it takes.
         methods: Names in the catalogue; none for all.
         seed: Of tiles and methods.
@@ -60,7 +60,7 @@ class SpeedWishes:
     device: str = "auto"
     tiles: tuple[int, ...] = (1, 8, 64, 256)
     side: int = 128
-    steps: int = 20
+    steps: int = 32
     seconds: float | None = None
     methods: tuple[str, ...] = ()
     seed: int = 0
@@ -165,8 +165,15 @@ def problem_of(entry: Entry, tiles: int, side: int, seed: int) -> Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Work:
-    """One method and its tiles, on their device."""
+class Work:
+    """One method and its tiles, on their device.
+
+    Args:
+        entry: The method.
+        problem: The tiles.
+        start: Weights to begin from, where the method needs some.
+        seed: Of the streams.
+    """
 
     entry: Entry
     problem: Problem
@@ -174,7 +181,8 @@ class _Work:
     seed: int
 
     @classmethod
-    def of(cls, row: SpeedRow, seed: int, device: torch.device) -> "_Work":
+    def of(cls, row: SpeedRow, seed: int, device: torch.device) -> "Work":
+        """Return the work of a row."""
         entry = find("adapted" if row.name == APPLIED else row.name)
         problem = problem_of(entry, row.tiles, row.side, seed)
         there = replace(problem, observed=problem.observed.to(device))
@@ -182,6 +190,7 @@ class _Work:
 
     @property
     def device(self) -> torch.device:
+        """Return where the tiles lie."""
         return self.problem.observed.device
 
     @property
@@ -215,7 +224,7 @@ def _start_of(entry: Entry) -> Weights | None:
 def _measured(row: SpeedRow, wishes: SpeedWishes, device: torch.device) -> SpeedRow:
     free(device)
     try:
-        work = _Work.of(row, wishes.seed, device)
+        work = Work.of(row, wishes.seed, device)
         if row.name == APPLIED or not work.entry.method.budget:
             return _of_whole(row, work, work.applied if row.name == APPLIED else work.restored)
         return replace(_of_steps(row, work, wishes.steps), flop=_flop_of_step(row.name, row.side, wishes.seed))
@@ -227,7 +236,7 @@ def _measured(row: SpeedRow, wishes: SpeedWishes, device: torch.device) -> Speed
         )
 
 
-def _of_whole(row: SpeedRow, work: _Work, whole: Callable[[], object]) -> SpeedRow:
+def _of_whole(row: SpeedRow, work: Work, whole: Callable[[], object]) -> SpeedRow:
     """Return the row of what makes no steps, done once before it is timed."""
     counts = _counts_of(whole, row, work.device)
     forget_peak(work.device)
@@ -237,7 +246,7 @@ def _of_whole(row: SpeedRow, work: _Work, whole: Callable[[], object]) -> SpeedR
     return _with(row, counts, 1)
 
 
-def _of_steps(row: SpeedRow, work: _Work, steps: int) -> SpeedRow:
+def _of_steps(row: SpeedRow, work: Work, steps: int) -> SpeedRow:
     """Return the row of what makes steps: a short run and a longer one, both once counted and once timed.
 
     They are counted as a GPU is asked, all tiles together, and timed as plans compute on the device.
@@ -280,7 +289,7 @@ def _with(row: SpeedRow, counts: Counts | None, steps: int) -> SpeedRow:
 @lru_cache(maxsize=256)
 def _flop_of_step(name: str, side: int, seed: int) -> float | None:
     """Return the operations of one tile and step, as torch's counter knows them; None where it fails."""
-    work = _Work.of(SpeedRow(name=name, tiles=1, side=side), seed, torch.device("cpu"))
+    work = Work.of(SpeedRow(name=name, tiles=1, side=side), seed, torch.device("cpu"))
     found = []
     for steps in FLOP_STEPS:
         try:
