@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from flows.cli import app
-from ilcore.benchmark import speed_rows
+from ilcore.benchmark import speed_rows, timing
 from ilcore.benchmark.page import write_between
 from ilcore.benchmark.speed import main, measure_speed
 from ilcore.benchmark.speed_page import Speeds, part_of, speed_page
@@ -22,6 +23,7 @@ from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import DirectMethod
 from ilcore.grammar.step_context import Restoration
 from ilcore.methods.catalogue import METHODS
+from tests.claimed_device import claimed_device
 from tests.quick import quick
 
 pytestmark = pytest.mark.medium
@@ -203,6 +205,29 @@ def test_bad_wishes_are_one_sentence(words: str, told: str, tmp_path: Path, monk
     assert told in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gpu_is_measured_as_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_SIDES", (64, 64))
+    monkeypatch.setattr(timing, "_COPIED", (4096, 4096))
+    card = SimpleNamespace(total_memory=80e9)
+    of_a_card = {
+        "is_available": True, "device_count": 1, "synchronize": None, "empty_cache": None, "get_device_name": "A Card",
+        "reset_peak_memory_stats": None, "max_memory_allocated": 7_000_000, "get_device_properties": card,
+    }  # fmt: skip
+    for name, answer in of_a_card.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    page = tmp_path / "page.md"
+    with claimed_device():
+        one, two = measure_speed(replace(SMALL, device="cuda", methods=("zs_n2n",)), page)
+    told = page.read_text()
+    for words in ("measured on a GPU", "A Card, 80 GB", "in TF32", "in bfloat16", "*Share* is of TF32"):
+        assert words in told
+    assert one.peak_bytes == 7_000_000
+    assert one.launches is not None
+    assert two.launches is not None
+    assert 50 < two.launches < 1.5 * one.launches
+    assert (two.host_reads or 0) < 2
 
 
 def test_the_module_alone_refuses_in_one_sentence_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
