@@ -3,6 +3,7 @@
 A step is the difference of two runs of unlike budgets, so that what a run does once is not in it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ FLOP_STEPS = (2, 6)
 COUNTED_TILES = 8
 #: Methods without steps take as long as there are tiles: no more of them where that would be more seconds than this.
 LONGEST = 20.0
+#: How often both runs are timed where the shorter one took longer, on a machine that is busy with something else.
+TRIES = 3
 #: The name of a row in which the weights that ship with the project are applied and nothing is learnt.
 APPLIED = "shipped weights, applied"
 
@@ -252,17 +255,28 @@ def _of_steps(row: SpeedRow, work: Work, steps: int) -> SpeedRow:
     They are counted as a GPU is asked, all tiles together, and timed as plans compute on the device.
     """
     first = _counts_of(partial(work.restored, FEW), row, work.device)
-    short, long = (partial(work.restored, n, strategy=work.usual) for n in (FEW, FEW + steps))
-    few, few_seconds = timed(short, work.device)
     forget_peak(work.device)
-    more, more_seconds = timed(long, work.device)
-    made, taken = max(more) - max(few), more_seconds - few_seconds
+    made, tile_steps, taken = _difference(work, steps)
+    row = replace(row, peak_bytes=peak_bytes(work.device))
+    if first is not None:
+        last = _counts_of(partial(work.restored, FEW + steps), row, work.device)
+        row = _with(row, last - first if last else None, max(made, 1))
     if made < 1 or taken <= 0:
         return replace(row, refused=f"the clock told nothing of {made} steps; ask for more --steps")
-    row = replace(row, step_seconds=taken / made, tile_step_seconds=taken / (sum(more) - sum(few)))
-    row = replace(row, peak_bytes=peak_bytes(work.device))
-    last = _counts_of(partial(work.restored, FEW + steps), row, work.device) if first else None
-    return _with(row, last - first if first and last else None, made)
+    return replace(row, step_seconds=taken / made, tile_step_seconds=taken / tile_steps)
+
+
+def _difference(work: Work, steps: int) -> tuple[int, int, float]:
+    """Return by how many steps, steps of a tile and seconds a longer run is longer; tried again where it is not."""
+    short, long = (partial(work.restored, n, strategy=work.usual) for n in (FEW, FEW + steps))
+    short_seconds = long_seconds = math.inf
+    for _ in range(TRIES):
+        few, seconds = timed(short, work.device)
+        more, more_seconds = timed(long, work.device)
+        short_seconds, long_seconds = min(short_seconds, seconds), min(long_seconds, more_seconds)
+        if long_seconds > short_seconds:
+            break
+    return max(more) - max(few), sum(more) - sum(few), long_seconds - short_seconds
 
 
 def _counts_of(work: Callable[[], object], row: SpeedRow, device: torch.device) -> Counts | None:

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 #: Of a square matrix, on a GPU and elsewhere: large enough that nothing but the product counts.
 _SIDES = (8192, 1024)
 #: Numbers that are copied, on a GPU and elsewhere: more than any cache holds.
-_COPIED = (2**28, 2**25)
+_COPIED = (2**28, 2**24)
 
 
 @dataclass(frozen=True, kw_only=True)
