@@ -108,8 +108,8 @@ def devices_told(workspace: Workspace) -> str:
     rest = ", ".join(f"the last {each['open_units']} units of work on {each['device']}" for each in told[1:])
     first = told[0]["device"]
     return (
-        f"begun on {first}, continued on another kind of device: {rest}; their voxels may differ from those of {first}: "
-        "a CPU and a GPU draw other random numbers for the same seed, and every kind rounds in its own way"
+        f"begun on {first}, continued on another kind of device: {rest}; their voxels may differ from those of "
+        f"{first}: a CPU and a GPU draw other random numbers for the same seed, and every kind rounds in its own way"
     )
 
 
