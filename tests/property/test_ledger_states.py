@@ -63,6 +63,7 @@ class RunUnderWay(RuleBasedStateMachine):
         if self.is_whole():
             assert was_there[1] or not self.assembled
             assert was_there[0] or self.needed().isdisjoint(self.told() - self.written)
+        assert self.done - self.needed() <= self.told()
         self.done &= self.told()
 
     def needed(self) -> set[int]:
