@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 export PYTHON
+# Where the environment forbids bytecode, every process of the tests would compile torch, Prefect and MLflow anew.
+export PYTHONDONTWRITEBYTECODE :=
 # Tests run in as many processes as there are cores, so each keeps to one thread.
 TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses=4 --dist worksteal
 .DEFAULT_GOAL := help
