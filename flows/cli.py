@@ -73,6 +73,7 @@ def plan(
     source: say.Source,
     target: say.Target,
     options: RestoreOptions,
+    device: say.Device = "auto",
     tracking_uri: say.Tracking = None,
     save: Annotated[str | None, typer.Option(help="write the plan to this YAML file, for `il restore --plan`")] = None,
 ) -> None:
@@ -85,12 +86,13 @@ def plan(
         asked.check_weights(options.weights)
         asked.check_written(save)
         with planning(source, has_method=options.method is not None, has_server=False, to=err):
-            from tasks.load import make_plan
+            from tasks.load import check_device, make_plan
 
-            made = make_plan(source, target, options, tracking_uri)
+            check_device(device)
+            made = make_plan(source, target, options, tracking_uri, device)
         from flows.pages import show_plan
 
-        show_plan(made, save)
+        show_plan(made, save, device)
 
 
 @app.command()

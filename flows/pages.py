@@ -57,15 +57,15 @@ def show_damage(found: Mapping[str, Any], *, as_json: bool) -> None:
     out.print(f"\nto make these again: {command('il resume', found['target'])}", markup=False)
 
 
-def show_plan(plan: "RestorationPlan", save: str | None) -> None:
-    """Print a plan as YAML, and save it where asked."""
+def show_plan(plan: "RestorationPlan", save: str | None, device: str) -> None:
+    """Print a plan as YAML, save it where asked, and say what it will cost on a device."""
     from tasks.load import cost_of, write_plan
 
     # Plain, so that it can be piped into a file.
     print(plan.to_yaml(), end="")  # noqa: T201
     if save is not None:
         write_plan(plan, save)
-    err.print(cost_of(plan), style="dim", markup=False)
+    err.print(cost_of(plan, device), style="dim", markup=False)
 
 
 def show_methods() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ilcore.grammar.devices import device_of, kind_of
 from ilcore.grammar.errors import BadInput, TrackingError
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import configure
@@ -150,14 +151,34 @@ def _may_start_pretrained(options: RestoreOptions) -> bool:
     return "weights" in find(options.method).needs
 
 
-def cost_of(plan: RestorationPlan) -> str:
-    """Return in one line what a plan will cost, from a prediction that is timed on this machine."""
-    work = work_of(plan, timed=True)
+def check_device(device: str) -> None:
+    """Refuse a device that is not here, before a plan is made for it.
+
+    Raises:
+        BadInput: There is no such device.
+    """
+    device_of(device)
+
+
+def cost_of(plan: RestorationPlan, device: str = "auto") -> str:
+    """Return in one line what a plan will cost, from a prediction that is timed on this machine.
+
+    Args:
+        plan: The plan.
+        device: auto, cpu or cuda.
+
+    Raises:
+        BadInput: There is no such device here.
+    """
+    work = work_of(plan, timed=True, device=device)
     minutes = (work.seconds or 0.0) / 60
+    long = f"{minutes / 60:.1f} hours" if minutes > 180 else f"{max(minutes, 0.1):.1f} minutes"
+    # Fewer than these are a unit on a CPU, which takes one after the other.
+    at_once = f" ({work.together} together on a GPU: {work.together * work.tile_bytes / 2**30:.1f} GB)"
     return (
         f"{work.tiles} tiles in {work.units} units, {work.voxels / 1e6:.1f} megavoxels, "
-        f"{work.read_per_written:.1f} voxels read for one written, {work.tile_bytes / 2**20:.0f} MB a tile, "
-        f"about {max(minutes, 0.1):.1f} minutes of one worker here"
+        f"{work.read_per_written:.1f} voxels read for one written, {work.tile_bytes / 2**20:.0f} MB a tile"
+        f"{at_once if work.together > 4 else ''}, about {long} of one worker here, on {kind_of(device)}"
     )
 
 

@@ -134,7 +134,7 @@ def _unchanged(scan: Scan, policy: SourcePolicy, entry: ScanState, tries: int) -
         case "paused":
             return Job(scan, policy, RESUME, "stopped in good order before", replaces=entry.replaces)
         case "quarantined":
-            return Job(scan, policy, QUARANTINE, entry.why, entry.tries)
+            return Job(scan, policy, QUARANTINE, entry.why, entry.tries, entry.replaces)
         case _:
             return _tried(scan, policy, entry, tries)
 
@@ -144,7 +144,7 @@ def _tried(scan: Scan, policy: SourcePolicy, entry: ScanState, tries: int) -> Jo
     # A run that dies once says nothing of its scan: machines and workers go down.
     allowed = max(tries, 2) if entry.standing == "begun" else tries
     if tried >= allowed:
-        return Job(scan, policy, QUARANTINE, f"given up after {tried} nights: {why}", tried)
+        return Job(scan, policy, QUARANTINE, f"given up after {tried} nights: {why}", tried, entry.replaces)
     todo, last = (RESUME, tried > 0) if entry.standing == "begun" else (RETRY, False)
     return Job(scan, policy, todo, why, tried, entry.replaces, comes_last=last)
 
@@ -152,5 +152,5 @@ def _tried(scan: Scan, policy: SourcePolicy, entry: ScanState, tries: int) -> Jo
 def _tries_of(entry: ScanState) -> int:
     """Return how many nights a scan has cost; a run that died was none if it had come further by then."""
     if entry.standing == "begun" and headway(entry.target) > int(entry.outcome.get("headway", 0)):
-        return entry.tries - 1
+        return max(entry.tries - 1, 0)
     return entry.tries

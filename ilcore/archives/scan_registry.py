@@ -33,8 +33,6 @@ _logger = logging.getLogger(__name__)
 #: Or the surroundings failed, not the scan. begun: at work, or the run died. quarantined: not tried again until
 #: scan or policy change, or it is released.
 STANDINGS = ("begun", "done", "refused", "failed", "paused", "quarantined")
-#: How a scan may stand that has used up its tries.
-_TRIED = ("quarantined", "failed", "begun")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,14 +119,18 @@ class ScanRegistry:
     def all(self) -> list[ScanState]:
         """Return every scan that can be read, by source."""
         found = []
-        for place in entries(self.root / "scans"):
+        for place in self.files("scans"):
             with suppress(ValueError, TypeError, FileNotFoundError):
                 found.append(_entry(place))
         return sorted(found, key=lambda each: each.source)
 
+    def files(self, room: str) -> list[Place]:
+        """Return the files of a room of the books, without what a killed writer left half-written beside them."""
+        return [each for each in entries(self.root / room) if each.name.endswith(".json")]
+
     def release(self) -> list[ScanState]:
         """Give every scan that has used tries all of them anew, and return those that were quarantined."""
-        found = [entry for entry in self.all() if entry.standing in _TRIED and entry.tries]
+        found = [entry for entry in self.all() if entry.tries]
         for entry in found:
             standing = "failed" if entry.standing == "quarantined" else entry.standing
             self.note(replace(entry, standing=standing, tries=0, why=f"released: {entry.why}"))
@@ -183,9 +185,7 @@ class ScanRegistry:
 
     def nights(self) -> list[str]:
         """Return the names of all nights, the oldest first."""
-        return [
-            each.name.removesuffix(".json") for each in entries(self.root / "nights") if each.name.endswith(".json")
-        ]
+        return [each.name.removesuffix(".json") for each in self.files("nights")]
 
     def night(self, name: str) -> dict[str, Any]:
         """Return what a night did."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from ilcore.archives.discover import Scan
 from ilcore.archives.scan_registry import ScanRegistry, key_of
 from ilcore.stores.addresses import is_remote
-from ilcore.stores.places import entries, make_folder, read_text, write_text
+from ilcore.stores.places import make_folder, read_text, write_text
 from ilcore.stores.store import Place
 
 
@@ -37,7 +37,7 @@ def lost(books: ScanRegistry, scans: Sequence[Scan], trouble: Sequence[str]) -> 
         trouble: What is told already.
     """
     found = {f"{key_of(scan.source)}.json" for scan in scans}
-    gone = [source for place in entries(books.root / "scans") if place.name not in found and (source := _source(place))]
+    gone = [source for place in books.files("scans") if place.name not in found and (source := _source(place))]
     emptied: dict[str, int] = {}
     for source in gone:
         if (folder := _emptied(source)) is not None:

@@ -32,7 +32,7 @@ def device_of(told: str | torch.device) -> torch.device:
 
 
 def kind_of(told: str | torch.device) -> str:
-    """Return the kind of a device, by which the last digits of results may differ: cpu, or the name of a GPU."""
+    """Return the kind of a device, by which results may differ: cpu, or the name of a GPU."""
     device = device_of(told)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 

@@ -106,9 +106,10 @@ def devices_told(workspace: Workspace) -> str:
     if len(told) < 2:
         return ""
     rest = ", ".join(f"the last {each['open_units']} units of work on {each['device']}" for each in told[1:])
+    first = told[0]["device"]
     return (
-        f"begun on {told[0]['device']}, continued on another kind of device: {rest}; their last digits may differ from "
-        f"those of {told[0]['device']}"
+        f"begun on {first}, continued on another kind of device: {rest}; their voxels may differ from those of "
+        f"{first}: a CPU and a GPU draw other random numbers for the same seed, and every kind rounds in its own way"
     )
 
 

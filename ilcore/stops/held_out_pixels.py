@@ -107,53 +107,70 @@ class _HeldOutPixels:
         errors = self._errors(context)
         if self.shared:
             errors = {0: sum(errors.values()) / len(errors)}
-        sights = [self._look(context, key, error) for key, error in errors.items()] * (count if self.shared else 1)
-        reasons = tuple(reason or budget for _, reason, _ in sights)
-        return Judgement(reasons, tuple(best for best, _, _ in sights), tuple(risk for _, _, risk in sights))
+        looks = {key: self._look(context, key, error) for key, error in errors.items()}
+        risks = self._risks(context, {key: errors[key] for key, (is_better, _) in looks.items() if is_better})
+        times = count if self.shared else 1
+        reasons = tuple(reason or budget for _, reason in looks.values()) * times
+        # Where nothing can be compared every iterate is as good as any.
+        best = tuple(is_better or not self._can_judge(context, key) for key, (is_better, _) in looks.items())
+        return Judgement(reasons, best * times, tuple(risks.get(key) for key in looks) * times)
 
     def _errors(self, context: StepContext) -> dict[int, float]:
         """Return the error of every row, read all at once."""
         errors = [
-            per_tile_mean((image - self.problem.observed[[row]]).square(), self.held[[row]])
-            for row, image in zip(context.rows, self._images(context), strict=True)
+            per_tile_mean((image - self.problem.observed[rows]).square(), self.held[rows])
+            for rows, image in self._images(context)
         ]
         return dict(zip(context.rows, torch.cat(errors).tolist(), strict=True))
 
-    def _images(self, context: StepContext) -> Iterator[Tensor]:
-        """Yield the image of every row, [1, channel, *space], as it would be observed without noise."""
-        operator = self.problem.operator
-        for position, row in enumerate(context.rows):
+    def _images(self, context: StepContext) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield some rows and their images, [row, channel, *space], as they would be observed without noise."""
+        operator, count = self.problem.operator, len(context.rows)
+        together = count if self.held.is_cuda else 1
+        for start in range(0, count, together):
+            part = slice(start, start + together)
+            rows = list(context.rows[part])
             if self.spec.hides_input:
                 with torch.no_grad():
-                    image = context.model(self.hidden[[row]], [row])
+                    image = context.model(self.hidden[rows], rows)
             else:
-                image = self._averaged(row, context.output[[position]])
-            yield image if operator is None else operator.forward(image)
+                image = torch.cat(
+                    [self._averaged(row, context.output[[place]]) for place, row in enumerate(rows, start)]
+                )
+            yield rows, image if operator is None else operator.forward(image)
 
     def _averaged(self, row: int, output: Tensor) -> Tensor:
         before = self.means.get(row)
         self.means[row] = output if before is None else before.lerp(output, 1 - self.spec.memory)
         return self.means[row]
 
-    def _look(self, context: StepContext, key: int, error: float) -> tuple[bool, StopReason | None, float | None]:
-        """Return whether this iterate is the best so far, why it is the last if it is, and its risk."""
-        step, rows = context.step, list(context.rows) if self.shared else [key]
-        if sum(self.counts[row] for row in rows) < _FEWEST:
-            return True, None, None
+    def _rows(self, context: StepContext, key: int) -> list[int]:
+        return list(context.rows) if self.shared else [key]
+
+    def _can_judge(self, context: StepContext, key: int) -> bool:
+        return sum(self.counts[row] for row in self._rows(context, key)) >= _FEWEST
+
+    def _look(self, context: StepContext, key: int, error: float) -> tuple[bool, StopReason | None]:
+        """Return whether this iterate is better than all before, and why it is the last if it is."""
+        step = context.step
+        if not self._can_judge(context, key):
+            return False, None
         if error < self.lowest.get(key, float("inf")):
             self.lowest[key], self.when[key] = error, step
-            return True, None, self._risk(context, rows, error)
+            return True, None
         waited = step - self.when.get(key, step) >= self.spec.patience
         words = f"withheld pixels have not been predicted better for {self.spec.patience} steps"
-        return False, StopReason("rule", words) if waited else None, None
+        return False, StopReason("rule", words) if waited else None
 
-    def _risk(self, context: StepContext, rows: list[int], error: float) -> float | None:
-        """Return the estimated mean squared error of the image that would be read out."""
-        if self.floor is None:
-            return None
-        if not self.spec.hides_input:
-            return error - fmean(self.floor[row] for row in rows)
-        if self.stein is None:
-            return None
+    def _risks(self, context: StepContext, errors: dict[int, float]) -> dict[int, float]:
+        """Return the estimated mean squared error of the images that would be read out, where it can be told."""
+        if self.floor is not None and not self.spec.hides_input:
+            return {
+                key: error - fmean(self.floor[row] for row in self._rows(context, key)) for key, error in errors.items()
+            }
+        if self.stein is None or not errors:
+            return {}
+        rows = [row for key in errors for row in self._rows(context, key)]
         risks = [per_tile_mean(self.stein.errors(context, [row]), self.held[[row]]) for row in rows]
-        return fmean(torch.cat(risks).tolist())
+        read = dict(zip(rows, torch.cat(risks).tolist(), strict=True))
+        return {key: fmean(read[row] for row in self._rows(context, key)) for key in errors}

@@ -108,8 +108,8 @@ class Cluster(Executor):
         Args:
             function: Runs on a worker; must be safe to run again, for a worker may die after its work.
             items: Read lazily; never more than a few for each worker are in flight.
-            resources: What a worker must have. What restores runs on one kind of device in a run: the last bits
-                depend on it.
+            resources: What a worker must have. What restores runs on one kind of device in a run: what is drawn
+                and rounded depends on it.
 
         Raises:
             ILError: What the function raised, or that a unit killed its workers.

@@ -193,6 +193,7 @@ def test_a_kernel_over_a_plane_given_with_one_voxel_of_z_serves_planes():
     assert asked("superres").operator(options, PLANE).kernel.shape == (4, 4)
 
 
+@pytest.mark.medium
 def test_an_image_prior_makes_a_finer_image_through_the_operator():
     """Deep image prior: the network makes the domain, the loss sees the observation, the field comes out."""
     problem, clean = patch_of("superres", noise=(Noise(read_std=0.02),))

@@ -401,3 +401,32 @@ def test_results_whose_disk_is_not_mounted_are_not_made_again(three, tmp_path):
     assert "mount its disk" in again.why
     (folder / "b.ome.zarr").mkdir()
     assert todo(archive, books)["a"] == "done"
+
+
+def test_what_a_killed_writer_left_half_written_is_no_entry(three):
+    archive, books = three
+    note(archive, books, "a", "quarantined")
+    (entry,) = books.all()
+    path = next((books.root / "scans").iterdir())
+    path.with_name(path.name + ".partial").write_text(path.read_text())
+    assert books.all() == [entry]
+    assert len(books.release()) == 1
+
+
+def test_a_release_gives_back_the_tries_of_what_the_surroundings_spoiled_last(three):
+    archive, books = three
+    note(archive, books, "a", "failed", tries=1)
+    (item,) = [item for item in job_queue(archive, discover(archive)[0], books) if item.todo == "retry"]
+    books.end(books.note(item.entry("tonight")), "paused", "store away", is_spoilt=True)
+    assert books.all()[0].tries == 1
+    books.release()
+    assert books.all()[0].tries == 0
+
+
+def test_a_scan_that_is_put_aside_may_still_replace_the_result_it_had(three, tmp_path):
+    archive, books = three
+    note(archive, books, "a", "done")
+    touch(tmp_path / "a.npy", 100)
+    note(archive, books, "a", "quarantined")
+    (item,) = [item for item in job_queue(archive, discover(archive)[0], books) if item.todo == "quarantine"]
+    assert item.replaces

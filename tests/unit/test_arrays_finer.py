@@ -34,6 +34,7 @@ def test_back_projection_is_chosen_beats_bicubic_and_explains_more(kind, psf):
     assert 0 < best.qa["invented_share"][0] < 0.5
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("shape", "space", "scale", "finer"),
     [

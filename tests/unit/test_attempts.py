@@ -66,6 +66,7 @@ def test_batches_are_halved_until_they_fit(tmp_path: Path, monkeypatch: pytest.M
     np.testing.assert_array_equal(assembled(narrow), assembled(plan))
 
 
+@pytest.mark.medium
 def test_a_tile_that_fits_nowhere_falls_back_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     too_small_for(0, monkeypatch)
     plan = four_tiles(tmp_path, "none")

@@ -222,6 +222,7 @@ def test_of_many_tiles_windows_are_probed_and_their_scatter_is_in_the_bound(
     assert (sampled > Run.of(whole).ledger.read("err_slope_var")).mean() > 0.5
 
 
+@pytest.mark.medium
 def test_a_network_that_learns_on_the_tile_has_no_bound(tmp_path: Path, standins: None) -> None:
     _, bound, _ = restored(tmp_path, "box")
     assert "learnt on their own pixels" in bound.sentence
@@ -235,6 +236,7 @@ def test_probes_are_the_same_whenever_asked(tmp_path: Path) -> None:
     assert first == second
 
 
+@pytest.mark.medium
 def test_noise_that_the_detector_cut_has_no_bound(tmp_path: Path) -> None:
     clean, _ = observed((192, 192), 5)
     seen = np.clip(clean + STD * np.random.default_rng(0).standard_normal(clean.shape), 0.05, 1).astype(np.float32)

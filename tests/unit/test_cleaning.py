@@ -63,6 +63,7 @@ def tree(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "lock"}
 
 
+@pytest.mark.medium
 def test_a_published_run_leaves_nothing_but_what_explains_it(plan: RestorationPlan, tmp_path: Path) -> None:
     carry_out(plan)
     before, workspace = tree(tmp_path), Workspace.of(plan.target)
@@ -77,6 +78,7 @@ def test_a_published_run_leaves_nothing_but_what_explains_it(plan: RestorationPl
     assert tree(tmp_path) == before
 
 
+@pytest.mark.medium
 def test_what_can_be_gone_on_with_is_kept(stopped: RestorationPlan, tmp_path: Path) -> None:
     before = tree(tmp_path)
     (kept, *rest) = clean(Workspace.of(stopped.target), 0)
@@ -139,6 +141,7 @@ def test_a_folder_is_searched_but_no_link_is_followed(stopped: RestorationPlan, 
     assert workspaces_in(stopped.target)[0].target == found[0]
 
 
+@pytest.mark.medium
 def test_il_clean_tells_what_and_how_much_and_does_it(refused: RestorationPlan, tmp_path: Path) -> None:
     before = tree(tmp_path)
     dry = CliRunner().invoke(app, ["clean", str(tmp_path), "--dry-run", "--refused-days", "1"])
@@ -153,6 +156,7 @@ def test_il_clean_tells_what_and_how_much_and_does_it(refused: RestorationPlan, 
     assert (none.exit_code, "there is none" in none.output) == (2, True)
 
 
+@pytest.mark.medium
 def test_an_archive_is_cleaned_by_its_own_ages_and_notes_it(refused: RestorationPlan, tmp_path: Path) -> None:
     archive = archive_in(tmp_path, source("scan.npy", "out/a.ome.zarr"))
     books = ScanRegistry.of(archive.books)
@@ -166,6 +170,7 @@ def test_an_archive_is_cleaned_by_its_own_ages_and_notes_it(refused: Restoration
     assert (archive.keep.refused_days, archive.keep.is_cleaned) == (30, True)
 
 
+@pytest.mark.medium
 def test_a_scan_without_room_is_told_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "large.npy", np.zeros((1024, 1024), "f4"))
     for name in ("small", "other"):

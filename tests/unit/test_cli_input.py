@@ -72,6 +72,7 @@ def test_a_run_that_was_never_begun(tmp_path: Path, verb: str) -> None:
     refused(il(verb, tmp_path / "out.ome.zarr"), 2, "out.ome.zarr")
 
 
+@pytest.mark.medium
 def test_a_plan_file_with_several_mistakes_hears_of_all(tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text("method: adapted\nscope: everywhere\ncolour: blue\n")

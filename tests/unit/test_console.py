@@ -51,6 +51,7 @@ def test_verbs_and_options_are_completed() -> None:
     assert "--overwrite" in completed("restore", "--o")
 
 
+@pytest.mark.medium
 def test_a_machine_that_is_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in doctor.SERVICES:
         monkeypatch.delenv(name, raising=False)
@@ -123,6 +124,7 @@ def test_a_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "torch 1.0 (wanted" in found.told
 
 
+@pytest.mark.medium
 def test_a_package_of_an_extra_is_missed_by_nobody_but_must_be_of_a_version_that_we_know(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

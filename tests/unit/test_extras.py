@@ -81,6 +81,7 @@ def distributions_of(package: str) -> set[str]:
     return {canonicalize_name(name) for name in installed().get(package, [package])}
 
 
+@pytest.mark.medium
 def test_the_library_imports_only_what_it_depends_on() -> None:
     core = everything(PROJECT["dependencies"])
     for package in imported_by("ilcore"):

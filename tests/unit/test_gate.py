@@ -75,6 +75,7 @@ def test_an_archive_that_asks_for_nonsense_is_told(tmp_path: Path, limits: str, 
         read_archive(archive(tmp_path, limits))
 
 
+@pytest.mark.medium
 def test_a_run_is_held_to_the_gate_of_its_plan_and_only_judged_again(tmp_path: Path) -> None:
     np.save(tmp_path / "scan.npy", np.random.default_rng(0).normal(size=(64, 64)))
     plan = planned(tmp_path / "scan.npy", tmp_path / "out.ome.zarr", "nlm", axes="yx", gate={"brightness": (5.0, 6.0)})

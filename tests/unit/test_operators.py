@@ -117,6 +117,7 @@ def test_the_margin_is_what_the_kernel_sees_beyond_the_field():
     assert torch.equal(operator.inside(x), x[..., 3:-3, 4:-4])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("width", [2.5, 4.0])
 def test_a_wide_blur_is_solved_for_without_blowing_up(width):
     """What A does not pass is not amplified beyond what the observation holds, even without a ridge."""

@@ -266,6 +266,7 @@ def test_voxels_that_are_taller_than_wide_are_drawn_so():
     assert drawn.shape[0] == 160 + 66
 
 
+@pytest.mark.medium
 def test_names_with_dollars_are_not_formulas():
     odd = Plane(name=r"cost $\frac$ _{", before=np.zeros((4, 4)), after=np.zeros((4, 4)))
     assert pixels(before_after_picture(odd, (1, 1, "$"), panel=60)).size

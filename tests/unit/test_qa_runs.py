@@ -118,6 +118,7 @@ def test_good_restorations_are_never_refused_even_if_the_noise_estimate_is_off(k
         assert (name, off) != ("truth", 1.0) or report.verdict == "pass", complaints(report)
 
 
+@pytest.mark.medium
 def test_most_good_restorations_pass():
     verdicts = [case(kind, law).report(good(kind, law)).verdict for kind in KINDS for law in WHITE]
     assert verdicts.count("pass") >= 0.8 * len(verdicts)

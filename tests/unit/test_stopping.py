@@ -37,6 +37,7 @@ def test_a_signal_reaches_work_that_is_waited_for() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.medium
 def test_what_prefect_puts_around_a_flow_does_not_take_the_signal() -> None:
     from prefect.utilities.engine import capture_sigterm
 

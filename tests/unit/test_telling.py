@@ -54,6 +54,7 @@ def test_a_hook_and_a_mail_are_both_sent(monkeypatch):
     assert "the night of cryo wants a look" in text
 
 
+@pytest.mark.medium
 def test_one_address_that_fails_keeps_nothing_from_the_others(monkeypatch, capsys):
     with hook(500) as (bad, _), hook() as (good, posted):
         monkeypatch.setenv(ADDRESSES, f"{bad} http://127.0.0.1:1/secret {good}")
@@ -65,6 +66,7 @@ def test_one_address_that_fails_keeps_nothing_from_the_others(monkeypatch, capsy
     assert "secret" not in told
 
 
+@pytest.mark.medium
 def test_an_address_that_means_nothing_is_told_without_what_is_secret_in_it(monkeypatch):
     monkeypatch.setenv(ADDRESSES, "carrier-pigeon://password@home")
     with pytest.raises(BadInput, match="carrier-pigeon") as refused:

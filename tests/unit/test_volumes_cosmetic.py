@@ -107,6 +107,7 @@ def test_what_ome_zarr_says_beyond_its_own_words_is_kept(tmp_path, result_format
     assert open_volume(tmp_path / "out").units[4] == "micrometer"
 
 
+@pytest.mark.medium
 def test_a_mark_that_was_used_is_not_said_twice(tmp_path):
     zarr.create_array(str(tmp_path / "a"), data=noisy_scene().astype("i2"), attributes={"nodata": 7})
     group = restored(tmp_path / "a", tmp_path / "out")

@@ -121,12 +121,14 @@ def test_two_values_in_areas_are_a_mask_and_photons_are_none(tmp_path, low, high
     plan_restoration(str(tmp_path / "photons.npy"), str(tmp_path / "out"), method="wavelet")
 
 
+@pytest.mark.medium
 def test_the_command_ends_with_2(tmp_path):
     told = CliRunner().invoke(app, ["plan", str(as_flags(tmp_path)), str(tmp_path / "out.ome.zarr")])
     assert told.exit_code == 2
     assert "labels" in told.output
 
 
+@pytest.mark.medium
 def test_one_value_everywhere_may_be_copied(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((40, 40), bool))
     assert (level(restored(tmp_path / "a.npy", tmp_path / "out", method=None, task="copy"), "0") == 1).all()

@@ -74,6 +74,7 @@ def test_a_mark_that_tifffile_cannot_read_is_not_zero(tmp_path, compression):
     assert "'-9999' cannot be a uint16" in volume.remarks[0]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("mark", ["-3.4028234663852886e+38", "-3.40282e+38"])
 def test_holes_of_the_least_float_are_no_data(tmp_path, mark):
     values = (noisy_scene() / 1000).astype("f4")

@@ -111,6 +111,7 @@ def test_a_mask_of_another_format(tmp_path):
     assert not found[3].any()
 
 
+@pytest.mark.medium
 def test_several_marks_come_out_as_they_went_in(tmp_path):
     values = noisy_scene().astype("i2")
     values[:, :20], values[:, 20:30], values[:, 30:40] = -9999, -8888, -7777
@@ -194,6 +195,7 @@ def test_a_user_s_mark_takes_the_place_of_those_of_the_source(tmp_path):
     assert (volume.missing, volume.also_missing) == (-7, ())
 
 
+@pytest.mark.medium
 def test_a_mask_is_exported_or_its_loss_is_told(tmp_path):
     values, shown = junk()
     path = raster(tmp_path / "a.tif", values, shown * np.uint8(255))
