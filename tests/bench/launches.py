@@ -73,7 +73,8 @@ def text(lines: Sequence[Sequence[str]], tiles: Sequence[int], command: str) -> 
 name only, so that what a real one would be asked is counted and nothing is timed. Networks as deep as the catalogue's,
 {WIDTH} wide; tiles of {SIDE} x {SIDE}; runs of {FEW} and {FEW + SpeedWishes.steps} steps, their difference over the
 steps between. *Launches* are operators that compute on the device, *host reads* the times the host waited for its
-values; the number is that of tiles restored together. Methods without steps: the whole.
+values; the number is that of tiles restored together. Methods without steps: the whole. A real GPU has fewer launches:
+there torch's optimisers move all weights at once, here one after the other.
 
     {command}
 
