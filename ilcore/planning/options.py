@@ -16,6 +16,7 @@ from ilcore.results.layout import ResultFormat
 
 Depth = Literal["z", "t", "none"]
 DeviceKind = Literal["cpu", "gpu"]
+LayerWish = Literal["spread", "provenance", "none"]
 
 DOING, VOLUME, RUNNING = "What to do", "The volume", "How to run"
 
@@ -83,6 +84,11 @@ class RestoreOptions(BaseModel):
         default="cpu",
         description="kind of device that tiles are put together for: a GPU restores many small ones at once; as the "
         "machine is if left out",
+    )
+    layers: Annotated[tuple[LayerWish, ...], Asked(DOING, ("--layer",), "NAME")] = Field(
+        default=(),
+        description="written beside the image: spread (of what was averaged), provenance (measured or made up; usual "
+        "where voxels are made up), none; repeatable",
     )
     axes: Annotated[str | None, Asked(VOLUME)] = Field(
         default=None, description="what the axes mean if the file does not say, such as zyx"
