@@ -27,7 +27,7 @@ def layers_wanted(asked: Sequence[LayerWish], aim: Aim, volume: Volume) -> tuple
     wished = [name for name in asked if name != "none"]
     if wished and len(wished) < len(asked):
         raise BadInput(f"layer none leaves all of them out, got {', '.join(asked)}; leave it out, or the others")
-    if not asked and aim.invents(has_gaps=may_have_gaps(volume)) or wished and aim.invents(has_gaps=True):
+    if (not asked and aim.invents(has_gaps=may_have_gaps(volume))) or (wished and aim.invents(has_gaps=True)):
         wished.append("provenance")
     return tuple(layer.name for layer in LAYERS.values() if layer.name in wished)
 

@@ -149,14 +149,15 @@ class _Draft:
 
     def layers(self, volume: Volume) -> tuple[LayerName, ...]:
         """Return what is written beside the image."""
-        options, steps = self.options, self.entry.method.budget
+        options, choice = self.options, self.choice
         wanted = layers_wanted(options.layers, self.asked.aim, volume)
         if wanted and options.task == "copy":
             raise BadInput(f"layers tell of what was restored, got {', '.join(wanted)} for task copy; leave them out")
-        if self.choice.method == COPY:
+        if choice.method == COPY:
             return ()
         if "spread" in wanted:
-            check_spread(self.entry, steps if self.choice.scope == "tile" else _tile_steps(self.entry, self.choice, options))
+            is_alone = choice.scope == "tile"
+            check_spread(self.entry, self.entry.method.budget if is_alone else _tile_steps(self.entry, choice, options))
         return wanted
 
     @property

@@ -36,7 +36,7 @@ class MeanAfter(Readout):
         return frozenset({Capability.WHOLE_IMAGES})
 
     @property
-    def spreads_after(self) -> int:  # type: ignore[override]
+    def spreads_after(self) -> int:
         return self.burn_in + self.every + 1
 
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
