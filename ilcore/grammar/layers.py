@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 #: What can be written beside the image.
 LayerName: TypeAlias = Literal["spread", "provenance"]
 
+#: Under which of our own attributes a result says where its layers lie.
+LAYERS_BESIDE = "layers"
 #: Where a voxel of a result comes from, the most trusted first.
 KEPT, MEASURED, PRIOR, FILLED, SYNTHETIC = range(5)
 

@@ -22,8 +22,6 @@ from ilcore.volumes.level import Level
 from ilcore.volumes.scan_metadata import ScanMetadata
 from ilcore.volumes.volume import Volume
 
-#: Under which of our own attributes a result says where its layers lie.
-LAYERS_BESIDE = "layers"
 #: The group of label images.
 LABELS = "labels"
 

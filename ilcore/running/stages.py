@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from ilcore.grammar.commands import command
 from ilcore.grammar.errors import BadInput, BadPlan, BadVolume
+from ilcore.grammar.layers import LAYERS_BESIDE
 from ilcore.grammar.region import Region
 from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.measures import measures
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import QAReport, judge
 from ilcore.results.destination import attributes_of, check_destination, estimated_bytes
-from ilcore.results.layers import LAYERS_BESIDE, write_layers
+from ilcore.results.layers import write_layers
 from ilcore.results.masks import MaskLevel
 from ilcore.results.ome_zarr import Level, check_metadata, write_root
 from ilcore.results.publish import finish_publishing, publish
