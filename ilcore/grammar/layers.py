@@ -95,7 +95,7 @@ _PROVENANCE = Layer(
     labels=(
         Label(KEPT, "kept", "#dfe4ea", "no data in the source, left as it was"),
         Label(MEASURED, "measured", "#6dbf8b", "rests on what was observed there"),
-        Label(PRIOR, "prior", "#3f7fc4", "finer than what was observed decides: made by the prior of the method"),
+        Label(PRIOR, "prior", "#3f7fc4", "finer than what was observed: decided by the prior"),
         Label(FILLED, "filled", "#f0a83c", "not observed: filled in from what lies around it"),
         Label(SYNTHETIC, "synthetic", "#d7191c", "generated: no observation stands behind it"),
     ),

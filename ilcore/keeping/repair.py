@@ -102,7 +102,8 @@ def _put_back(run: Run, damages: Sequence[Damage], by: Executor) -> tuple[Damage
         # Whoever ends the run writes it.
         remove(run.workspace.record)
     count = put_back_metadata(run.workspace) if is_over(run.workspace) else 0
-    is_other = count or places & {PLAN, LEDGER, SCRATCH, RECORD, CURVES, SEAMS}
+    # Of what has no metadata nobody looked at the voxels.
+    is_other = count or places & {CURVES, SEAMS} or any(each.number is None for each in damages)
     return verify(run, by) if is_other else tuple(damages)
 
 

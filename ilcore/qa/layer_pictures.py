@@ -66,6 +66,8 @@ class LayerView:
 
 def _percent(share: float) -> str:
     """Return a share in words; what is there is never nothing."""
+    if share == 0:
+        return "none"
     return "less than 0.1 %" if 0 < share < 1e-3 else f"{100 * share:.1f} %"
 
 

@@ -47,9 +47,10 @@ def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by ke
 ) -> Restoration:
     """Return the restoration of an array, its image of the same kind, shape, units and device as `noisy`.
 
-    Image, risk and spread are in the units of `noisy`; a risk over channels of several scales is None. The provenance
-    of each voxel is told: measured, decided by the prior, filled, or kept. Float64 and whole numbers of more than 16 bits come out as float64, all else as float32. Single values far beyond all that
-    their neighbourhoods hold, such as those of hot pixels, are not learnt from and stay as they are.
+    Image, risk and spread are in the units of `noisy`; a risk over channels of several scales is None. Float64 and
+    whole numbers of more than 16 bits come out as float64, all else as float32. Single values far beyond all that
+    their neighbourhoods hold, such as those of hot pixels, are not learnt from and stay as they are. The provenance of
+    each voxel is told: measured, decided by the prior, filled, or kept.
 
     Args:
         noisy: Observation; anything before the channel axis is a batch of independent tiles.
