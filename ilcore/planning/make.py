@@ -23,7 +23,7 @@ from ilcore.degradations.estimate import Preflight, preflight
 from ilcore.degradations.stripes import Direction
 from ilcore.formats.roi import open_roi, plain_roi
 from ilcore.grammar.errors import BadInput, BadVolume
-from ilcore.grammar.layers import LayerName
+from ilcore.grammar.layers import Layer, LayerName, layers_of
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
 from ilcore.grammar.telling import tell
@@ -238,6 +238,18 @@ def face_of_result(volume: Volume, options: RestoreOptions) -> Volume:
     """
     cut = Cut(volume.shape, depth_wanted(options.depth, volume.shape, needs_stack="stack" in _needs(options)))
     return result_face(volume, _asked(options, volume, cut).factors)
+
+
+def layers_of_result(volume: Volume, options: RestoreOptions) -> tuple[Layer, ...]:
+    """Return the layers that a result of a volume would have.
+
+    Raises:
+        BadInput: When it can have no such layers.
+    """
+    if options.task == "copy":
+        return ()
+    aim = aim_for(options.task, scale=options.scale, space=3 if volume.shape[2] > 1 else 2)
+    return layers_of(layers_wanted(options.layers, aim, volume))
 
 
 def _check_recipe(entry: Entry, plan: RestorationPlan) -> None:

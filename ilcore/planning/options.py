@@ -183,6 +183,7 @@ class RestoreOptions(BaseModel):
 _WANTED = {
     "noise_std": "noise_std must be above 0 and finite, got {got}; leave it out to have it estimated",
     "tile": "tile must be three lengths >= 1, z y x, got {got}; leave it out to have it chosen",
+    "layers": "layers must be a list of spread, provenance or none, got {got!r}",
     "hours": "hours must be above 0, got {got}; leave it out for no limit",
     "missing": "missing must be a number, got {got}; infinities are never data",
 }
