@@ -96,6 +96,8 @@ def layer_picture(view: LayerView, voxel_size: VoxelSize | None = None) -> bytes
     if labels := view.layer.labels:
         _list(add_axes(figure, (2 * left + 4, 42, _LEGEND - 10, legend)), labels, view.shares)
     else:
+        if not np.isfinite(view.plane).all():
+            write(figure, left, 46 + height, "pale: not known", soft=True)
         _scale(add_axes(figure, (2 * left + 4, 42, 16, height)), colours, ends)
     return png_of(figure)
 

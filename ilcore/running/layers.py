@@ -11,9 +11,9 @@ from ilcore.grammar.region import size
 from ilcore.planning.depth import within
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running.attempts import Attempt
-from ilcore.running.ledger import Ledger
 from ilcore.running.loaded_tile import LoadedTile
 from ilcore.running.patches import problem_of, repeated
+from ilcore.running.run import Run
 from ilcore.running.tile_record import SHARES
 from ilcore.tiling.grid import TileGrid
 
@@ -76,17 +76,11 @@ def shares_in_core(
     return {SHARES[word]: float(n) / own.size for word, n in zip(PROVENANCE, counts, strict=True)}
 
 
-def provenance_shares(ledger: Ledger, grid: TileGrid) -> Mapping[str, float]:
-    """Return the share of each label of provenance in a result, as its tiles have it; nothing where none says so.
-
-    Args:
-        ledger: What was noted of the tiles.
-        grid: The tiles.
-    """
-    table = ledger.table()
-    if not np.isfinite(table[SHARES[PROVENANCE[0]]]).any():
+def provenance_shares(run: Run) -> Mapping[str, float]:
+    """Return the share of each label of provenance in a result, as its tiles have it; nothing where it has none."""
+    if "provenance" not in run.plan.layers:
         return {}
-    voxels = _voxels_owned(grid)
+    table, voxels = run.ledger.table(), _voxels_owned(run.result_grid)
     shares = {word: np.nan_to_num(table[SHARES[word]].astype(np.float64)) for word in PROVENANCE}
     return {word: float((share * voxels).sum() / voxels.sum()) for word, share in shares.items()}
 

@@ -38,7 +38,7 @@ def numbers_of(run: Run, tally: Tally, watch: Stopwatch) -> dict[str, float | No
         "tiles_fell_back": counts["fell back"],
         "tiles_empty": counts["empty"],
         "gain_db_estimated": _gain_db(table["risk"], table["noise_std"]),
-        **{f"share_{word}": share for word, share in provenance_shares(run.ledger, run.result_grid).items() if share},
+        **{f"share_{word}": share for word, share in provenance_shares(run).items() if share},
         "psnr_at_least_db": bound.least_db,
         "psnr_expected_db": bound.expected_db,
         "seconds": watch.seconds,

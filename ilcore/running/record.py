@@ -41,7 +41,7 @@ def write_record(run: Run, report: QAReport, more: Mapping[str, Any]) -> None:
 
 def _layers_told(run: Run) -> dict[str, Any]:
     """Return which layers there are, and which share of the voxels comes from where."""
-    shares = provenance_shares(run.ledger, run.result_grid)
+    shares = provenance_shares(run)
     layers = {"layers": {layer.name: layer.folder for layer in run.plan.layers_beside}} if run.plan.layers else {}
     return {**layers, **({"provenance": shares} if shares else {})}
 

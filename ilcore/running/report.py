@@ -157,7 +157,7 @@ class _Pair:
                     name=self._name(0, z, spans),
                     plane=part.target(self.run.workspace.staging).read(region)[0, 0, 0],
                     image=_values(self.result.read(region)),
-                    shares=provenance_shares(self.run.ledger, self.run.result_grid) if part.layer.labels else {},
+                    shares=provenance_shares(self.run) if part.layer.labels else {},
                 )
 
     def plane(self, region: Region, name: str) -> Plane:
