@@ -18,6 +18,7 @@ import numpy as np
 from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import words
 from ilcore.keeping.verify import is_over, verify
+from ilcore.results.layers import groups_of
 from ilcore.results.masks import MaskLevel
 from ilcore.results.write import open_target
 from ilcore.running.assembling import block_of
@@ -189,8 +190,9 @@ def _as_it_lies(run: Run, number: int) -> BlockReport:
 
 def _rewrite_metadata(run: Run, *, is_root: bool) -> None:
     root = run.workspace.published
-    for name in ROOT_METADATA if is_root else ():
-        remove(root / name)
+    groups = [root, *(root / group for group in groups_of(run.plan.layers_beside))]
+    for place in (group / name for group in groups for name in ROOT_METADATA) if is_root else ():
+        remove(place)
     write_image_metadata(run, root, read_findings(run.workspace))
     run.workspace.show_published()
 

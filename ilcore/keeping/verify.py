@@ -18,6 +18,7 @@ from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, DestinationE
 from ilcore.grammar.region import words
 from ilcore.planning.plan import RestorationPlan
 from ilcore.results.destination import attributes_of
+from ilcore.results.layers import groups_of
 from ilcore.results.masks import MaskLevel
 from ilcore.results.pyramid import PyramidLevel
 from ilcore.results.write import WriteTarget, open_target
@@ -132,6 +133,9 @@ def _told_otherwise(run: Run) -> Iterator[Damage]:
     yield from level_damage(
         run.plan, root, {**finest, **{rung.level.path: (rung.level.shape, rung.layer) for rung in rungs}}
     )
+    for group in groups_of(run.plan.layers_beside):
+        if not attributes_of(root / group):
+            yield Damage(ROOT, None, f"the metadata of {group} are missing or cannot be read")
     about = attributes_of(run.workspace.target).get("ilcore")
     if not isinstance(about, Mapping) or not has_record(run.workspace):
         return

@@ -26,6 +26,11 @@ from ilcore.volumes.volume import Volume
 LABELS = "labels"
 
 
+def groups_of(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Return the groups, under the result, whose metadata layers need."""
+    return (*([LABELS] if any(layer.labels for layer in layers) else []), *(layer.folder for layer in layers))
+
+
 def create_layer(path: str, layer: Layer, *, shape: Five, axes: str, result_format: ResultFormat) -> WriteTarget:
     """Make the empty array of a layer at full size, in the place of one that is there."""
     is_old = result_format == "ome-zarr 0.4"
