@@ -1,6 +1,7 @@
 """Layers from method to result: blended, killed and resumed, verified and repaired, shown and told like the image."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RestorationPlan:
         plan = made(tmp_path_factory.mktemp("layers") / "a")
         assert carry_out(plan).verdict != "fail"
     return plan
+
+
+@pytest.fixture
+def copied(finished: RestorationPlan, tmp_path: Path) -> Run:
+    """The same run and result in a folder that may be harmed."""
+    shutil.copytree(Path(finished.target).parent, tmp_path / "copy")
+    # Where a result lies is no part of what a plan is.
+    return Run.of(finished.model_copy(update={"target": str(tmp_path / "copy" / "out.ome.zarr")}))
 
 
 def test_layers_are_those_of_the_whole_volume_however_it_is_cut(finished, tmp_path):
@@ -200,29 +209,26 @@ def test_shares_are_counted_told_and_shown(finished):
         assert (run.workspace.pictures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("stage", ["restore_unit", "stages.assemble_block", "stages.complete"])
-def test_a_stopped_run_goes_on_to_the_same_bytes(stage, finished, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("stage", "after"), [("assemble_block", 4), ("write_root", 0)])
+def test_a_stopped_run_goes_on_to_the_same_bytes(stage, after, finished, tmp_path, monkeypatch):
+    """Stopped where of one block the image is written and its layers are not; and where only layers have metadata."""
     plan = made(tmp_path / "b")
-    place = carrying if "." not in stage else carrying.stages
-    name = stage.rpartition(".")[2]
-    really, done = getattr(place, name), list[Any]()
+    really, done = getattr(carrying.stages, stage), list[Any]()
 
     def killed(*given: Any, **more: Any) -> Any:
-        # In the middle of what is counted: some parts of a block are written, others are not.
-        if len(done) == (4 if name == "assemble_block" else 0):
+        if len(done) == after:
             raise KeyboardInterrupt
         done.append(given)
         return really(*given, **more)
 
     with monkeypatch.context() as broken:
-        broken.setattr(place, name, killed)
+        broken.setattr(carrying.stages, stage, killed)
         with pytest.raises(KeyboardInterrupt):
             carry_out(plan)
     carry_out(plan)
-    assert tree(Path(plan.target)).keys() == tree(Path(finished.target)).keys()
-    told = ("zarr.json",)
-    other = {name: held for name, held in tree(Path(finished.target)).items() if not name.endswith(told)}
-    assert {name: held for name, held in tree(Path(plan.target)).items() if not name.endswith(told)} == other
+    # The root says where the source lies.
+    one, other = (tree(Path(each.target)) | {"zarr.json": b""} for each in (plan, finished))
+    assert one == other
 
 
 @pytest.mark.parametrize(
@@ -235,12 +241,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(stage, finished, tmp_path, monk
         ("0", flip),
     ],
 )
-def test_a_damaged_chunk_of_a_layer_is_found_and_made_again(place, harm, tmp_path):
-    plan = made(tmp_path / "c")
-    carry_out(plan)
-    run = Run.of(plan)
+def test_a_damaged_chunk_of_a_layer_is_found_and_made_again(place, harm, copied):
+    run = copied
     assert verify(run) == ()
-    assert is_sound(audit(run, tiles=2, seed=0))
     before = tree(run.workspace.target)
     harm(chunks(run.workspace.target, place)[-1])
     found = verify(run)
@@ -252,11 +255,13 @@ def test_a_damaged_chunk_of_a_layer_is_found_and_made_again(place, harm, tmp_pat
     assert verify(run) == ()
 
 
+def test_tiles_restored_again_have_the_same_layers(copied):
+    assert is_sound(audit(copied, tiles=2, seed=0))
+
+
 @pytest.mark.parametrize("is_kept", [True, False])
-def test_lost_metadata_of_a_layer_are_put_back(is_kept, tmp_path):
-    plan = made(tmp_path / "d")
-    carry_out(plan)
-    run = Run.of(plan)
+def test_lost_metadata_of_a_layer_are_put_back(is_kept, copied):
+    run = copied
     before = tree(run.workspace.target)
     if not is_kept:
         run.workspace.metadata.unlink()
