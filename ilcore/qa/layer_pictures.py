@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -31,6 +31,7 @@ from ilcore.qa.drawing import (
 _PANEL, _LEGEND = 400, 360
 #: Colour of voxels of which a layer does not know anything.
 _UNKNOWN = "#dfe4ea"
+_NUMBERS = colormaps["magma"].with_extremes(bad=_UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,31 +91,32 @@ def layer_picture(view: LayerView, voxel_size: VoxelSize | None = None) -> bytes
     known = image[np.isfinite(image)]
     limits = apart(*np.percentile(known, (0.5, 99.7))) if known.size else (0.0, 1.0)
     show(add_axes(figure, (0, 42, width, height)), image, shape, grey(), limits)
-    colours, ends, pixels = _coloured(view)
     place = add_axes(figure, (left, 42, width, height))
-    show(place, pixels, shape, colours, ends)
     if labels := view.layer.labels:
+        # Between two labels lies no third.
+        place.imshow(_label_colours(view), aspect="auto", interpolation="nearest")
         _list(add_axes(figure, (2 * left + 4, 42, _LEGEND - 10, legend)), labels, view.shares)
     else:
         if not np.isfinite(view.plane).all():
             write(figure, left, 46 + height, "pale: not known", soft=True)
-        _scale(add_axes(figure, (2 * left + 4, 42, 16, height)), colours, ends)
+        means = block_means(bands(view.plane), shape)
+        ends = _ends(means)
+        show(place, means, shape, _NUMBERS, ends)
+        _scale(add_axes(figure, (2 * left + 4, 42, 16, height)), ends)
     return png_of(figure)
 
 
-def _coloured(view: LayerView) -> tuple[Colormap, tuple[float, float], NDArray[np.float64]]:
-    """Return colours, the values drawn first and last, and pixels to draw: numbers are averaged, labels picked."""
-    labels = view.layer.labels
-    if labels:
-        step = max(1, -(-max(view.plane.shape) // (2 * _PANEL)))
-        # A label that is rare must not vanish where the plane is drawn smaller.
-        rows = np.maximum.reduceat(view.plane, range(0, view.plane.shape[0], step), axis=0)
-        pixels = np.maximum.reduceat(rows, range(0, view.plane.shape[1], step), axis=1)
-        return ListedColormap([label.colour for label in labels]), (-0.5, len(labels) - 0.5), pixels.astype(np.float64)
-    means = block_means(bands(view.plane), view.plane.shape)
+def _label_colours(view: LayerView) -> NDArray[np.float64]:
+    """Return the colours of a plane of labels, [y, x, 4]; the rare ones do not vanish where it is drawn smaller."""
+    step = max(1, -(-max(view.plane.shape) // (2 * _PANEL)))
+    rows = np.maximum.reduceat(view.plane, range(0, view.plane.shape[0], step), axis=0)
+    pixels = np.maximum.reduceat(rows, range(0, view.plane.shape[1], step), axis=1)
+    return np.asarray(ListedColormap([label.colour for label in view.layer.labels])(pixels), np.float64)
+
+
+def _ends(means: NDArray[np.float64]) -> tuple[float, float]:
     known = means[np.isfinite(means)]
-    most = float(np.percentile(known, 99.7)) if known.size else 1.0
-    return colormaps["magma"].with_extremes(bad=_UNKNOWN), apart(0.0, most), means
+    return apart(0.0, float(np.percentile(known, 99.7)) if known.size else 1.0)
 
 
 def _list(axes: Axes, labels: Sequence[Label], shares: Mapping[str, float]) -> None:
@@ -132,10 +134,10 @@ def _told(label: Label, shares: Mapping[str, float]) -> str:
     return f"{label.value}  {label.word}" + ("" if share is None else f", {_percent(share)}")
 
 
-def _scale(axes: Axes, colours: Colormap, ends: tuple[float, float]) -> None:
+def _scale(axes: Axes, ends: tuple[float, float]) -> None:
     axes.set_axis_on()
     ramp = np.linspace(ends[1], ends[0], 256)[:, None]
-    axes.imshow(ramp, cmap=colours, norm=Normalize(*ends), aspect="auto", extent=(0, 1, *ends))
+    axes.imshow(ramp, cmap=_NUMBERS, norm=Normalize(*ends), aspect="auto", extent=(0, 1, *ends))
     axes.set_xticks([])
     axes.yaxis.tick_right()
     axes.tick_params(labelsize=8, colors=SOFT, length=2)

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
 import zarr
+from matplotlib.image import imread
 
 from ilcore.aims.registry import aim_for
 from ilcore.formats.in_memory import from_array
@@ -122,6 +124,7 @@ def written(root, result_format):
     return held
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("result_format", FORMATS)
 def test_each_layer_opens_as_a_volume_that_lies_over_the_image(tmp_path, result_format):
     held = written(tmp_path, result_format)
@@ -174,6 +177,7 @@ def view(layer, plane, shares=None):
     return LayerView(layer=layer, name="channel 0", plane=plane, image=image, shares=shares or {})
 
 
+@pytest.mark.medium
 def test_a_rare_label_is_drawn_and_told():
     plane = np.full((1000, 900), MEASURED, np.uint8)
     plane[501, 333] = FILLED
@@ -185,6 +189,19 @@ def test_a_rare_label_is_drawn_and_told():
     assert with_it != without
 
 
+@pytest.mark.medium
+def test_between_two_labels_no_third_is_drawn():
+    plane = np.full((301, 457), MEASURED, np.uint8)
+    plane[37:95, 41:130] = FILLED
+    drawn = (255 * imread(BytesIO(layer_picture(view(ORIGIN, plane))))[..., :3]).round()
+    prior = np.array(ORIGIN.labels[PRIOR].rgba[:3])
+    blue = (np.abs(drawn - prior).max(-1) < 40).any(0)
+    # Its swatch, and nothing left of the legend.
+    assert blue.any()
+    assert not blue[:828].any()
+
+
+@pytest.mark.medium
 def test_a_spread_is_summed_up_by_what_is_known_of_it():
     plane = np.full((40, 50), 2.0, np.float32)
     plane[:10] = np.nan
