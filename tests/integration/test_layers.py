@@ -103,6 +103,23 @@ def test_a_spread_is_in_the_units_of_the_image(finished):
     )
 
 
+def test_a_method_that_samples_shows_its_spread(tmp_path, monkeypatch):
+    # So few steps make no good image; it is its spread that is looked at.
+    monkeypatch.setitem(carrying.restore_unit.__globals__, "tile_fails", lambda *_: False)
+    few = {"steps": 30, "readout.burn_in": 10, "readout.every": 4, "network.width": 8, "network.scales": 2}
+    values = scan(has_holes=False)[:48, :96]
+    plan = made(tmp_path / "a", "dip_sgld", values, task="denoise", layers=("spread",), overrides=few, tile=(1, 48, 48))
+    carry_out(plan)
+    run = Run.of(plan)
+    # Whether the gate lets it pass or not.
+    root = run.workspace.staging if run.workspace.staging.exists() else run.workspace.published
+    spread, table = run.parts[1].target(root).read(whole(run.face.shape)), run.ledger.table()
+    assert (spread > 0).all()
+    # What the ledger holds of each tile is normalised.
+    span = plan.channels[0].high - plan.channels[0].low
+    assert spread.mean() == pytest.approx(span * float(np.mean(table["spread"])), rel=0.2)
+
+
 def test_what_was_filled_is_told_from_what_was_measured(finished):
     origin = layer(finished, "provenance")
     np.testing.assert_array_equal(origin, np.where(holes(), FILLED, MEASURED))
