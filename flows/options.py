@@ -85,6 +85,7 @@ def _read(given: dict[str, Any]) -> dict[str, Any]:
     given["gate"] = gate(given["gate"])
     given["tile"] = tile_core(given["tile"])
     given["scale"] = scale(given["scale"])
+    given["layers"] = tuple(given["layers"] or ())
     given["result_format"] = f"ome-zarr {given['result_format']}"
     return given
 
@@ -95,6 +96,7 @@ _PLAIN: dict[str, tuple[Any, Any]] = {
     "gate": (list[str] | None, None),
     "tile": (str | None, None),
     "missing": (float | None, None),
+    "layers": (list[str] | None, None),
     "scale": (str | None, None),
     "result_format": (Literal["0.5", "0.4"], "0.5"),
 }

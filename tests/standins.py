@@ -4,9 +4,10 @@ unchanged   gives back what it sees
 box         mean over a box of 5 pixels in every plane; needs a halo of 2
 brighter    adds half of the range
 spoilt      gives back something that is no number
+sampled     box, and how far every voxel is from it as the spread
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from torch import Tensor, nn
 
 from ilcore.descents.adam import Adam
 from ilcore.formats.open import open_volume
-from ilcore.grammar.arrays import Streams
+from ilcore.grammar.arrays import Streams, Tiles
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.recipe import Recipe
-from ilcore.grammar.slots import LiveNetwork, Network
+from ilcore.grammar.slots import LiveNetwork, LiveReadout, Network, Readout
+from ilcore.grammar.step_context import Predict, StepContext
 from ilcore.losses.fidelity import SquaredError
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry
@@ -69,9 +71,37 @@ def _box(seen: Tensor) -> Tensor:
     return F.avg_pool2d(planes, SIDE, 1, SIDE // 2, count_include_pad=False).reshape(seen.shape)
 
 
+@dataclass(frozen=True)
+class Apart(Readout):
+    """The last image, and how far the observation is from the mean over a box as its spread."""
+
+    @property
+    def spreads_after(self) -> int:
+        return 0
+
+    def start(self, problem: Problem) -> LiveReadout:
+        return _Apart(problem)
+
+
+class _Apart:
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def observe(self, context: StepContext, best: Set[int]) -> None:
+        """Nothing is kept."""
+
+    def result(self, rows: Sequence[int], predict: Predict) -> Tiles:
+        return predict(rows)
+
+    def spread(self, rows: Sequence[int]) -> Tiles:
+        seen = self.problem.observed[list(rows)]
+        return (seen - _box(seen)).abs()
+
+
 def entry(kind: str) -> Entry:
     """Return a stand-in as the catalogue would hold it."""
-    recipe = Recipe(HiddenGrid(), Known(kind), SquaredError(), Adam(1e-3), After(0), Last())
+    network, readout = (Known("box"), Apart()) if kind == "sampled" else (Known(kind), Last())
+    recipe = Recipe(HiddenGrid(), network, SquaredError(), Adam(1e-3), After(0), readout)
     tasks = frozenset({"denoise", "inpaint"})
     return Entry(
         name=kind, method=recipe, summary="stand-in", question="Nothing?", when="In tests.", reference="tests", cost=0,
@@ -81,7 +111,7 @@ def entry(kind: str) -> Entry:
 
 def add_standins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put all stand-ins into the catalogue for one test."""
-    for kind in ("unchanged", "box", "brighter", "spoilt"):
+    for kind in ("unchanged", "box", "brighter", "spoilt", "sampled"):
         monkeypatch.setitem(METHODS, kind, entry(kind))
 
 

@@ -31,9 +31,6 @@ from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import Entry
 from ilcore.qa.verdict import TILE_LIMITS, Limit
 
-#: Where a voxel of a result comes from.
-KEPT, MEASURED, PRIOR, FILLED, SYNTHETIC = range(5)
-
 
 class Source(Protocol):
     """What an aim must know of a scan; a volume is one."""
@@ -125,11 +122,19 @@ class Aim(ABC):
 
     @abstractmethod
     def provenance(self, patch: Problem, image: Tensor) -> NDArray[np.uint8]:
-        """Return where each voxel of an image comes from: KEPT, MEASURED, PRIOR, FILLED or SYNTHETIC.
+        """Return where each voxel of an image comes from, as `ilcore.grammar.layers` has it.
 
         Shape:
             image [tile, channel, *field] -> the same.
         """
+
+    def invents(self, *, has_gaps: bool) -> bool:
+        """Tell whether the result may have voxels that nobody observed.
+
+        Args:
+            has_gaps: Whether the source may hold voxels that are no data.
+        """
+        return False
 
     def serves(self, entry: Entry) -> bool:
         """Tell whether a method can do this."""

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ilcore import fit
-from ilcore.aims.aim import KEPT, MEASURED, Aim, Findings, is_trusted
+from ilcore.aims.aim import Aim, Findings, is_trusted
 from ilcore.aims.choosing import Choice, choose
 from ilcore.grammar.arrays import Streams, Tiles
+from ilcore.grammar.layers import KEPT, MEASURED
 from ilcore.grammar.problem import Problem
 from ilcore.methods.catalogue import find
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
-from ilcore.aims.aim import FILLED, MEASURED, Aim, Findings, is_trusted, numbers
+from ilcore.aims.aim import Aim, Findings, is_trusted, numbers
 from ilcore.aims.choosing import VOTE, Choice
 from ilcore.grammar.arrays import Tiles
+from ilcore.grammar.layers import FILLED, MEASURED
 from ilcore.grammar.problem import Problem
 
 
@@ -35,6 +36,9 @@ class Inpaint(Aim):
         pairs = zip(numbers(patch.observed), is_trusted(patch), strict=True)
         tiles = np.stack([np.stack(list(map(_filled, *pair))) for pair in pairs])
         return torch.from_numpy(tiles).to(patch.observed)
+
+    def invents(self, *, has_gaps: bool) -> bool:
+        return has_gaps
 
     def provenance(self, patch: Problem, image: Tensor) -> NDArray[np.uint8]:
         return np.where(is_trusted(patch), MEASURED, FILLED).astype(np.uint8)

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ilcore.aims.aim import KEPT, MEASURED, PRIOR, Aim, Findings, OperatorOptions, Source, numbers
+from ilcore.aims.aim import Aim, Findings, OperatorOptions, Source, numbers
 from ilcore.aims.choosing import Choice
 from ilcore.aims.ratios import Factors, finer, whole
 from ilcore.degradations.imaging import Imaging
 from ilcore.degradations.kernels import Psf, kernel_of
 from ilcore.grammar.arrays import Tiles, repeated
 from ilcore.grammar.errors import BadInput
+from ilcore.grammar.layers import KEPT, MEASURED, PRIOR
 from ilcore.grammar.problem import Operator, Problem
 from ilcore.methods.super_resolution import BackProjection, Bicubic
 from ilcore.qa.explained import undecided
@@ -101,6 +102,9 @@ class Superres(Aim):
             "consistency": _CONSISTENCY,
             "invented share": _INVENTED_SHARE,
         }
+
+    def invents(self, *, has_gaps: bool) -> bool:
+        return True
 
     def provenance(self, patch: Problem, image: Tensor) -> NDArray[np.uint8]:
         """Return what was measured, and what the prior decided: where that part is more than noise would be."""

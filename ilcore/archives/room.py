@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ilcore.archives.job_queue import RESUME, RETRY, Job
 from ilcore.archives.policy import Archive
 from ilcore.grammar.errors import ILError
-from ilcore.planning.make import face_of_result, opened
+from ilcore.planning.make import face_of_result, layers_of_result, opened
 from ilcore.results.destination import PYRAMID_SHARE, estimated_bytes
 from ilcore.stores.addresses import is_remote
 
@@ -70,12 +72,14 @@ def _bytes(archive: Archive, item: Job) -> tuple[float, float]:
     """Return how much a scan needs at most while it is worked on, and from then on; nothing where nobody can tell."""
     try:
         options = item.policy.options.but(roots=archive.roots)
-        volume = face_of_result(opened(item.scan.source, options), options)
+        source = opened(item.scan.source, options)
+        volume, layers = face_of_result(source, options), layers_of_result(source, options)
     except (ILError, OSError):
         # Whoever plans it says what is wrong.
         return 0.0, 0.0
-    after = math.prod(volume.shape) * volume.dtype.itemsize * PYRAMID_SHARE
-    return float(estimated_bytes(volume)), 0.0 if item.replaces else after
+    itemsize = volume.dtype.itemsize + sum(np.dtype(layer.dtype).itemsize for layer in layers)
+    after = math.prod(volume.shape) * itemsize * PYRAMID_SHARE
+    return float(estimated_bytes(volume, layers)), 0.0 if item.replaces else after
 
 
 def _nearest(target: str) -> str:

@@ -1,6 +1,6 @@
 """Zarr v2 and v3 arrays, datasets and OME-Zarr images as sources."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from ilcore.formats.zarr_node import (
     open_node,
 )  # fmt: skip
 from ilcore.grammar.errors import BadVolume
+from ilcore.grammar.layers import LAYERS_BESIDE
 from ilcore.volumes.axes import find_axes
 from ilcore.volumes.validity import StackedMask, all_of
 from ilcore.volumes.volume import KINDS, SourceInfo
@@ -127,12 +128,20 @@ def _with_ours(facts: SourceInfo, group: zarr.Group, url: str, path: str, asked:
     if not isinstance(said, Mapping):
         return facts
     found = next((replace(facts, kind=kind) for kind in KINDS if kind == said.get("kind")), facts)
+    found = replace(found, remarks=(*found.remarks, *_layers_told(said)))
     if said.get("mask") != MASK:
         return found
     place = join(url, f"{MASK}/{path}")
     if _array_at(place, url, asked.storage).shape != facts.shape:
         raise BadVolume(f"a mask of shape {facts.shape} was wanted at {place}; it has another; restore the image again")
     return replace(found, mask=all_of((found.mask, StoredMask(ZarrSource(place, asked.storage)))))
+
+
+def _layers_told(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is said of the layers that an earlier restoration wrote beside the image."""
+    held = said.get(LAYERS_BESIDE)
+    for name, folder in held.items() if isinstance(held, Mapping) else ():
+        yield f"the layer {name} of an earlier restoration lies beside the image in {folder}: take it from there"
 
 
 def _check_level(level: int, count: int, url: str) -> None:

@@ -249,6 +249,11 @@ class Readout(Part):
     #: True where the weights return to the iterate the stop liked best before the image is read out.
     wants_best: bool = False
 
+    @property
+    def spreads_after(self) -> int | None:
+        """Return the steps after which there are two images to tell the spread of; None where none are averaged."""
+        return None
+
     @abstractmethod
     def start(self, problem: Problem) -> LiveReadout:
         """Begin a fit."""

@@ -94,6 +94,8 @@ class Restoration:
         weights: Name -> stacked tensor of the fitted network, [tile, ...], or [1, ...] where tiles share it; None for
             methods without one.
         frozen: Names of the weights that did not move, [1, ...].
+        provenance: Where each voxel comes from, like image, 8 bits, as `ilcore.grammar.layers.PROVENANCE` names them,
+            where `ilcore.restore` was asked.
         method: Name in the catalogue, where `ilcore.restore` was asked.
         why: Why that method, in one sentence.
         qa: Check -> its number, where `ilcore.restore` was asked for more than denoising.
@@ -108,6 +110,7 @@ class Restoration:
     spread: Tiles | None = None
     weights: dict[str, Tensor] | None = field(default=None, repr=False)
     frozen: frozenset[str] = field(default=frozenset(), repr=False)
+    provenance: Tensor | None = field(default=None, repr=False)
     method: str = ""
     why: str = ""
     qa: Mapping[str, tuple[float, ...]] = field(default_factory=dict)

@@ -18,8 +18,10 @@ import numpy as np
 from ilcore.grammar.errors import CorruptData
 from ilcore.grammar.region import words
 from ilcore.keeping.verify import is_over, verify
+from ilcore.results.layers import groups_of
 from ilcore.results.masks import MaskLevel
 from ilcore.results.write import open_target
+from ilcore.running.assembling import block_of
 from ilcore.running.damage import (
     BLOCKS,
     CURVES,
@@ -38,13 +40,13 @@ from ilcore.running.damage import (
 )  # fmt: skip
 from ilcore.running.executor import Executor, Local
 from ilcore.running.ledger import BlockReport, Ledger
-from ilcore.running.mending import mend_arrays, result_array, units_touching
+from ilcore.running.mending import mend_arrays, units_touching
 from ilcore.running.metadata import put_back_metadata
+from ilcore.running.parts import found_at, result_array, units_in
 from ilcore.running.record import read_findings, read_record
 from ilcore.running.run import Run
 from ilcore.running.scratch import digest_of
 from ilcore.running.stages import (
-    block_of,
     check_source,
     coarser_levels,
     remake_record,
@@ -101,7 +103,8 @@ def _put_back(run: Run, damages: Sequence[Damage], by: Executor) -> tuple[Damage
         # Whoever ends the run writes it.
         remove(run.workspace.record)
     count = put_back_metadata(run.workspace) if is_over(run.workspace) else 0
-    is_other = count or places & {PLAN, LEDGER, SCRATCH, RECORD, CURVES, SEAMS}
+    # Of what has no metadata nobody looked at the voxels.
+    is_other = count or places & {CURVES, SEAMS} or any(each.number is None for each in damages)
     return verify(run, by) if is_other else tuple(damages)
 
 
@@ -111,7 +114,8 @@ def _reopen(run: Run, damages: Sequence[Damage]) -> None:
     places = [np.unravel_index(number, grid.grid_shape) for number in numbers_in(damages, TILES)]
     for index in {tuple(int(n) // u for n, u in zip(at, (1, *grid.unit), strict=True)) for at in places}:
         ledger.reopen(grid.unit_of(index))
-    ledger.reopen_blocks(numbers_in(damages, "0"))
+    for part in run.parts:
+        ledger.reopen_blocks(part.numbers(numbers_in(damages, part.path)))
     for name, place in (("tiles", UNITS), ("blocks", BLOCKS)):
         for number in numbers_in(damages, place):
             ledger.empty(name, number)
@@ -122,14 +126,16 @@ def _repair_result(run: Run, damages: Sequence[Damage], by: Executor) -> None:
     without = [each.place for each in damages if each.number is None]
     _remake_arrays(run, [place for place in without if place != ROOT])
     _remake_records(run, damages, by)
-    redone = numbers_in(damages, "0")
-    if redone:
-        _restore_again(run, redone, by)
-        _all(by.move(partial(_write_again, run), redone))
+    redone = {part.path: numbers_in(damages, part.path) for part in run.parts}
+    numbers = [number for part in run.parts for number in part.numbers(redone[part.path])]
+    if numbers:
+        _restore_again(run, units_in(run.parts, numbers), by)
+        _all(by.move(partial(_write_again, run), numbers))
     for rung in coarser_levels(run, run.workspace.published):
-        above = {*numbers_in(damages, rung.level.path), *rung.above(redone)}
-        redone = list(range(rung.target.count)) if rung.level.path in without else sorted(above)
-        _all(by.move(rung.write, redone))
+        above = {*numbers_in(damages, rung.level.path), *rung.above(redone.get(rung.below, ()))}
+        again = list(range(rung.target.count)) if rung.level.path in without else sorted(above)
+        redone[rung.level.path] = again
+        _all(by.move(rung.write, again))
     if without:
         _rewrite_metadata(run, is_root=ROOT in without)
     _check(run, by)
@@ -148,7 +154,8 @@ def _remake_records(run: Run, damages: Sequence[Damage], by: Executor) -> None:
         ledger.empty("blocks", number)
     blocks = ledger.open_blocks()
     target = open_target(f"{run.workspace.published}/0")
-    units |= set(units_touching(run.result_grid, [target.block(number) for number in blocks]))
+    regions = [target.block(unit) for unit in units_in(run.parts, blocks)]
+    units |= set(units_touching(run.result_grid, regions))
     if not units:
         return
     scratch = run.scratch
@@ -169,9 +176,10 @@ def grid_place(ledger: Ledger, number: int) -> Index:
 
 
 def _as_it_lies(run: Run, number: int) -> BlockReport:
-    target = open_target(f"{run.workspace.published}/0")
-    region = target.block(number)
-    values, clipped = block_of(run, region)
+    part, unit = found_at(run.parts, number)
+    target = part.target(run.workspace.published)
+    region = target.block(unit)
+    values, clipped = block_of(run, part, region)
     if digest_of(target.read(region)) != digest_of(values):
         raise CorruptData(
             f"the voxels at {words(region)} of {run.workspace.target}, whose record is lost, were wanted as they are "
@@ -182,8 +190,9 @@ def _as_it_lies(run: Run, number: int) -> BlockReport:
 
 def _rewrite_metadata(run: Run, *, is_root: bool) -> None:
     root = run.workspace.published
-    for name in ROOT_METADATA if is_root else ():
-        remove(root / name)
+    groups = [root, *(root / group for group in groups_of(run.plan.layers_beside))]
+    for place in (group / name for group in groups for name in ROOT_METADATA) if is_root else ():
+        remove(place)
     write_image_metadata(run, root, read_findings(run.workspace))
     run.workspace.show_published()
 
@@ -217,9 +226,10 @@ def _restore_again(run: Run, blocks: Sequence[int], by: Executor) -> None:
 
 
 def _write_again(run: Run, number: int) -> None:
-    target = open_target(f"{run.workspace.published}/0")
-    region = target.block(number)
-    values, _ = block_of(run, region)
+    part, unit = found_at(run.parts, number)
+    target = part.target(run.workspace.published)
+    region = target.block(unit)
+    values, _ = block_of(run, part, region)
     if digest_of(values) != run.ledger.read("block_digest")[number]:
         raise CorruptData(
             f"the voxels at {words(region)} of {run.workspace.target} were wanted as they were made first, got others: "
@@ -232,13 +242,15 @@ def _remake_arrays(run: Run, levels: Sequence[str]) -> None:
     """Put the metadata of arrays back, which follow from the plan; their chunks are not touched."""
     root = run.workspace.published
     held = {rung.level.path: rung for rung in coarser_levels(run, root)}
+    finest = {part.path: part.layer for part in run.parts}
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
         for path in levels:
             rung = held.get(path)
             if isinstance(rung, MaskLevel):
                 replace(rung, root=folder).create()
             else:
-                result_array(run.plan, f"{folder}/{path}", rung.level.shape if rung else run.result_grid.shape5)
+                layer = rung.layer if rung else finest[path]
+                result_array(run.plan, f"{folder}/{path}", rung.level.shape if rung else run.result_grid.shape5, layer)
             for file in Path(folder, path).iterdir():
                 write_text(root / path / file.name, read_text(file))
 

@@ -1,8 +1,8 @@
 """Read everything back and compare it with what was written.
 
 always      plan, record and ledger of the run
-published   all metadata, word for word ─> every write unit of level 0 against its digest in the ledger
-                          ─> every write unit of a coarser level against the mean of the level below
+published   all metadata, word for word ─> every write unit of level 0, of the image and of its layers, against its
+                          digest in the ledger ─> every write unit of a coarser level against the level below
 under way   every restored tile in scratch, and every assembled write unit, against its digest
 """
 
@@ -16,7 +16,9 @@ import numpy as np
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadInput, BadVolume, CorruptData, DestinationError, ILError
 from ilcore.grammar.region import words
+from ilcore.planning.plan import RestorationPlan
 from ilcore.results.destination import attributes_of
+from ilcore.results.layers import groups_of
 from ilcore.results.masks import MaskLevel
 from ilcore.results.pyramid import PyramidLevel
 from ilcore.results.write import WriteTarget, open_target
@@ -36,6 +38,7 @@ from ilcore.running.damage import (
 from ilcore.running.executor import Executor, Local
 from ilcore.running.mending import array_damage, level_damage
 from ilcore.running.metadata import changed_metadata, kept_metadata
+from ilcore.running.parts import Part
 from ilcore.running.record import has_record, read_record
 from ilcore.running.run import Run
 from ilcore.running.scratch import digest_of
@@ -125,10 +128,14 @@ def _metadata_damage(run: Run) -> Iterator[Damage]:
 def _told_otherwise(run: Run) -> Iterator[Damage]:
     """Yield what differs of a result whose metadata nobody kept: version 0.1 made it."""
     root = run.workspace.published
-    images = (rung.level for rung in coarser_levels(run, root) if isinstance(rung, PyramidLevel))
+    finest = {part.path: (run.result_grid.shape5, part.layer) for part in run.parts}
+    rungs = (rung for rung in coarser_levels(run, root) if isinstance(rung, PyramidLevel))
     yield from level_damage(
-        run.plan, root, {"0": run.result_grid.shape5, **{level.path: level.shape for level in images}}
+        run.plan, root, {**finest, **{rung.level.path: (rung.level.shape, rung.layer) for rung in rungs}}
     )
+    for group in groups_of(run.plan.layers_beside):
+        if not attributes_of(root / group):
+            yield Damage(ROOT, None, f"the metadata of {group} are missing or cannot be read")
     about = attributes_of(run.workspace.target).get("ilcore")
     if not isinstance(about, Mapping) or not has_record(run.workspace):
         return
@@ -166,21 +173,29 @@ def _places(run: Run, found: list[Damage]) -> Iterator[tuple[str, list[int]]]:
     if not is_over(run.workspace):
         if SCRATCH not in changed:
             yield TILES, [int(n) for n in np.flatnonzero(ledger.read("status"))]
-        if "0" not in changed:
-            yield "0", [int(n) for n in np.flatnonzero(ledger.read("assembled"))]
+        for part in run.parts:
+            if part.path not in changed:
+                yield part.path, [int(n) for n in np.flatnonzero(part.of_all(ledger.read("assembled")))]
         return
-    root = run.workspace.published
-    kinds = {"0": (run.result_grid.shape5, run.plan.source.dtype)}
-    for rung in coarser_levels(run, root):
-        kinds[rung.level.path] = (rung.level.shape, "uint8" if isinstance(rung, MaskLevel) else run.plan.source.dtype)
+    root, finest = run.workspace.published, {part.path: part for part in run.parts}
+    kinds = {path: (run.result_grid.shape5, part.dtype(run.plan)) for path, part in finest.items()}
+    kinds |= {rung.level.path: (rung.level.shape, _type_of(rung, run.plan)) for rung in coarser_levels(run, root)}
     for path, kind in ((path, kind) for path, kind in kinds.items() if path not in changed):
         target = _opened(f"{root}/{path}")
         if target is None or (target.shape, target.dtype) != kind:
             found.append(Damage(path, None, "the metadata of the level are missing, or are not what was written"))
         else:
             # What was written where the record of it is lost, nobody can tell here.
-            lost = ledger.read("assembled") == 0 if path == "0" else np.zeros(target.count, bool)
-            yield path, [int(n) for n in np.flatnonzero(~lost)]
+            is_known = np.ones(target.count, bool)
+            if path in finest:
+                is_known = finest[path].of_all(ledger.read("assembled")) != 0
+            yield path, [int(n) for n in np.flatnonzero(is_known)]
+
+
+def _type_of(rung: PyramidLevel | MaskLevel, plan: RestorationPlan) -> str:
+    if isinstance(rung, MaskLevel):
+        return "uint8"
+    return plan.source.dtype if rung.layer is None else rung.layer.dtype
 
 
 def _opened(path: str) -> WriteTarget | None:
@@ -198,8 +213,9 @@ def check_batch(run: Run, batch: Batch) -> list[Damage]:
     if batch.place == TILES:
         return list(_tile_damage(run, batch.numbers))
     root = run.workspace.published if is_over(run.workspace) else run.workspace.staging
-    if batch.place == "0":
-        return list(_block_damage(run, open_target(f"{root}/0"), batch.numbers))
+    for part in run.parts:
+        if batch.place == part.path:
+            return list(_block_damage(run, part, part.target(root), batch.numbers))
     rung = next(each for each in coarser_levels(run, root) if each.level.path == batch.place)
     return list(_level_damage(rung, batch.numbers))
 
@@ -214,14 +230,14 @@ def _tile_damage(run: Run, numbers: Iterable[int]) -> Iterator[Damage]:
             yield Damage(TILES, number, str(error), words(tile.core))
 
 
-def _block_damage(run: Run, target: WriteTarget, numbers: Iterable[int]) -> Iterator[Damage]:
-    digests = run.ledger.read("block_digest")
+def _block_damage(run: Run, part: Part, target: WriteTarget, numbers: Iterable[int]) -> Iterator[Damage]:
+    digests = part.of_all(run.ledger.read("block_digest"))
     for number in numbers:
         held, why = _held(target, number)
         if held is not None and digest_of(held) != digests[number]:
             why = "other voxels than were written, or none"
         if why:
-            yield Damage("0", number, why, words(target.block(number)))
+            yield Damage(part.path, number, why, words(target.block(number)))
 
 
 def _level_damage(rung: PyramidLevel | MaskLevel, numbers: Iterable[int]) -> Iterator[Damage]:

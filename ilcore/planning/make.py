@@ -23,6 +23,7 @@ from ilcore.degradations.estimate import Preflight, preflight
 from ilcore.degradations.stripes import Direction
 from ilcore.formats.roi import open_roi, plain_roi
 from ilcore.grammar.errors import BadInput, BadVolume
+from ilcore.grammar.layers import Layer, LayerName, layers_of
 from ilcore.grammar.problem import Problem
 from ilcore.grammar.region import size
 from ilcore.grammar.telling import tell
@@ -32,6 +33,7 @@ from ilcore.planning.channels import channel_plans
 from ilcore.planning.cutting import Cut, grid_for, samples_for
 from ilcore.planning.depth import depth_wanted, stacked
 from ilcore.planning.known import believed, live_channels
+from ilcore.planning.layers import check_spread, layers_wanted
 from ilcore.planning.options import RestoreOptions
 from ilcore.planning.plan import ChannelPlan, ExpectedPlan, PlanesPlan, RestorationPlan, SourcePlan, Three, WeightsPlan
 from ilcore.planning.planes import plane_brightness, words_of
@@ -145,10 +147,25 @@ class _Draft:
         # What is kept is kept with its stripes.
         return None if self.choice.method == COPY else self.seen.stripes
 
+    def layers(self, volume: Volume) -> tuple[LayerName, ...]:
+        """Return what is written beside the image."""
+        options, choice = self.options, self.choice
+        wanted = layers_wanted(options.layers, self.asked.aim, volume)
+        if wanted and options.task == "copy":
+            raise BadInput(f"layers tell of what was restored, got {', '.join(wanted)} for task copy; leave them out")
+        if choice.method == COPY:
+            return ()
+        if "spread" in wanted:
+            is_alone = choice.scope == "tile"
+            check_spread(self.entry, self.entry.method.budget if is_alone else _tile_steps(self.entry, choice, options))
+        return wanted
+
     @property
     def why(self) -> str:
         told = [words_of(self.planes)] if self.planes else []
         told += [words_of_stripes(self.stripes)] if self.stripes else []
+        if self.choice.method == COPY and set(self.options.layers) - {"none"}:
+            told += ["no layer is written, for nothing is restored"]
         return "; ".join([self.choice.why, *told])
 
     def content(self, source: str, volume: Volume) -> dict[str, Any]:
@@ -173,6 +190,7 @@ class _Draft:
             "channels": self.seen.channels,
             "planes": self.planes,
             "stripes": self.stripes,
+            "layers": self.layers(volume),
             "weights": self.weights,
             "samples": samples_for(entry, cut),
             "gate": dict(options.gate),
@@ -220,6 +238,18 @@ def face_of_result(volume: Volume, options: RestoreOptions) -> Volume:
     """
     cut = Cut(volume.shape, depth_wanted(options.depth, volume.shape, needs_stack="stack" in _needs(options)))
     return result_face(volume, _asked(options, volume, cut).factors)
+
+
+def layers_of_result(volume: Volume, options: RestoreOptions) -> tuple[Layer, ...]:
+    """Return the layers that a result of a volume would have.
+
+    Raises:
+        BadInput: When it can have no such layers.
+    """
+    if options.task == "copy":
+        return ()
+    aim = aim_for(options.task, scale=options.scale, space=3 if volume.shape[2] > 1 else 2)
+    return layers_of(layers_wanted(options.layers, aim, volume))
 
 
 def _check_recipe(entry: Entry, plan: RestorationPlan) -> None:

@@ -16,6 +16,7 @@ from ilcore.results.layout import ResultFormat
 
 Depth = Literal["z", "t", "none"]
 DeviceKind = Literal["cpu", "gpu"]
+LayerWish = Literal["spread", "provenance", "none"]
 
 DOING, VOLUME, RUNNING = "What to do", "The volume", "How to run"
 
@@ -83,6 +84,11 @@ class RestoreOptions(BaseModel):
         default="cpu",
         description="kind of device that tiles are put together for: a GPU restores many small ones at once; as the "
         "machine is if left out",
+    )
+    layers: Annotated[tuple[LayerWish, ...], Asked(DOING, ("--layer",), "NAME")] = Field(
+        default=(),
+        description="written beside the image: spread (of what was averaged), provenance (measured or made up; usual "
+        "where voxels are made up), none; repeatable",
     )
     axes: Annotated[str | None, Asked(VOLUME)] = Field(
         default=None, description="what the axes mean if the file does not say, such as zyx"
@@ -177,6 +183,7 @@ class RestoreOptions(BaseModel):
 _WANTED = {
     "noise_std": "noise_std must be above 0 and finite, got {got}; leave it out to have it estimated",
     "tile": "tile must be three lengths >= 1, z y x, got {got}; leave it out to have it chosen",
+    "layers": "layers must be a list of spread, provenance or none, got {got!r}",
     "hours": "hours must be above 0, got {got}; leave it out for no limit",
     "missing": "missing must be a number, got {got}; infinities are never data",
 }

@@ -15,11 +15,13 @@ from ilcore.degradations.imaging import Imaging
 from ilcore.degradations.kernels import kernel_of
 from ilcore.degradations.stripes import Direction
 from ilcore.grammar.errors import BadPlan, ILError
+from ilcore.grammar.layers import Layer, LayerName, layers_of
 from ilcore.grammar.problem import Noise, Operator
 from ilcore.methods.catalogue import find
 from ilcore.methods.entry import Entry, Scalar, configure
 from ilcore.planning.begun import text_of_plan
 from ilcore.planning.depth import length_of
+from ilcore.planning.layers import layer_complaints
 from ilcore.planning.options import Depth
 from ilcore.qa.verdict import gate_complaints
 from ilcore.results.layout import ResultFormat
@@ -172,6 +174,8 @@ class RestorationPlan(_Frozen):
     planes: PlanesPlan | None = None
     #: What shares offsets that are subtracted, region by region, before a method sees anything.
     stripes: Direction | None = None
+    #: What is written beside the image.
+    layers: tuple[LayerName, ...] = ()
     weights: WeightsPlan | None = None
     samples: SamplesPlan = SamplesPlan()
     gate: dict[str, tuple[float, float]] = {}
@@ -208,6 +212,8 @@ class RestorationPlan(_Frozen):
             del content["stripes"]
         if not self.is_finer:
             del content["factors"], content["psf"]
+        if not self.layers:
+            del content["layers"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -220,6 +226,11 @@ class RestorationPlan(_Frozen):
     def entry(self) -> Entry:
         """Return the configured method."""
         return configure(find(self.method), self.overrides)
+
+    @property
+    def layers_beside(self) -> tuple[Layer, ...]:
+        """Return the layers beside the image."""
+        return layers_of(self.layers)
 
     @property
     def space(self) -> int:
@@ -337,6 +348,8 @@ def _complaints(plan: RestorationPlan) -> list[str]:
         found.append(f"source.dtype must be a type of real numbers, got {plan.source.dtype!r}")
     try:
         found += _method_complaints(plan.entry, plan)
+        steps = plan.tile_steps if plan.scope == "volume" else plan.entry.method.budget
+        found += layer_complaints(plan.layers, plan.task, plan.entry, steps)
     except ILError as error:
         found.append(str(error))
     try:

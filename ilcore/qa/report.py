@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from numpy.typing import NDArray
 
 from ilcore.qa.drawing import VoxelSize
+from ilcore.qa.layer_pictures import LayerView, layer_picture
 from ilcore.qa.pictures import (
     GUIDES,
     Curve,
@@ -96,6 +97,7 @@ class ReportInput:
         preflight_rows: What was measured of each channel before the run.
         planes: Whole planes, a few.
         crops: Small pieces, pixel for pixel.
+        layers: What is said of each voxel beside the image, a plane of each layer.
         maps: Numbers at tile resolution, [y, x] or [z, y, x], by name.
         worst: Tiles to look at, worst first.
         nulls: Fields of noise alone: name, what went in and what came out, less the level and over the noise, [y, x].
@@ -117,6 +119,7 @@ class ReportInput:
     preflight_rows: Sequence[Mapping[str, object]] = ()
     planes: Sequence[Plane] = ()
     crops: Sequence[Plane] = ()
+    layers: Sequence[LayerView] = ()
     maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     worst: Sequence[WorstTile] = ()
     nulls: Sequence[tuple[str, NDArray[Any], NDArray[Any]]] = ()
@@ -148,6 +151,7 @@ def render_report(given: ReportInput) -> str:
         planes=[(plane.name, _data(png)) for plane, png in drawn["planes"]],
         crops=[(plane.name, _data(png)) for plane, png in drawn["crops"]],
         worst=[(tile, _data(png)) for tile, (_, png) in zip(worst, drawn["worst"], strict=True)],
+        layers=[(view, _data(layer_picture(view, given.voxel_size))) for view in given.layers],
         maps=_maps(given),
         nulls=[(name, _data(null_picture(name, seen, out, panel=_PANEL["nulls"]))) for name, seen, out in given.nulls],
         curves=_data(curve_picture(given.curves[: _MOST["curves"]])) if given.curves else None,

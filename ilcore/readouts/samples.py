@@ -35,6 +35,10 @@ class MeanAfter(Readout):
     def requires(self) -> frozenset[Capability]:
         return frozenset({Capability.WHOLE_IMAGES})
 
+    @property
+    def spreads_after(self) -> int:
+        return self.burn_in + self.every + 1
+
     def complaints(self, recipe: Recipe, problem: Problem) -> Iterator[str]:
         if self.burn_in < 0 or self.every < 1:
             yield f"{self} needs burn_in >= 0 and every >= 1"

@@ -73,6 +73,8 @@ def _write_plain(path: Path, volume: Volume) -> None:
         about = volume.about
         to.descriptions = volume.channels
         to.scales, to.offsets = (about.value_scale,) * to.count, (about.value_offset,) * to.count
+        if volume.remarks:
+            to.update_tags(not_carried_over=_word(list(volume.remarks)))
         to.update_tags(**{key: _word(value) for key, value in scan_attributes(about).items()})
 
 

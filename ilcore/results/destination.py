@@ -4,12 +4,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from upath import UPath
 
 from ilcore.grammar.errors import BadInput, DestinationError
+from ilcore.grammar.layers import Layer
 from ilcore.stores.addresses import normalised
 from ilcore.stores.leads import is_within
 from ilcore.stores.places import answered, entries, place_of, read_text, store_of
@@ -85,10 +87,16 @@ def _complaints_of_generations(place: Place, overwrite: bool) -> Iterator[str]:
         yield f"an earlier result to overwrite was wanted, {place} is no Zarr folder; move it away yourself"
 
 
-def estimated_bytes(volume: Volume) -> int:
-    """Return the disk space that a restoration needs at most: scratch tiles, result and pyramid, uncompressed."""
+def estimated_bytes(volume: Volume, layers: Sequence[Layer] = ()) -> int:
+    """Return the disk space that a restoration needs at most: scratch tiles, result and pyramid, uncompressed.
+
+    Args:
+        volume: What the result is.
+        layers: What lies beside its image.
+    """
+    sizes = [volume.dtype.itemsize, *(np.dtype(layer.dtype).itemsize for layer in layers)]
     count = math.prod(volume.shape)
-    return int(count * (volume.dtype.itemsize * PYRAMID_SHARE + SCRATCH_BYTES * SCRATCH_SHARE))
+    return int(count * sum(itemsize * PYRAMID_SHARE + SCRATCH_BYTES * SCRATCH_SHARE for itemsize in sizes))
 
 
 def attributes_of(place: Place) -> Mapping[str, Any]:

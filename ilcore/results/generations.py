@@ -16,6 +16,7 @@ from typing import Any
 
 from ilcore.formats.open import open_volume
 from ilcore.grammar.errors import BadVolume, DestinationError
+from ilcore.grammar.layers import LAYERS_BESIDE
 from ilcore.results.destination import GENERATION, check_destination
 from ilcore.stores.places import answered, entries, read_text, remove, write_text
 from ilcore.stores.store import Place
@@ -128,12 +129,16 @@ def _inside(generation: str, path: str) -> str:
 
 
 def _each_path(attributes: Any, changed: Callable[[str], str]) -> Any:
-    """Return attributes in which the paths of levels are changed: those of OME-Zarr, and those of GeoZarr."""
+    """Return attributes in which the paths of levels are changed, of OME-Zarr, of GeoZarr, and those of layers."""
     if not isinstance(attributes, dict):
         return attributes
     found = dict(attributes)
     if "ome" in found:
         found["ome"] = _each_path(found["ome"], changed)
+    ours = found.get("ilcore")
+    if isinstance(ours, dict) and isinstance(ours.get(LAYERS_BESIDE), dict):
+        held = {name: changed(str(folder)) for name, folder in ours[LAYERS_BESIDE].items()}
+        found["ilcore"] = {**ours, LAYERS_BESIDE: held}
     said = found.get("multiscales")
     if isinstance(said, list):
         found["multiscales"] = [

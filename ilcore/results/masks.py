@@ -45,6 +45,11 @@ class MaskLevel:
     finest: str
 
     @property
+    def below(self) -> str:
+        """Return nothing: it is made of no other level."""
+        return ""
+
+    @property
     def target(self) -> WriteTarget:
         """Return the array."""
         return open_target(f"{self.root}/{self.level.path}")

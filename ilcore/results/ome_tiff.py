@@ -128,8 +128,9 @@ def _rest(volume: Volume) -> dict[str, str]:
     sizes = {"scale": volume.scale, "units": volume.units}
     said = {**asdict(volume.about), **sizes, "origin": volume.origin, "display": volume.display}
     del said["acquired"]
-    if volume.mask is not None:
-        said["not_carried_over"] = ["a mask says which voxels are data: OME-TIFF has no place for it"]
+    lost = ["a mask says which voxels are data: OME-TIFF has no place for it"] if volume.mask is not None else []
+    if lost or volume.remarks:
+        said["not_carried_over"] = [*lost, *volume.remarks]
     return {key: json.dumps(value) for key, value in said.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,29 @@ def create_finest(
     return create_array(path, shape=shape, dtype=dtype, axes=axes, fill=fill, overwrite=overwrite, zarr_format=2)
 
 
+@dataclass(frozen=True)
+class Told:
+    """What the metadata of an image say otherwise than usual.
+
+    Args:
+        ome: What they say of colours and windows; None takes what suits an image.
+        downscaling: How coarser levels are made; None for the means, or first voxels, of cells.
+        about: What our own reader is told.
+    """
+
+    ome: Mapping[str, Any] | None = None
+    downscaling: Mapping[str, Any] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
 def write_root(
-    root: str, *, volume: Volume, levels: Sequence[Level], name: str, attributes: Mapping[str, Any] | None = None
+    root: str,
+    *,
+    volume: Volume,
+    levels: Sequence[Level],
+    name: str,
+    attributes: Mapping[str, Any] | None = None,
+    told: Told | None = None,
 ) -> None:
     """Write the metadata of the whole image; before this no reader finds an image there.
 
@@ -76,16 +98,26 @@ def write_root(
         levels: The levels, finest first; their arrays must be complete.
         name: Name of the image.
         attributes: More attributes of the group, for example where the result comes from.
+        told: What is said otherwise than usual.
 
     Raises:
         DestinationError: The place cannot be written to.
     """
     zarr_format = _describe_levels(root, volume, levels)
-    shown = _display(root, volume, levels[-1])
+    told = told or Told()
+    shown = {"omero": _display(root, volume, levels[-1])} if told.ome is None else told.ome
+    image = {**_image(volume, levels, name), **(told.downscaling or {})}
+    given = {"ilcore": dict(told.about), **(attributes or {})} if told.about else attributes or {}
     with store_errors(root):
         if volume.mask is not None:
             _put(f"{root.rstrip('/')}/{MASK}", _ome(_image(volume, levels, MASK), zarr_format), zarr_format)
-        _put(root, _root_attributes(volume, levels, name, attributes or {}, shown, zarr_format), zarr_format)
+        _put(root, _root_attributes(volume, levels, image, given, shown, zarr_format), zarr_format)
+
+
+def write_group(root: str, ome: Mapping[str, Any], zarr_format: int) -> None:
+    """Write a group of OME-Zarr that is no image itself."""
+    with store_errors(root):
+        _put(root, {"ome": {"version": "0.5", **ome}} if zarr_format == 3 else dict(ome), zarr_format)
 
 
 def check_metadata(volume: Volume, levels: Sequence[Level], name: str, result_format: ResultFormat) -> None:
@@ -98,7 +130,9 @@ def check_metadata(volume: Volume, levels: Sequence[Level], name: str, result_fo
     windows = [dict.fromkeys(("min", "max", "start", "end"), 0.0)] * volume.shape[1]
     try:
         made = [
-            _root_attributes(volume, levels, name, {}, _completed(volume, windows), zarr_format),
+            _root_attributes(
+                volume, levels, _image(volume, levels, name), {}, {"omero": _completed(volume, windows)}, zarr_format
+            ),
             *(
                 {**voxel_attributes(volume, zarr_format), **geozarr.array_attributes(volume.about, level)}
                 for level in levels
@@ -116,14 +150,14 @@ def check_metadata(volume: Volume, levels: Sequence[Level], name: str, result_fo
 def _root_attributes(
     volume: Volume,
     levels: Sequence[Level],
-    name: str,
+    image: Mapping[str, Any],
     given: Mapping[str, Any],
     shown: Mapping[str, Any],
     zarr_format: int,
 ) -> dict[str, Any]:
     """Return the attributes of the group: those of the scan, what its place is, what the caller and what OME says."""
     placed = geozarr.group_attributes(volume.about, levels, has_layout=zarr_format == 3)
-    ome = _ome(_image(volume, levels, name), zarr_format, {"omero": shown})
+    ome = _ome(image, zarr_format, shown)
     said = scan_attributes(volume.about)
     # What a source says there beyond what a result has words for stays beside it.
     held = said.pop("ome", None)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.grammar.layers import Layer
 from ilcore.grammar.region import Five, clip, five
 from ilcore.results.masks import MaskLevel, ShrunkMask, finer_region, mask_level, shrunk, shrunk_mask
 from ilcore.results.write import WriteTarget, create_array, open_target
@@ -37,6 +38,7 @@ class PyramidLevel:
         validity: Which values are data.
         mask: Where the finer level shows voxels; None where values alone decide.
         is_averaged: Whether cells are averaged, or stand for their first voxel as numbers of objects do.
+        layer: What the level is a layer of, where it is no image.
     """
 
     root: str
@@ -46,6 +48,7 @@ class PyramidLevel:
     validity: Validity
     mask: "ShrunkMask | None" = None
     is_averaged: bool = True
+    layer: Layer | None = None
 
     @property
     def finer(self) -> WriteTarget:
@@ -71,6 +74,8 @@ class PyramidLevel:
         below = self.finer
         part = clip(finer_region(self.target.block(number), self.step), below.shape)
         block = below.read(part)
+        if self.layer is not None:
+            return of_cells(block, self.step, self.layer)
         if not self.is_averaged:
             return block[tuple(slice(None, None, by) for by in self.step)]
         return mean_of_cells(block, self.step, self.validity, None if self.mask is None else self.mask.read(part))
@@ -88,19 +93,23 @@ class PyramidLevel:
             yield from self.target.blocks_of((t, c, z, y, x))
 
 
-def pyramid_levels(root: str, volume: Volume, first: str = "0") -> tuple[PyramidLevel, ...]:
+def pyramid_levels(
+    root: str, volume: Volume, first: str = "0", layer: Layer | None = None
+) -> tuple[PyramidLevel, ...]:  # fmt: skip
     """Return the coarser levels of an image, the finest first.
 
     Args:
         root: The group; its array `first` is the finest level.
         volume: The source, for its size, the size of its voxels and the value that means "no data".
-        first: Path of the finest level; the others are called "1", "2" ...
+        first: Path of the finest level; the others are called "1", "2" ... beside it.
+        layer: What they are a layer of, where they are no image.
     """
     found: list[PyramidLevel] = []
+    folder = first.rpartition("/")[0]
     below = Level(first, volume.shape)
     for number, factors in enumerate(level_factors(volume.shape, volume.scale), start=1):
         step = five([factor // before for factor, before in zip(factors, below.factors, strict=True)])
-        level = Level(str(number), shrunk(below.shape, step), factors)
+        level = Level(f"{folder}/{number}" if folder else str(number), shrunk(below.shape, step), factors)
         found.append(
             PyramidLevel(
                 root=root.rstrip("/"),
@@ -110,6 +119,7 @@ def pyramid_levels(root: str, volume: Volume, first: str = "0") -> tuple[Pyramid
                 validity=volume.validity,
                 mask=shrunk_mask(volume, below.factors),
                 is_averaged=volume.kind == "image",
+                layer=layer,
             )
         )
         below = level
@@ -193,6 +203,21 @@ def mean_of_cells(
     mean = total / np.maximum(count, 1)
     means = validity.kept_valid(_to_type(mean, block.dtype), mean)
     return np.where(count > 0, means, _empty(block, step, validity))
+
+
+def of_cells(block: NDArray[Any], step: Five, layer: Layer) -> NDArray[Any]:
+    """Return what a layer says of cells of voxels.
+
+    Shape:
+        [t, c, z, y, x] -> each length divided by its step, rounded up.
+    """
+    if layer.coarsening == "root mean square":
+        return np.sqrt(mean_of_cells(block.astype(np.float64) ** 2, step)).astype(block.dtype)
+    found = block
+    for axis, by in enumerate(step):
+        if by > 1:
+            found = np.maximum.reduceat(found, range(0, found.shape[axis], by), axis=axis)
+    return found
 
 
 def _empty(block: NDArray[Any], step: Five, validity: Validity) -> Any:

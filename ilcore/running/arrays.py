@@ -19,6 +19,7 @@ from ilcore.degradations.kernels import Psf
 from ilcore.grammar.arrays import Streams, repeated
 from ilcore.grammar.devices import device_of
 from ilcore.grammar.errors import BadInput
+from ilcore.grammar.layers import FILLED, KEPT, MEASURED
 from ilcore.grammar.problem import Operator, Problem
 from ilcore.grammar.region import Five, five
 from ilcore.grammar.step_context import Restoration
@@ -49,7 +50,8 @@ def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by ke
 
     Image, risk and spread are in the units of `noisy`; a risk over channels of several scales is None. Float64 and
     whole numbers of more than 16 bits come out as float64, all else as float32. Single values far beyond all that
-    their neighbourhoods hold, such as those of hot pixels, are not learnt from and stay as they are.
+    their neighbourhoods hold, such as those of hot pixels, are not learnt from and stay as they are. The provenance of
+    each voxel is told: measured, decided by the prior, filled, or kept.
 
     Args:
         noisy: Observation; anything before the channel axis is a batch of independent tiles.
@@ -90,12 +92,24 @@ def restore(  # noqa: PLR0913 (the whole of what can be asked of an array, by ke
     way = chosen(bare, aim, own, knobs) if method is None else asked(seen, aim, method, own, knobs)
     # What is kept is kept with its stripes.
     seen = seen if way.entry.name == COPY else bare
-    done = _carried_out(way, seen, place, operator)
+    problem = _posed(way, seen, place, operator)
+    done = _carried_out(way, seen, problem)
+    if operator is not None:
+        problem = replace(problem, noise=seen.told())
+        done = replace(done, qa=explained(problem, done.image))
     kept = seen.scale.wild | (seen.scale.is_flat & trusted)
     if "inpaint" not in way.entry.tasks:
         kept = kept | ~trusted
     stays, before = (repeated(each, done.image.shape[2:]) for each in (kept, batch))
+    origin = _origin(aim.provenance(problem, done.image), stays, repeated(trusted, done.image.shape[2:]))
+    done = replace(done, provenance=origin)
     return _as_given(done, torch.where(stays, before, seen.scale.restored(done.image)), way, seen, noisy)
+
+
+def _origin(told: NDArray[np.uint8], stays: Tensor, trusted: Tensor) -> Tensor:
+    """Return where each voxel comes from: what an aim tells of it, unless it stays as it is, or was filled besides."""
+    of_data = torch.where(stays, MEASURED, torch.from_numpy(told))
+    return torch.where(trusted, of_data, torch.where(stays, KEPT, FILLED)).to(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -111,18 +125,22 @@ class _Sized:
         return cls(five([tiles, channels, *([1] if len(space) == 2 else []), *space]))
 
 
-def _carried_out(way: Way, seen: Seen, place: torch.device, operator: Operator | None) -> Restoration:
-    scale, entry, start = seen.scale, way.entry, None
-    if way.weights is not None:
-        network, start = load_denoiser(way.weights)
-        entry = entry if way.weights == SHIPPED else entry.with_network(network)
-    problem = Problem(
+def _posed(way: Way, seen: Seen, place: torch.device, operator: Operator | None) -> Problem:
+    scale = seen.scale
+    return Problem(
         observed=scale.normalised.to(place),
         trusted=None if bool(scale.trusted.all()) else scale.trusted.to(place),
         noise=way.noise,
         operator=operator,
         value_range=scale.value_range(),
     )
+
+
+def _carried_out(way: Way, seen: Seen, problem: Problem) -> Restoration:
+    entry, start = way.entry, None
+    if way.weights is not None:
+        network, start = load_denoiser(way.weights)
+        entry = entry if way.weights == SHIPPED else entry.with_network(network)
     count = len(problem.observed)
     streams = Streams.of(seen.seed, entry.name, [(row,) for row in range(count)])
     if start is not None and not _is_white(problem):
@@ -131,8 +149,7 @@ def _carried_out(way: Way, seen: Seen, place: torch.device, operator: Operator |
         return Restoration(image=image, steps=(0,) * count, stopped=(ended,) * count)
     if way.is_shared and count > 1:
         return fit.learn(entry.method, problem, streams, start=start)
-    done = fit.restore(entry.method, problem, streams, start=start)
-    return done if operator is None else replace(done, qa=explained(replace(problem, noise=seen.told()), done.image))
+    return fit.restore(entry.method, problem, streams, start=start)
 
 
 def _is_white(problem: Problem) -> bool:
@@ -179,17 +196,17 @@ def _as_mask(mask: NDArray[np.bool_] | Tensor, values: Tensor, layout: tuple[int
 def _as_given(done: Restoration, image: Tensor, way: Way, seen: Seen, like: NDArray[Any] | Tensor) -> Restoration:
     """Return a restoration in the units, shape, kind and place of the array that was given."""
     scale, space = seen.scale, image.shape[2:]
+    floating = torch.float64 if _is_wide(seen.kind) else torch.float32
 
-    def given(values: Tensor) -> Any:
-        shaped = values.reshape((*like.shape[: like.ndim - len(space)], *space)).to(
-            torch.float64 if _is_wide(seen.kind) else torch.float32
-        )
+    def given(values: Tensor, kind: torch.dtype = floating) -> Any:
+        shaped = values.reshape((*like.shape[: like.ndim - len(space)], *space)).to(kind)
         return shaped.to(like.device) if isinstance(like, Tensor) else shaped.numpy()
 
     wild = int(scale.wild.sum())
     return replace(
         done,
         image=given(image),
+        provenance=None if done.provenance is None else given(done.provenance, torch.uint8),
         spread=None if done.spread is None else given(done.spread.cpu().double() * scale.span),
         risk=tuple(map(scale.squared, done.risk)),
         risk_before=tuple(map(scale.squared, done.risk_before)),

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from ilcore.grammar.errors import CorruptData
+from ilcore.grammar.layers import Layer
 from ilcore.grammar.region import Five, Region
 from ilcore.planning.plan import RestorationPlan
-from ilcore.results.ome_zarr import create_finest
-from ilcore.results.write import WriteTarget
 from ilcore.running.damage import LEDGER, SCRATCH, Damage
 from ilcore.running.ledger import Ledger
 from ilcore.running.metadata import NAMES, difference
+from ilcore.running.parts import result_array, units_in
 from ilcore.running.run import Run
 from ilcore.running.scratch import Scratch
 from ilcore.running.tile_record import RECORD
@@ -38,30 +38,25 @@ _PARTS = ("", "tiles", "curve", "seam", "blocks")
 _STAGED = "staging"
 
 
-def result_array(plan: RestorationPlan, path: str, shape: Five) -> WriteTarget:
-    """Make an empty array for a level of the result."""
-    return create_finest(
-        path, shape=shape, dtype=plan.source.dtype, axes=plan.source.axes, missing=plan.source.missing,
-        result_format=plan.result_format, overwrite=True,
-    )  # fmt: skip
-
-
 def take_up(run: Run) -> None:
     """Write again what of a run that goes on follows from its plan, and note as still to be done what was lost.
 
     It is noted first and made anew only then: a kill in between loses nothing more.
     """
-    parts = {_STAGED: run.workspace.staging / "0", SCRATCH: run.workspace.scratch}
-    lost = [name for name, place in parts.items() if not is_there(place)]
-    mend_arrays(run, skipped=lost)
+    gone = [part for part in run.parts if not is_there(run.workspace.staging / part.path)]
+    is_scratch_gone = not is_there(run.workspace.scratch)
+    mend_arrays(run, skipped=[*(part.path for part in gone), *([SCRATCH] if is_scratch_gone else [])])
     ledger = run.ledger
-    if _STAGED in lost:
-        _logger.warning("the result in the making of %s is gone: it is assembled again", run.workspace.target)
-        ledger.reopen_blocks(range(len(ledger.read("assembled"))))
-        result_array(run.plan, str(run.workspace.staging / "0"), run.result_grid.shape5)
-    if SCRATCH in lost:
+    for part in gone:
+        _logger.warning("%s of the result in the making of %s is gone: it is assembled again",
+                        part.path, run.workspace.target)  # fmt: skip
+        count = len(part.of_all(ledger.read("assembled")))
+        ledger.reopen_blocks(part.numbers(range(count)))
+        result_array(run.plan, str(run.workspace.staging / part.path), run.result_grid.shape5, part.layer)
+    if is_scratch_gone:
         target = run.result
-        units = units_touching(run.result_grid, (target.block(number) for number in ledger.open_blocks()))
+        opened = units_in(run.parts, ledger.open_blocks())
+        units = units_touching(run.result_grid, (target.block(unit) for unit in opened))
         _logger.warning("the scratch of %s is gone: %d units are restored again", run.workspace.target, len(units))
         for index in units:
             ledger.reopen(run.grid.unit_of(index))
@@ -89,14 +84,22 @@ def array_damage(run: Run, *, is_over: bool) -> Iterator[Damage]:
                 continue
             why = next((why for file in made if (why := _wrong(file, made[file], _held(place / file)))), "")
             if why:
-                yield Damage("0" if name == _STAGED else name, None, f"the metadata are not what they must be: {why}")
+                yield Damage(name, None, f"the metadata are not what they must be: {why}")
 
 
-def level_damage(plan: RestorationPlan, root: Place, levels: Mapping[str, Five]) -> Iterator[Damage]:
-    """Yield which levels of a result have other metadata than follow from the plan, but for what only tells."""
+def level_damage(
+    plan: RestorationPlan, root: Place, levels: Mapping[str, tuple[Five, Layer | None]]
+) -> Iterator[Damage]:  # fmt: skip
+    """Yield which levels of a result have other metadata than follow from the plan, but for what only tells.
+
+    Args:
+        plan: The plan.
+        root: Where the levels lie.
+        levels: By path, the size of each, and the layer that it is of.
+    """
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
-        for path, shape in levels.items():
-            result_array(plan, f"{folder}/{path}", shape)
+        for path, (shape, layer) in levels.items():
+            result_array(plan, f"{folder}/{path}", shape, layer)
             made = _texts(Path(folder, path)).items()
             if why := next((why for file, text in made if (why := _wrong(file, text, _held(root / path / file)))), ""):
                 yield Damage(path, None, f"the metadata of the level are not what was written: {why}")
@@ -114,11 +117,14 @@ def mend_arrays(run: Run, skipped: Iterable[str] = ()) -> None:
 
 def _made(run: Run, folder: Path) -> Iterator[tuple[Place, str, Mapping[str, str]]]:
     """Yield each array or group, what it belongs to, and the metadata files that it must have."""
-    target = result_array(run.plan, str(folder / _STAGED), run.result_grid.shape5)
-    yield run.workspace.staging / "0", _STAGED, _texts(folder / _STAGED)
+    count = 0
+    for each in run.parts:
+        made = result_array(run.plan, str(folder / _STAGED / each.path), run.result_grid.shape5, each.layer)
+        count += made.count
+        yield run.workspace.staging / each.path, each.path, _texts(folder / _STAGED / each.path)
     Scratch.of(folder / SCRATCH, run.plan, run.result_grid).create()
     yield run.workspace.scratch, SCRATCH, _texts(folder / SCRATCH)
-    Ledger(folder / LEDGER, run.grid).create(target.count, _record(run.workspace.ledger))
+    Ledger(folder / LEDGER, run.grid).create(count, _record(run.workspace.ledger))
     for part in _PARTS:
         yield (run.workspace.ledger / part if part else run.workspace.ledger), LEDGER, _texts(folder / LEDGER / part)
 

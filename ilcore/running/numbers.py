@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.running.bounding import bound_of_run
+from ilcore.running.layers import provenance_shares
 from ilcore.running.ledger import Ledger
 from ilcore.running.run import Run
 from ilcore.running.stopwatch import Stopwatch, moving_share
@@ -37,6 +38,7 @@ def numbers_of(run: Run, tally: Tally, watch: Stopwatch) -> dict[str, float | No
         "tiles_fell_back": counts["fell back"],
         "tiles_empty": counts["empty"],
         "gain_db_estimated": _gain_db(table["risk"], table["noise_std"]),
+        **{f"share_{word}": share for word, share in provenance_shares(run).items() if share},
         "psnr_at_least_db": bound.least_db,
         "psnr_expected_db": bound.expected_db,
         "seconds": watch.seconds,

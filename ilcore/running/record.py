@@ -14,6 +14,7 @@ from ilcore.grammar.commands import command
 from ilcore.grammar.errors import CorruptData
 from ilcore.qa.verdict import Finding, QAReport
 from ilcore.running.bounding import bound_of_run
+from ilcore.running.layers import provenance_shares
 from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
 from ilcore.stores.places import read_text, write_text
@@ -29,12 +30,20 @@ def write_record(run: Run, report: QAReport, more: Mapping[str, Any]) -> None:
         "findings": [asdict(finding) for finding in report.findings],
         "notes": report.notes,
         "bound": bound_of_run(run).told(),
+        **_layers_told(run),
         "published": False,
         "devices": devices_of(run.workspace),
         "versions": versions(),
         **more,
     }
     write_text(run.workspace.record, json.dumps(record, indent=2, default=str))
+
+
+def _layers_told(run: Run) -> dict[str, Any]:
+    """Return which layers there are, and which share of the voxels comes from where."""
+    shares = provenance_shares(run)
+    layers = {"layers": {layer.name: layer.folder for layer in run.plan.layers_beside}} if run.plan.layers else {}
+    return {**layers, **({"provenance": shares} if shares else {})}
 
 
 def read_record(workspace: Workspace) -> dict[str, Any]:

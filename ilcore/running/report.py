@@ -16,6 +16,7 @@ from ilcore.planning.plan import ChannelPlan
 from ilcore.qa.chances import chance_of
 from ilcore.qa.drawing import VoxelSize
 from ilcore.qa.faint import search
+from ilcore.qa.layer_pictures import LayerView, layer_picture
 from ilcore.qa.maps import VERDICT, verdict_map, write_maps
 from ilcore.qa.marks import Mark
 from ilcore.qa.pictures import Plane, before_after_picture
@@ -25,6 +26,7 @@ from ilcore.qa.verdict import QAReport
 from ilcore.results.write import WriteTarget
 from ilcore.running.bounding import bound_of_run, error_map
 from ilcore.running.finer import OnResult
+from ilcore.running.layers import provenance_shares
 from ilcore.running.ledger import Ledger
 from ilcore.running.null_test import null_fields
 from ilcore.running.record import versions
@@ -68,6 +70,9 @@ def write_report(run: Run, report: QAReport, curves: Curves, numbers: Mapping[st
     told = report_input(run, report, curves, numbers)
     write_text(run.workspace.report, render_report(told))
     make_folder(run.workspace.pictures)
+    for view in told.layers:
+        picture = layer_picture(view, told.voxel_size)
+        (run.workspace.pictures / f"{view.layer.name}.png").write_bytes(picture)
     for name, planes in (("plane", told.planes[:2]), ("crop", told.crops[:2])):
         for number, plane in enumerate(planes):
             picture = before_after_picture(plane, told.voxel_size)
@@ -105,6 +110,7 @@ def report_input(run: Run, report: QAReport, curves: Curves, numbers: Mapping[st
         preflight_rows=[_preflight(number, channel) for number, channel in enumerate(run.plan.channels)],
         planes=planes,
         crops=[_crop(plane) for plane in planes[:3]],
+        layers=list(pair.layers()),
         maps=_maps(ledger) | _errors(run),
         worst=list(_worst(pair, ledger)),
         nulls=[(each.name, each.seen, each.restored) for each in null_fields(run.workspace)],
@@ -138,6 +144,21 @@ class _Pair:
                 spans = [_middle(length, WINDOW) for length in self.face.shape[3:]]
                 region = region_of([(middle, middle + 1), (channel, channel + 1), (z, z + 1), *spans])
                 yield self.plane(region, self._name(channel, z, spans))
+
+    def layers(self) -> Iterator[LayerView]:
+        """Go through the layers, the middle plane of the first channel of each."""
+        middle, z = self.face.shape[0] // 2, self.face.shape[2] // 2
+        spans = [_middle(length, WINDOW) for length in self.face.shape[3:]]
+        region = region_of([(middle, middle + 1), (0, 1), (z, z + 1), *spans])
+        for part in self.run.parts:
+            if part.layer is not None:
+                yield LayerView(
+                    layer=part.layer,
+                    name=self._name(0, z, spans),
+                    plane=part.target(self.run.workspace.staging).read(region)[0, 0, 0],
+                    image=_values(self.result.read(region)),
+                    shares=provenance_shares(self.run) if part.layer.labels else {},
+                )
 
     def plane(self, region: Region, name: str) -> Plane:
         """Return one plane of one channel as it was and as it is."""

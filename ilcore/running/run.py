@@ -14,6 +14,7 @@ from ilcore.formats.roi import open_roi
 from ilcore.planning.plan import RestorationPlan
 from ilcore.results.write import WriteTarget, open_target
 from ilcore.running.ledger import Ledger
+from ilcore.running.parts import Part, parts_of
 from ilcore.running.scratch import Scratch
 from ilcore.running.workspace import Workspace
 from ilcore.stores.store import Place
@@ -86,6 +87,11 @@ class Run:
     def face(self) -> Volume:
         """What the result is, its voxels aside."""
         return result_face(self.source, self.plan.factors) if self.plan.is_finer else self.source
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The image and its layers."""
+        return parts_of(self.plan)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -1,4 +1,9 @@
-"""Restored tiles on their way to the result: core and overlap of one tile are one chunk."""
+"""Restored tiles on their way to the result: core and overlap of one tile are one chunk, its layers with it.
+
+    [t, channel, z, y, x]   the channels of the image, then those of each layer, in the order of the plan
+
+One chunk has one writer and one digest: a tile and what is said of it are there together or not at all.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,7 +18,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from ilcore.grammar.errors import CorruptData
-from ilcore.grammar.region import size
+from ilcore.grammar.region import Five, size
 from ilcore.planning.plan import RestorationPlan
 from ilcore.results.write import store_errors
 from ilcore.stores.places import opened_by, store_of
@@ -27,24 +32,43 @@ _ONE = Lock()
 
 @dataclass(frozen=True)
 class Scratch:
-    """Scratch of one run; picklable. Values are in units of the source; NaN stands where the source is kept."""
+    """Scratch of one run; picklable. Values are in units of the source; NaN stands where the source is kept.
+
+    Args:
+        path: Where.
+        grid: The tiles, on the grid of the result.
+        kind: Type of a value.
+        parts: How often the channels of the image are there: once, and once for each layer.
+    """
 
     path: Place
     grid: TileGrid
     kind: str
+    parts: int = 1
 
     @classmethod
     def of(cls, path: Place, plan: RestorationPlan, grid: TileGrid) -> "Scratch":
         """Return the scratch of a plan: 32-bit floats, 64-bit where the source holds more than they can."""
         dtype = np.dtype(plan.source.dtype)
-        return cls(path, grid, "f8" if dtype.itemsize > (4 if dtype.kind == "f" else 2) else "f4")
+        kind = "f8" if dtype.itemsize > (4 if dtype.kind == "f" else 2) else "f4"
+        return cls(path, grid, kind, 1 + len(plan.layers))
+
+    @property
+    def _chunk(self) -> Five:
+        t, c, z, y, x = self.grid.keep_shape
+        return (t, c * self.parts, z, y, x)
+
+    def part(self, content: NDArray[Any], number: int) -> NDArray[Any]:
+        """Return the channels of the image, number 0, or of a layer, in what was read of a tile."""
+        count = self.grid.shape5[1]
+        return content[:, number * count : (number + 1) * count]
 
     def create(self) -> None:
         """Make the array, or leave the one that is there."""
         if (self.path / "zarr.json").exists():
             return
         t, z, y, x = self.grid.grid_shape
-        chunk = self.grid.keep_shape
+        chunk = self._chunk
         shape = (t * chunk[0], chunk[1], z * chunk[2], y * chunk[3], x * chunk[4])
         with store_errors(str(self.path)):
             zarr.create_array(
@@ -59,23 +83,23 @@ class Scratch:
         self.__dict__.pop("_array", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "grid": self.grid, "kind": self.kind}
+        return {"path": self.path, "grid": self.grid, "kind": self.kind, "parts": self.parts}
 
     @cached_property
     def _array(self) -> Any:
         return zarr.open_array(**opened_by(self.path), mode="r+")
 
     def write(self, tile: Tile, values: NDArray[Any]) -> int:
-        """Write one tile's kept region, [t, channel, z, y, x], as one chunk, and return its digest."""
+        """Write one tile's kept region, [t, channel, z, y, x], layers and all, as one chunk; return its digest."""
         content = values.astype(self.kind)
-        padded = np.full(self.grid.keep_shape, np.nan, self.kind)
+        padded = np.full(self._chunk, np.nan, self.kind)
         padded[tuple(slice(0, n) for n in content.shape)] = content
         with store_errors(str(self.path)):
             self._array[self._place(tile)] = padded
         return digest_of(content)
 
     def read(self, tile: Tile, digest: int) -> NDArray[Any]:
-        """Return one tile's kept region, [t, channel, z, y, x], as it lies there.
+        """Return one tile's kept region, [t, channel, z, y, x], layers and all, as it lies there.
 
         Raises:
             CorruptData: When it is not what was written.
@@ -86,7 +110,8 @@ class Scratch:
             raise CorruptData(
                 f"tile {tile.index} must be readable from {self.path}; got {error}; `il resume` restores it again"
             ) from error
-        content = padded[tuple(slice(0, n) for n in size(tile.keep))]
+        t, c, *space = size(tile.keep)
+        content = padded[tuple(slice(0, n) for n in (t, c * self.parts, *space))]
         if digest_of(content) != digest:
             raise CorruptData(
                 f"tile {tile.index} must be what its worker wrote, got other bytes in {self.path}; "
@@ -109,7 +134,7 @@ class Scratch:
         return content
 
     def _place(self, tile: Tile) -> tuple[slice, ...]:
-        chunk = self.grid.keep_shape
+        chunk = self._chunk
         at = (tile.index[0], 0, *tile.index[1:])
         return tuple(slice(n * length, (n + 1) * length) for n, length in zip(at, chunk, strict=True))
 

@@ -16,34 +16,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilcore.grammar.commands import command
-from ilcore.grammar.errors import BadInput, BadPlan, BadVolume, CorruptData
-from ilcore.grammar.region import Region, intersect, size, slices
+from ilcore.grammar.errors import BadInput, BadPlan, BadVolume
+from ilcore.grammar.layers import LAYERS_BESIDE
+from ilcore.grammar.region import Region
 from ilcore.planning.plan import RestorationPlan
 from ilcore.qa.measures import measures
 from ilcore.qa.seams import Read, seam_score
 from ilcore.qa.verdict import QAReport, judge
 from ilcore.results.destination import attributes_of, check_destination, estimated_bytes
+from ilcore.results.layers import write_layers
 from ilcore.results.masks import MaskLevel
 from ilcore.results.ome_zarr import Level, check_metadata, write_root
 from ilcore.results.publish import finish_publishing, publish
 from ilcore.results.pyramid import PyramidLevel, mask_levels, pyramid_levels
-from ilcore.results.write import WriteTarget, has_array, open_target
+from ilcore.results.write import has_array
+from ilcore.running.assembling import block_of
 from ilcore.running.finer import OnResult
-from ilcore.running.ledger import BlockReport, Ledger
-from ilcore.running.mending import result_array, take_up
+from ilcore.running.ledger import BlockReport
+from ilcore.running.mending import take_up
 from ilcore.running.metadata import keep_metadata
 from ilcore.running.null_test import NullTest, null_test_before
+from ilcore.running.parts import found_at, result_array
 from ilcore.running.record import devices_told, has_record, read_findings, read_record, write_record
 from ilcore.running.run import Run, open_source
-from ilcore.running.scratch import Scratch, digest_of
+from ilcore.running.scratch import digest_of
 from ilcore.running.tile_record import STATUS
 from ilcore.running.volume_model import check_start_weights, keep_start_weights
 from ilcore.running.workspace import Workspace, write_text
-from ilcore.stores.concurrent import map_concurrently
 from ilcore.stores.places import is_there, remove, store_of
 from ilcore.stores.store import Place
-from ilcore.tiling.assemble import blend, cast, clipped_count
-from ilcore.tiling.grid import Tile, Unit
+from ilcore.tiling.grid import Unit
 from ilcore.volumes.validity import data_in
 from ilcore.volumes.volume import Volume
 
@@ -90,7 +92,7 @@ def prepare(run: Run, *, overwrite: bool = False, is_planned_now: bool = False) 
     may_replace = overwrite or (there == run.plan.fingerprint and run.workspace.overwrite.exists())
     if not is_planned_now:
         check_source(run.plan)
-    needed = estimated_bytes(run.face)
+    needed = estimated_bytes(run.face, run.plan.layers_beside)
     check_destination(run.workspace.target, run.plan.source.uri, may_replace, 0 if goes_on else needed)
     if not goes_on:
         check_start_weights(run.plan)
@@ -110,10 +112,10 @@ def prepare(run: Run, *, overwrite: bool = False, is_planned_now: bool = False) 
     keep_start_weights(run)
     if goes_on:
         take_up(run)
-    target = _staged(run)
+    count = _staged(run)
     run.scratch.create()
     ledger = run.ledger
-    ledger.create(target.count)
+    ledger.create(count)
     return Readiness(False, math.prod(run.grid.unit_shape), len(ledger.open_places()))
 
 
@@ -203,11 +205,12 @@ def _check_method(run: Run, *, goes_on: bool) -> None:
         )
 
 
-def _staged(run: Run) -> WriteTarget:
-    place = run.workspace.staging / "0"
-    if has_array(place):
-        return open_target(str(place))
-    return result_array(run.plan, str(place), run.result_grid.shape5)
+def _staged(run: Run) -> int:
+    """Make the arrays of the result that are not there, and return how many write units all have together."""
+    for part in run.parts:
+        if not has_array(place := run.workspace.staging / part.path):
+            result_array(run.plan, str(place), run.result_grid.shape5, part.layer)
+    return len(run.parts) * run.result.count
 
 
 def assemble_block(run: Run, number: int) -> BlockReport:
@@ -219,59 +222,11 @@ def assemble_block(run: Run, number: int) -> BlockReport:
         CorruptData: When a tile is not what its worker wrote, or the written block is not what was sent.
     """
     run.workspace.check_plan(run.plan)
-    target = run.result
-    values, clipped = block_of(run, target.block(number))
-    target.write(target.block(number), values)
+    part, unit = found_at(run.parts, number)
+    target = part.target(run.workspace.staging)
+    values, clipped = block_of(run, part, target.block(unit))
+    target.write(target.block(unit), values)
     return BlockReport(number, clipped, digest_of(values))
-
-
-def block_of(run: Run, region: Region) -> tuple[NDArray[Any], int]:
-    """Return a region of the result from the tiles in scratch, and how many values were clipped.
-
-    Raises:
-        CorruptData: When a tile is not what its worker wrote.
-    """
-    source, valid = OnResult.of(run).stored(region)
-    blended, kept = _blended(run, region)
-    if run.plan.task != "inpaint":
-        kept |= ~valid
-    wanted = np.where(kept, 0, blended)
-    values, clipped = cast(wanted, np.dtype(run.plan.source.dtype))
-    if clipped:
-        clipped = clipped_count(wanted, source, run.plan.source.dtype)
-    # What is data stays data: no new value may be one that means "no data".
-    return np.where(kept, source, run.source.validity.kept_valid(values, wanted)), clipped
-
-
-def _blended(run: Run, region: Region) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the blended region, and where the source is to be kept: no tile restored it, or one says so."""
-    grid, scratch, ledger = run.result_grid, run.scratch, run.ledger
-    restored, keeps_source = np.zeros(size(region), bool), np.zeros(size(region), bool)
-
-    def pieces() -> Iterator[tuple[Tile, NDArray[Any]]]:
-        tiles = grid.touching(region)
-        standing = ledger.standing_of(tiles)
-        digests = [digest for digest, _ in standing]
-        read = map_concurrently(lambda of: _piece(scratch, ledger, *of), zip(tiles, digests, strict=True), scratch.path)
-        for tile, (_, is_raw), piece in zip(tiles, standing, read, strict=True):
-            shared = intersect(region, tile.keep)
-            here = slices(shared, [start for start, _ in region])
-            absent = np.isnan(piece)
-            keeps_source[here] |= absent[slices(shared, [start for start, _ in tile.keep])]
-            # What stands raw on a finer grid is made too: by its aim, and not the source.
-            restored[here] |= run.plan.is_finer or not is_raw
-            yield tile, np.where(absent, 0, piece)
-
-    return blend(region, pieces(), grid), keeps_source | ~restored
-
-
-def _piece(scratch: Scratch, ledger: Ledger, tile: Tile, digest: int) -> NDArray[Any]:
-    try:
-        return scratch.piece(tile, digest)
-    except CorruptData:
-        # Not done after all: whoever goes on with the run restores it again.
-        ledger.reopen(ledger.grid.unit_of([at // u for at, u in zip(tile.index, (1, *ledger.grid.unit), strict=True)]))
-        raise
 
 
 def measure_seams(run: Run, unit: Unit) -> None:
@@ -323,8 +278,13 @@ def _unasked(plan: RestorationPlan, found: dict[str, float]) -> Iterator[str]:
 
 
 def coarser_levels(run: Run, root: Place) -> tuple[PyramidLevel | MaskLevel, ...]:
-    """Return the coarser levels of a result, then its masks, each to be written once the one before it is complete."""
-    return (*pyramid_levels(str(root), run.face), *mask_levels(str(root), run.face))
+    """Return the coarser levels of a result, its masks, and the levels of its layers.
+
+    Each is to be written once the one before it is complete.
+    """
+    beside = (part for part in run.parts if part.layer is not None)
+    layers = (rung for part in beside for rung in pyramid_levels(str(root), run.face, part.path, part.layer))
+    return (*pyramid_levels(str(root), run.face), *mask_levels(str(root), run.face), *layers)
 
 
 def complete(run: Run, report: QAReport) -> None:
@@ -344,9 +304,11 @@ def write_image_metadata(run: Run, root: Place, report: QAReport) -> None:
             "fingerprint": plan.fingerprint, "method": plan.method, "scope": plan.scope, "verdict": report.verdict,
             "source": plan.source.uri, "source_digest": plan.source.digest,
             **({"not_carried_over": plan.source.remarks} if plan.source.remarks else {}),
+            **({LAYERS_BESIDE: {layer.name: layer.folder for layer in plan.layers_beside}} if plan.layers else {}),
         }
     }  # fmt: skip
     name = run.workspace.target.name.removesuffix(".zarr").removesuffix(".ome")
+    write_layers(str(root), volume, plan.layers_beside, levels, name)
     write_root(str(root), volume=volume, levels=levels, name=name, attributes=about)
 
 

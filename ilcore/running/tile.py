@@ -26,14 +26,16 @@ from ilcore.qa.explained import explained, seen_again
 from ilcore.qa.faithful import faithful
 from ilcore.qa.verdict import tile_fails
 from ilcore.running.attempts import Attempt, WorkerContext, fallbacks, first_attempts, raw_image
+from ilcore.running.layers import layers_of_tile, shares_in_core
+from ilcore.running.loaded_tile import LoadedTile
 from ilcore.running.own_error import error_columns, risk_of
-from ilcore.running.patches import Patch, as_it_was, noise_of, patch_of, problem_of, repeated, stored_units, to_numpy
+from ilcore.running.patches import Patch, as_it_was, noise_of, problem_of, repeated, stored_units, to_numpy
 from ilcore.running.run import Run
 from ilcore.running.scratch import DryScratch
 from ilcore.running.tile_record import TileRecord
 from ilcore.stores.concurrent import map_concurrently
 from ilcore.tiling.assemble import clipped_count
-from ilcore.tiling.grid import Tile, Unit
+from ilcore.tiling.grid import Unit
 
 #: What a tile is judged by and nobody keeps.
 _JUDGED_BY = {"confidence", "finite", "untouched"}
@@ -55,28 +57,6 @@ class UnitReport:
     voxels: int
     seconds: float
     moving: float = 0.0
-
-
-@dataclass(frozen=True)
-class LoadedTile:
-    """One tile as it is read, and the part of it that is kept; `made` is the same tile on the grid of the result.
-
-    `inner` is that part in what is read, `shown` in the image that is made of it.
-    """
-
-    tile: Tile
-    made: Tile
-    frame: Patch
-    kept: Patch
-    inner: tuple[slice, ...]
-    shown: tuple[slice, ...]
-
-    @classmethod
-    def of(cls, bench: WorkerContext, tile: Tile) -> "LoadedTile":
-        depth, made = bench.run.plan.depth, bench.run.result_grid.tile(tile.index)
-        frame = patch_of(bench.run.source, tile.read, bench.run.plan)
-        inner, shown = within(tile.keep, tile.read, depth), within(made.keep, made.read, depth)
-        return cls(tile, made, frame, frame.part(inner), inner, shown)
 
 
 def restore_unit(run: Run, index: Sequence[int], device: str = "cpu") -> UnitReport:
@@ -112,7 +92,7 @@ def restore_unit(run: Run, index: Sequence[int], device: str = "cpu") -> UnitRep
 def replay_unit(run: Run, index: Sequence[int], device: str = "cpu") -> list[int]:
     """Restore all tiles of a unit once more, keep nothing, and return the digest of each."""
     bench = WorkerContext.of(run, device)
-    dry = replace(bench, scratch=DryScratch(bench.scratch.path, bench.scratch.grid, bench.scratch.kind))
+    dry = replace(bench, scratch=DryScratch(**bench.scratch.__getstate__()))
     rows, _ = _rows(dry, bench.run.ledger.grid.unit_of(index))
     return [row.digest for row in rows]
 
@@ -121,7 +101,7 @@ def _rows(bench: WorkerContext, unit: Unit) -> tuple[list[TileRecord], float]:
     """Restore the tiles of a unit and write them to scratch; return records, and the seconds of both."""
     began = time.perf_counter()
     make_repeatable(threads=1)
-    views = list(map_concurrently(partial(LoadedTile.of, bench), unit.tiles, bench.run.source.uri))
+    views = list(map_concurrently(partial(LoadedTile.of, bench.run), unit.tiles, bench.run.source.uri))
     moving = time.perf_counter() - began
     # What is copied is left as it is.
     busy = [view for view in views if not view.kept.is_empty and bench.run.plan.task != "copy"]
@@ -152,24 +132,29 @@ def _finished(bench: WorkerContext, view: LoadedTile, first: Attempt | None) -> 
     kept, plan = view.kept, bench.run.plan
     trusted = {"trusted_share": float(kept.trusted.mean())}
     if first is None:
-        return TileRecord(status="empty", used="raw", reason="empty", measures=trusted), repeated(
-            as_it_was(kept, plan), plan.factors
+        values = repeated(as_it_was(kept, plan), plan.factors)
+        layers = layers_of_tile(plan, view, None, values)
+        record = TileRecord(
+            status="empty", used="raw", reason="empty", measures=trusted | shares_in_core(plan, view, layers)
         )
+        return record, np.concatenate([values, *layers])
     attempt, findings, status = _accepted(bench, view, first)
     stays = attempt.used == "raw" and not plan.is_finer
     values = as_it_was(kept, plan) if stays else stored_units(attempt.image[view.shown], kept, plan)
+    layers = layers_of_tile(plan, view, None if stays else attempt, values)
     measures = {
         **{name: value for name, value in findings.items() if name not in _JUDGED_BY},
         **trusted,
         "risk_before": first.risk_before,
         "clipped": _clipped(values, kept, plan),
         "spread": _mean_spread(view, attempt),
+        **shares_in_core(plan, view, layers),
     }
     # Where something else had to be used, it is the first attempt's end that explains why.
     record = TileRecord(
         status=status, used=attempt.used, reason=first.reason, steps=first.steps, curve=first.curve, measures=measures
     )
-    return record, values
+    return record, np.concatenate([values, *layers])
 
 
 def _write(bench: WorkerContext, done: tuple[LoadedTile, NDArray[np.float64]]) -> int:

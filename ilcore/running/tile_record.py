@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ilcore.grammar.layers import PROVENANCE
 from ilcore.qa.bounds import COLUMNS
 
 #: Meaning of the numbers in `status`.
@@ -21,12 +22,15 @@ WORDS: Mapping[str, tuple[str, ...]] = {"status": STATUS, "used": USED, "reason"
 CURVE = 32
 
 _WHOLE = {"status": "u1", "used": "u1", "reason": "u1", "steps": "<i4", "digest": "<u8"}
+#: Measure that holds the share of each label of provenance in what a tile owns.
+SHARES: Mapping[str, str] = {word: f"share_{word}" for word in PROVENANCE}
 MEASURES = (
     "residual_level", "residual_structure", "residual_lag", "contrast_loss", "shift", "flux_change", "clipped", "risk",
     "risk_before", "noise_std", "trusted_share", "seconds", "residual_tails", "spread", *COLUMNS,
     "faint_points", "faint_lines", "object_flux", "radiometry", "band_ratio", "bleeding", "flicker", "ghosts",
     "shown_points", "shown_taken", "shown_kept",
     "consistency", "invented_share",
+    *SHARES.values(),
 )  # fmt: skip
 RECORD = np.dtype([*_WHOLE.items(), *((name, "<f4") for name in MEASURES)])
 

@@ -1,6 +1,6 @@
 """From restored tiles to the voxels of the result."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from ilcore.grammar.region import Region, blocks, intersect, size, slices
 from ilcore.tiling.grid import Tile, TileGrid
 from ilcore.tiling.windows import window
 
-__all__ = ["blend", "blocks", "cast"]
+__all__ = ["blend", "blocks", "cast", "heaviest"]
 
 
 def blend(region: Region, pieces: Iterable[tuple[Tile, NDArray[Any]]], grid: TileGrid) -> NDArray[np.float64]:
@@ -31,23 +31,42 @@ def blend(region: Region, pieces: Iterable[tuple[Tile, NDArray[Any]]], grid: Til
         TilingError: A tile is missing or comes twice, or a piece has not the shape of its kept region.
     """
     total = np.zeros(size(region))
+    for here, weight, part in _weighted(region, pieces, grid):
+        total[here] += weight * part
+    return total
+
+
+def heaviest(region: Region, pieces: Iterable[tuple[Tile, NDArray[Any]]], grid: TileGrid) -> NDArray[Any]:
+    """Return at each voxel of a region what the tile with the greatest weight says: nothing in between.
+
+    Where two weigh the same, the first in the order of the grid speaks. Arguments, shape and errors as for `blend`.
+    """
+    found, most = np.zeros(size(region)), np.zeros(size(region))
+    for here, weight, part in _weighted(region, pieces, grid):
+        is_more = weight > most[here]
+        found[here] = np.where(is_more, part, found[here])
+        most[here] = np.where(is_more, weight, most[here])
+    return found
+
+
+def _weighted(
+    region: Region, pieces: Iterable[tuple[Tile, NDArray[Any]]], grid: TileGrid
+) -> Iterator[tuple[tuple[slice, ...], NDArray[np.float64], NDArray[Any]]]:
+    """Yield where each tile lies in a region, its weights there, and what it holds there."""
     missing = {tile.index for tile in grid.touching(region)}
     for tile, piece in pieces:
         if tile.index not in missing:
             raise TilingError(f"each tile that touches the region was wanted once, got tile {tile.index} besides")
         missing.remove(tile.index)
-        _add(total, region, tile, piece, grid)
+        if piece.shape != size(tile.keep):
+            raise TilingError(
+                f"tile {tile.index} keeps {size(tile.keep)} (t, c, z, y, x), got a piece of {piece.shape}"
+            )
+        shared = intersect(region, tile.keep)
+        inner = slices(shared, [start for start, _ in tile.keep])
+        yield slices(shared, [start for start, _ in region]), window(tile, grid, inner), piece[inner]
     if missing:
         raise TilingError(f"all tiles that touch the region were wanted, not got: {sorted(missing)}")
-    return total
-
-
-def _add(total: NDArray[np.float64], region: Region, tile: Tile, piece: NDArray[Any], grid: TileGrid) -> None:
-    if piece.shape != size(tile.keep):
-        raise TilingError(f"tile {tile.index} keeps {size(tile.keep)} (t, c, z, y, x), got a piece of {piece.shape}")
-    shared = intersect(region, tile.keep)
-    inner = slices(shared, [start for start, _ in tile.keep])
-    total[slices(shared, [start for start, _ in region])] += window(tile, grid, inner) * piece[inner]
 
 
 def cast(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], int]:

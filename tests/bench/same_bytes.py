@@ -46,11 +46,17 @@ try:
     from ilcore.running.carry_out import carry_out
 except ModuleNotFoundError:
     from ilcore.restoring.alone import carry_out
+try:
+    from ilcore.planning.options import RestoreOptions
+    # Earlier versions know no layers.
+    image_alone = {"layers": ("none",)} if "layers" in RestoreOptions.model_fields else {}
+except ModuleNotFoundError:
+    image_alone = {}
 
 folder, out = map(Path, sys.argv[1:])
 for name, asked in json.loads((folder / "asked.json").read_text()).items():
     asked = {key: tuple(value) if key == "tile" else value for key, value in asked.items()}
-    plan = plan_restoration(str(folder / f"{name}.npy"), str(out / f"{name}.ome.zarr"), **asked)
+    plan = plan_restoration(str(folder / f"{name}.npy"), str(out / f"{name}.ome.zarr"), **asked, **image_alone)
     verdict = carry_out(plan).verdict
     # What the gate refused is compared as it was assembled.
     made = "{}.ome.zarr" if verdict != "fail" else "{}.ome.zarr.il/staging.ome.zarr"

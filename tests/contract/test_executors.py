@@ -72,7 +72,13 @@ def test_a_run_leaves_the_same_files_whoever_carries_it_out(executor: Executor, 
     trees = []
     for name, by in (("here", Local()), ("there", executor)):
         run = Run.of(
-            plan_restoration(str(source), str(tmp_path / name / "out.ome.zarr"), method="nlm", tile=(1, 64, 64))
+            plan_restoration(
+                str(source),
+                str(tmp_path / name / "out.ome.zarr"),
+                method="nlm",
+                tile=(1, 64, 64),
+                layers=("provenance",),
+            )
         )
         with run.workspace.locked():
             prepare(run)

@@ -358,3 +358,21 @@ def test_a_result_of_the_older_format_replaces_one_of_the_newer_and_is_replaced(
         carry_out(each, overwrite=True)
         assert open_volume(each.target).format == each.result_format
         assert {name for name in s3_server.objects(each.target) if "/" not in name} == wanted
+
+
+def test_layers_lie_in_the_generation_and_the_root_says_where(scan, bucket, s3_server, tmp_path):
+    wishes = {"tile": TILE, "layers": ("spread", "provenance")}
+    here = planned(scan, tmp_path / "out.ome.zarr", "sampled", **wishes)
+    plan = planned(scan, f"{bucket}/out.ome.zarr", "sampled", **wishes)
+    for each in (here, plan):
+        assert carry_out(each).verdict != "fail"
+    root, name, inside = generation(s3_server.objects(plan.target))
+    wanted = tree(tmp_path / "out.ome.zarr")
+    assert {k: v for k, v in inside.items() if k != "zarr.json"} == {
+        k: v for k, v in wanted.items() if k != "zarr.json"
+    }
+    layers = root["attributes"]["ilcore"]["layers"]
+    assert layers == {"spread": f"{name}/spread", "provenance": f"{name}/labels/provenance"}
+    for folder in layers.values():
+        assert open_volume(f"{plan.target}/{folder}").shape == open_volume(plan.target).shape
+    assert verify(Run.of(plan)) == ()

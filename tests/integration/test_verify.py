@@ -15,8 +15,8 @@ from ilcore.keeping import repair as repairing
 from ilcore.keeping.repair import repair
 from ilcore.keeping.verify import verify
 from ilcore.planning.plan import RestorationPlan
+from ilcore.running import assembling
 from ilcore.running import carry_out as alone
-from ilcore.running import stages
 from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import read_damage, write_damage
 from ilcore.running.run import Run
@@ -184,7 +184,7 @@ def test_what_comes_out_different_is_not_published(
     write_damage(workspace, verify(Run(plan, workspace)))
 
     def other(*given: Any) -> tuple[Any, int]:
-        values, clipped = stages.block_of(*given)
+        values, clipped = assembling.block_of(*given)
         return values + 1, clipped
 
     monkeypatch.setattr(repairing, "block_of", other)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ilcore.grammar.region import grow, inside, intersect, size, slices, touches, whole
 from ilcore.tiling import Along, TileGrid, balanced_core, blend, blocks, window
+from ilcore.tiling.assemble import heaviest
 
 
 @st.composite
@@ -141,3 +142,25 @@ def test_a_balanced_core_makes_as_many_tiles_but_no_sliver(length, core, align):
 def test_a_region_of_the_whole_volume_touches_every_tile():
     grid = TileGrid((2, 3, 9, 50, 41), (4, 16, 16), (2, 4, 4))
     assert grid.touching(whole(grid.shape5)) == tuple(grid.tiles())
+
+
+@laws
+@given(grids_with_region(), st.integers(0, 2**32 - 1))
+def test_labels_of_tiles_that_agree_are_those_of_the_whole(given_grid, seed):
+    grid, region = given_grid
+    whole_volume = np.random.default_rng(seed).integers(0, 5, grid.shape5)
+    pieces = ((tile, whole_volume[slices(tile.keep)]) for tile in grid.touching(region))
+    np.testing.assert_array_equal(heaviest(region, pieces, grid), whole_volume[slices(region)])
+
+
+@laws
+@given(grids_with_region(), st.integers(0, 2**32 - 1))
+def test_where_tiles_disagree_each_voxel_has_the_label_of_its_owner(given_grid, seed):
+    """Never one in between: what a tile owns weighs most in it."""
+    grid, region = given_grid
+    labels = np.random.default_rng(seed).integers(0, 5, grid.grid_shape)
+    owned = np.full(grid.shape5, -1)
+    for tile in grid.tiles():
+        owned[slices(tile.core)] = labels[tile.index]
+    pieces = ((tile, np.full(size(tile.keep), labels[tile.index])) for tile in grid.touching(region))
+    np.testing.assert_array_equal(heaviest(region, pieces, grid), owned[slices(region)])

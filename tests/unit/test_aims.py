@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from ilcore import fit
-from ilcore.aims.aim import FILLED, KEPT, MEASURED, PRIOR, Findings, OperatorOptions
+from ilcore.aims.aim import Findings, OperatorOptions
 from ilcore.aims.registry import AIMS, aim_for
 from ilcore.degradations.estimate import Preflight
 from ilcore.degradations.imaging import Imaging
 from ilcore.grammar.arrays import Streams
 from ilcore.grammar.errors import BadInput
+from ilcore.grammar.layers import FILLED, KEPT, MEASURED, PRIOR
 from ilcore.grammar.problem import Noise, Problem
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
