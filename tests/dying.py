@@ -1,10 +1,16 @@
-"""Writers that die, within one process: before a chosen one of their writes, and they write nothing after that."""
+"""What dies within one process: a writer before a chosen one of its writes, an executor before one of its items."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+
+from ilcore.planning.plan import RestorationPlan
+from ilcore.running.carry_out import carry_out
+from ilcore.running.executor import Local
 
 
 class Killed(BaseException):
@@ -14,8 +20,8 @@ class Killed(BaseException):
 class WatchedFolder:
     """A folder in which something may happen before any file gets its name or is taken away."""
 
-    def __init__(self) -> None:
-        self.folder, self._left, self._event, self._is_dead = "", -1, self.die, False
+    def __init__(self, folder: str = "") -> None:
+        self.folder, self._left, self._event, self._is_dead = folder, -1, self.die, False
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
         """Look at what the operating system is asked, as long as the patch lasts."""
@@ -51,3 +57,33 @@ class WatchedFolder:
         self._left -= 1
         if self._left == -1:
             self._event()
+
+
+def killed(*_: Any) -> None:
+    """Let whoever asks be interrupted here."""
+    raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class WatchedExecutor(Local):
+    """This process; it tells of each unit before it is restored, and before it moves one block or one unit's seams."""
+
+    computes: Callable[[Any], Any] = bool
+    moves: Callable[[Any], Any] = bool
+
+    def compute(self, function, items):
+        def told(item: Any, device: str) -> Any:
+            if item is not None:
+                self.computes(item)
+            return function(item, device)
+
+        return super().compute(told, items)
+
+    def move(self, function, items):
+        return super().move(lambda item: (self.moves(item), function(item))[1], items)
+
+
+def carry_out_until(plan: RestorationPlan, *, overwrite: bool = False, **watched: Callable[[Any], Any]) -> None:
+    """Carry out a plan with an executor that is interrupted."""
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(plan, overwrite=overwrite, executor=WatchedExecutor(**watched))

@@ -25,10 +25,10 @@ from ilcore.planning.options import RestoreOptions
 from ilcore.planning.plan import RestorationPlan
 from ilcore.results.destination import estimated_bytes
 from ilcore.results.export import export_volume
-from ilcore.running import carry_out as carrying
 from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import write_damage
 from ilcore.running.run import Run
+from tests.dying import WatchedExecutor, carry_out_until, killed
 from tests.integration.test_verify import chunks, flip, tree
 from tests.scenes import scene
 
@@ -100,20 +100,11 @@ def test_many_tiles_are_as_one(finished, truth, tmp_path):
     assert np.abs(image_of(one) - image_of(finished)).max() < 0.02
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(finished, truth, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_to_the_same_bytes(finished, truth, tmp_path):
     plan = planned(tmp_path / "b", seen(truth, (2, 2)))
-
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as broken:
-        broken.setattr(carrying.stages, "assemble_block", killed)
-        with pytest.raises(KeyboardInterrupt):
-            carry_out(plan)
+    carry_out_until(plan, moves=killed)
     again = []
-    really = carrying.restore_unit
-    monkeypatch.setattr(carrying, "restore_unit", lambda *given: (again.append(given[1]), really(*given))[1])
-    carry_out(plan)
+    carry_out(plan, executor=WatchedExecutor(computes=again.append))
     assert again == []
     levels = {name: content for name, content in tree(Path(plan.target)).items() if not name.endswith("zarr.json")}
     assert levels

@@ -15,13 +15,13 @@ from ilcore.keeping.repair import repair
 from ilcore.keeping.verify import is_over, verify
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running import carry_out as alone
-from ilcore.running import stages
 from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import read_damage, write_damage
 from ilcore.running.record import devices_of, note_device, read_findings, read_record
 from ilcore.running.run import Run
 from ilcore.running.workspace import Workspace
-from tests.integration.test_verify import _interrupted, chunks, cut, finished, flip, run, tree
+from tests.dying import WatchedExecutor, carry_out_until, killed
+from tests.integration.test_verify import chunks, cut, finished, flip, run, tree
 
 __all__ = ["finished", "run"]
 
@@ -185,22 +185,12 @@ def test_metadata_of_the_ledger_are_written_again(name: str, way: str, run: Pair
 
 
 @pytest.fixture
-def half(run: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+def half(run: Pair, tmp_path: Path) -> Pair:
     """A run whose tiles are all done, and one of whose write units is assembled."""
     finished, _ = run
     plan = finished.model_copy(update={"target": str(tmp_path / "half" / "out.ome.zarr")})
-    really, done = stages.assemble_block, list[int]()
-
-    def one(*given: Any) -> Any:
-        if done:
-            raise KeyboardInterrupt
-        done.append(1)
-        return really(*given)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(alone.stages, "assemble_block", one)
-        with pytest.raises(KeyboardInterrupt):
-            carry_out(plan)
+    done = list[int]()
+    carry_out_until(plan, moves=lambda block: killed() if done else done.append(block))
     return plan, Workspace.of(plan.target)
 
 
@@ -212,9 +202,7 @@ def half(run: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_verified", [False, True])
-def test_what_gets_lost_of_a_run_under_way_is_made_again(
-    lost: str, is_verified: bool, half: Pair, run: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_gets_lost_of_a_run_under_way_is_made_again(lost: str, is_verified: bool, half: Pair, run: Pair) -> None:
     plan, workspace = half
     place = workspace.root / lost
     shutil.rmtree(place) if place.is_dir() else place.unlink()
@@ -225,24 +213,18 @@ def test_what_gets_lost_of_a_run_under_way_is_made_again(
         repair(Run(plan, workspace))
         assert read_damage(workspace) == ()
     restored = list[Any]()
-    really = alone.restore_unit
-    monkeypatch.setattr(alone, "restore_unit", lambda *given: (restored.append(given[1]), really(*given))[1])
-    carry_out(plan)
+    carry_out(plan, executor=WatchedExecutor(computes=restored.append))
     assert tree(workspace.target) == tree(run[1].target)
     assert verify(Run(plan, workspace)) == ()
     if lost != "scratch.zarr":
         assert restored == [], "no tile is restored twice"
 
 
-def test_a_flipped_byte_of_the_ledger_of_a_run_under_way_costs_its_unit(
-    half: Pair, run: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flipped_byte_of_the_ledger_of_a_run_under_way_costs_its_unit(half: Pair, run: Pair) -> None:
     plan, workspace = half
     flip(chunks(workspace.ledger, "tiles")[1])
     restored = list[Any]()
-    really = alone.restore_unit
-    monkeypatch.setattr(alone, "restore_unit", lambda *given: (restored.append(given[1]), really(*given))[1])
-    carry_out(plan)
+    carry_out(plan, executor=WatchedExecutor(computes=restored.append))
     assert len(restored) == 1
     assert tree(workspace.target) == tree(run[1].target)
 
@@ -255,9 +237,7 @@ def test_going_on_on_another_kind_of_device_is_allowed_and_marked(
     workspace = Workspace.of(plan.target)
     with monkeypatch.context() as broken:
         broken.setattr(alone, "kind_of", lambda _: "Big GPU")
-        broken.setattr(alone, "restore_unit", _interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            carry_out(plan)
+        carry_out_until(plan, computes=killed)
     report = carry_out(plan)
     assert [each["device"] for each in devices_of(workspace)] == ["Big GPU", "cpu"]
     assert [each["device"] for each in read_record(workspace)["devices"]] == ["Big GPU", "cpu"]

@@ -162,7 +162,7 @@ def test_what_is_no_number_is_told(tmp_path, monkeypatch):
 
 def test_it_is_made_once(tmp_path, monkeypatch):
     plan, _, workspace = run(tmp_path, scan(256, 256))
-    monkeypatch.setattr(null_test, "_made", None)
+    monkeypatch.setattr(null_test, "first_attempts", None)
     assert make_null_test(Run(plan, workspace)) == null_test_before(workspace)
 
 

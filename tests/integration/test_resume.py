@@ -27,6 +27,7 @@ from ilcore.running.run import Run
 from ilcore.running.tile import restore_unit
 from ilcore.running.volume_model import learn_volume_model
 from ilcore.running.workspace import Workspace
+from tests.dying import WatchedExecutor, carry_out_until, killed
 from tests.scenes import blurred
 from tests.standins import add_standins, assembled, planned, saved
 
@@ -61,20 +62,10 @@ def box(tmp_path: Path, **wishes: Any) -> RestorationPlan:
     return planned(saved(tmp_path, picture()), tmp_path / "out.ome.zarr", "box", **{"tile": (1, 24, 32), **wishes})
 
 
-def interrupted(plan: RestorationPlan, units: int, monkeypatch: pytest.MonkeyPatch, **more: Any) -> None:
+def interrupted(plan: RestorationPlan, units: int, **more: Any) -> None:
     """Carry out a plan until so many units are done."""
-    left = [units]
-
-    def some(*given: Any) -> Any:
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return restore_unit(*given)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(alone, "restore_unit", some)
-        with pytest.raises(KeyboardInterrupt):
-            carry_out(plan, **more)
+    begun: list[Any] = []
+    carry_out_until(plan, computes=lambda unit: killed() if len(begun) == units else begun.append(unit), **more)
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +94,8 @@ def test_finished_and_asked_to_overwrite_is_done_again(tmp_path, restored):
 
 def test_a_stopped_run_is_taken_up(tmp_path, restored, monkeypatch):
     plan = box(tmp_path)
-    interrupted(plan, 3, monkeypatch)
+    interrupted(plan, 3)
+    restored.clear()
     assert not Path(plan.target).exists()
     carry_out(plan)
     assert len(restored) == 1
@@ -114,7 +106,8 @@ def test_a_stopped_run_is_taken_up_with_overwrite_too(again, tmp_path, restored,
     plan = box(tmp_path)
     carry_out(plan)
     changed = plan.model_copy(update={"seed": 9})
-    interrupted(changed, 3, monkeypatch, overwrite=True)
+    interrupted(changed, 3, overwrite=True)
+    restored.clear()
     assert stages.made_by(Path(plan.target)) == plan.fingerprint
     restored.clear()
     # The wish to overwrite was remembered; saying it again does not start again.
@@ -137,7 +130,8 @@ def test_the_previous_result_stays_until_the_next_has_passed(tmp_path, monkeypat
 
 def test_another_plan_is_refused_and_nothing_is_touched(tmp_path, restored, monkeypatch):
     plan = box(tmp_path)
-    interrupted(plan, 2, monkeypatch)
+    interrupted(plan, 2)
+    restored.clear()
     with pytest.raises(BadInput, match="il resume") as caught:
         carry_out(plan.model_copy(update={"seed": 9}))
     assert caught.value.exit_code == 2
@@ -147,14 +141,16 @@ def test_another_plan_is_refused_and_nothing_is_touched(tmp_path, restored, monk
 
 def test_another_plan_with_overwrite_starts_again(tmp_path, restored, monkeypatch):
     plan = box(tmp_path)
-    interrupted(plan, 2, monkeypatch)
+    interrupted(plan, 2)
+    restored.clear()
     carry_out(plan.model_copy(update={"seed": 9}), overwrite=True)
     assert len(restored) == 4
 
 
 def test_a_plan_that_cannot_be_read_is_another_plan(tmp_path, restored, monkeypatch):
     plan = box(tmp_path)
-    interrupted(plan, 2, monkeypatch)
+    interrupted(plan, 2)
+    restored.clear()
     for place in (Workspace.of(plan.target).plan, Workspace.of(plan.target).plan_copy):
         place.write_text("from: another version")
     with pytest.raises(BadInput, match="unreadab"):
@@ -165,7 +161,8 @@ def test_a_plan_that_cannot_be_read_is_another_plan(tmp_path, restored, monkeypa
 
 def test_without_a_plan_the_rest_means_nothing(tmp_path, restored, monkeypatch):
     plan = box(tmp_path)
-    interrupted(plan, 2, monkeypatch)
+    interrupted(plan, 2)
+    restored.clear()
     for place in (Workspace.of(plan.target).plan, Workspace.of(plan.target).plan_copy):
         place.unlink()
     carry_out(plan)
@@ -216,7 +213,8 @@ def test_a_result_of_others_is_not_ours(tmp_path):
 
 def test_a_moved_source_is_still_the_source(tmp_path, restored, monkeypatch):
     plan = box(tmp_path)
-    interrupted(plan, 2, monkeypatch)
+    interrupted(plan, 2)
+    restored.clear()
     moved = saved(tmp_path, picture(), "moved.npy")
     (tmp_path / "source.npy").unlink()
     again = plan.model_copy(update={"source": plan.source.model_copy(update={"uri": str(moved)})})
@@ -224,23 +222,22 @@ def test_a_moved_source_is_still_the_source(tmp_path, restored, monkeypatch):
     assert len(restored) == 2
 
 
-def test_what_a_killed_writer_left_is_not_published(tmp_path, monkeypatch):
-    plan, assemble = box(tmp_path), stages.assemble_block
+def test_what_a_killed_writer_left_is_not_published(tmp_path):
+    plan = box(tmp_path)
+    run = Run.of(plan)
 
-    def leaving(run: Run, number: int) -> Any:
+    def leave(_: Any) -> None:
         (run.workspace.staging / "0" / "c" / "0.3f2a.partial").parent.mkdir(exist_ok=True)
         (run.workspace.staging / "0" / "c" / "0.3f2a.partial").write_bytes(b"half")
-        return assemble(run, number)
 
-    monkeypatch.setattr(stages, "assemble_block", leaving)
-    carry_out(plan)
+    carry_out(plan, executor=WatchedExecutor(moves=leave))
     assert not list(Path(plan.target).rglob("*.partial"))
     assert len(list((Path(plan.target) / "0").rglob("*"))) > 2
 
 
 def test_a_learnt_model_that_was_changed_is_noticed(tmp_path, monkeypatch):
     plan = learning(tmp_path, "a")
-    interrupted(plan, 1, monkeypatch)
+    interrupted(plan, 1)
     weights = Workspace.of(plan.target).weights / "volume.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -251,7 +248,7 @@ def test_a_learnt_model_that_was_changed_is_noticed(tmp_path, monkeypatch):
 
 def test_the_model_of_the_volume_is_learnt_once(tmp_path, monkeypatch):
     plan = learning(tmp_path, "a")
-    interrupted(plan, 1, monkeypatch)
+    interrupted(plan, 1)
     monkeypatch.setattr("ilcore.fit.learn", lambda *_, **__: 1 / 0)
     carry_out(plan)
     assert (Workspace.of(plan.target).weights / "volume.json").exists()
@@ -360,7 +357,7 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_plan_of_an_earlier_version_of_its_method_is_refused_before_anything_is_changed(tmp_path, monkeypatch):
     plan = box(tmp_path)
-    interrupted(plan, 1, monkeypatch)
+    interrupted(plan, 1)
     anew(monkeypatch)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
     for overwrite in (False, True):
@@ -375,18 +372,11 @@ def test_a_plan_of_an_earlier_version_of_its_method_is_refused_before_anything_i
 
 def test_a_run_whose_tiles_are_all_restored_is_finished_whatever_the_version_is_now(tmp_path, restored, monkeypatch):
     plan = box(tmp_path)
-    with monkeypatch.context() as patched:
-        patched.setattr(stages, "assemble_block", raising_interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            carry_out(plan)
+    carry_out_until(plan, moves=killed)
     anew(monkeypatch)
     carry_out(plan)
     assert len(restored) == 4
     assert verify(Run.of(plan)) == ()
-
-
-def raising_interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def test_an_audit_says_that_another_version_made_a_result(tmp_path, monkeypatch):

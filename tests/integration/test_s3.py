@@ -20,11 +20,13 @@ from ilcore.running import stages
 from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import write_damage
 from ilcore.running.run import Run
+from ilcore.running.tile import restore_unit
 from ilcore.running.workspace import Workspace
 from ilcore.stores import store_lock
 from ilcore.stores.objects import S3
 from ilcore.stores.places import place_of, remove, write_text
 from ilcore.stores.store_lock import StoreLock
+from tests.dying import WatchedExecutor, carry_out_until
 from tests.scenes import noisy, scene
 from tests.standins import add_standins, planned, saved
 
@@ -157,52 +159,38 @@ def test_publishing_that_was_interrupted_is_finished(step, plan, s3_server, monk
     if step == "before the root":
         assert s3_server.objects(plan.target).items() >= before.items()
     assert open_volume(plan.target).levels == 2
-    monkeypatch.setattr("ilcore.running.carry_out.restore_unit", killed)
-    carry_out(plan)
+    carry_out(plan, executor=WatchedExecutor(computes=killed))
     _, name, inside = generation(s3_server.objects(plan.target))
     assert name != generation(before)[1]
     assert inside == generation(before)[2]
     assert not place_of(f"{plan.target}.il/generation").exists()
 
 
-def test_only_missing_units_are_done_again(plan, s3_server, monkeypatch):
-    done = []
-    restore = carry_out.__globals__["restore_unit"]
+def test_only_missing_units_are_done_again(plan):
+    done, again = [], []
 
-    def restored(*given):
-        if len(done) == 1:
-            raise Killed
-        done.append(given[1])
-        return restore(*given)
+    def once(unit):
+        if done:
+            raise KeyboardInterrupt
+        done.append(unit)
 
-    with monkeypatch.context() as patched:
-        patched.setattr("ilcore.running.carry_out.restore_unit", restored)
-        with pytest.raises(Killed):
-            carry_out(plan)
-    again = []
-    monkeypatch.setattr(
-        "ilcore.running.carry_out.restore_unit", lambda *given: (again.append(given[1]), restore(*given))[1]
-    )
-    carry_out(plan)
+    carry_out_until(plan, computes=once)
+    carry_out(plan, executor=WatchedExecutor(computes=again.append))
     assert len(done) == 1
     assert not set(done) & set(again)
     assert len(again) == len(list(plan.tile_grid.units())) - 1
 
 
-def test_a_damaged_tile_is_told_and_never_published(plan, s3_server, monkeypatch):
-    measured = stages.assemble_block
-
-    def damaged(*given):
+def test_a_damaged_tile_is_told_and_never_published(plan, s3_server):
+    def damage(_):
         name = next(name for name in s3_server.objects(f"{plan.target}.il/scratch.zarr") if name.startswith("c/"))
         place = place_of(f"{plan.target}.il/scratch.zarr/{name}")
         content = bytearray(place.read_bytes())
         content[len(content) // 2] ^= 255
         place.fs.pipe_file(place.path, bytes(content))
-        return measured(*given)
 
-    monkeypatch.setattr(stages, "assemble_block", damaged)
     with pytest.raises(CorruptData):
-        carry_out(plan)
+        carry_out(plan, executor=WatchedExecutor(moves=damage))
     with pytest.raises(BadVolume):
         open_volume(plan.target)
 
@@ -293,9 +281,8 @@ def test_a_worker_whose_run_was_replaced_writes_nothing(plan):
         stages.prepare(Run(plan, workspace))
         other = plan.model_copy(update={"seed": 9})
         stages.prepare(Run(other, workspace), overwrite=True)
-        restore = carry_out.__globals__["restore_unit"]
         for work in (
-            lambda: restore(Run(plan, workspace), (0, 0, 0, 0)),
+            lambda: restore_unit(Run(plan, workspace), (0, 0, 0, 0)),
             lambda: stages.assemble_block(Run(plan, workspace), 0),
         ):
             with pytest.raises(Busy, match="another run there"):

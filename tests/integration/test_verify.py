@@ -16,12 +16,13 @@ from ilcore.keeping.repair import repair
 from ilcore.keeping.verify import verify
 from ilcore.planning.plan import RestorationPlan
 from ilcore.running import assembling
-from ilcore.running import carry_out as alone
 from ilcore.running.carry_out import carry_out
 from ilcore.running.damage import read_damage, write_damage
 from ilcore.running.run import Run
 from ilcore.running.tile import restore_unit
 from ilcore.running.workspace import Workspace
+from ilcore.tiling.grid import Unit
+from tests.dying import carry_out_until, killed
 from tests.scenes import blurred
 from tests.standins import add_standins, planned, saved
 
@@ -198,16 +199,11 @@ def test_what_comes_out_different_is_not_published(
     assert verify(Run(plan, workspace)) == ()
 
 
-def test_a_run_under_way_is_checked_too(
-    run: tuple[RestorationPlan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_under_way_is_checked_too(run: tuple[RestorationPlan, Workspace], tmp_path: Path) -> None:
     finished, done = run
     plan = finished.model_copy(update={"target": str(tmp_path / "second" / "out.ome.zarr")})
     workspace = Workspace.of(plan.target)
-    with monkeypatch.context() as broken:
-        broken.setattr(alone.stages, "measure_seams", _interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            carry_out(plan)
+    carry_out_until(plan, moves=lambda item: isinstance(item, Unit) and killed())
     assert verify(Run(plan, workspace)) == ()
     flip(chunks(workspace.scratch.parent, workspace.scratch.name)[2])
     chunks(workspace.staging, "0")[-1].unlink()
@@ -222,24 +218,17 @@ def test_a_run_under_way_is_checked_too(
 
 
 def test_a_damaged_tile_is_restored_again_by_the_next_run(
-    run: tuple[RestorationPlan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: tuple[RestorationPlan, Workspace], tmp_path: Path
 ) -> None:
     finished, done = run
     plan = finished.model_copy(update={"target": str(tmp_path / "second" / "out.ome.zarr")})
     workspace = Workspace.of(plan.target)
-    with monkeypatch.context() as broken:
-        broken.setattr(alone.stages, "assemble_block", _interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            carry_out(plan)
+    carry_out_until(plan, moves=killed)
     cut(chunks(workspace.scratch.parent, workspace.scratch.name)[0])
     with pytest.raises(CorruptData, match="il resume"):
         carry_out(plan)
     carry_out(plan)
     assert tree(workspace.target) == tree(done.target)
-
-
-def _interrupted(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:

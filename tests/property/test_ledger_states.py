@@ -189,4 +189,4 @@ def test_whatever_dies_or_is_damaged_the_ledger_tells_what_is_done(monkeypatch, 
     plan = plan.model_copy(update={"grid": plan.grid.model_copy(update={"unit": (1, 1, 2)})})
     monkeypatch.setattr(RunUnderWay, "plan", plan, raising=False)
     DISK.watch(monkeypatch)
-    run_state_machine_as_test(RunUnderWay, settings=settings(max_examples=10, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(RunUnderWay, settings=settings(max_examples=8, stateful_step_count=20, deadline=None))

@@ -237,4 +237,4 @@ def publish(target: Path) -> None:
 def test_whatever_happens_at_night_no_scan_is_forgotten_and_only_its_own_faults_count(monkeypatch):
     monkeypatch.setattr(queues, "headway", lambda target: HEADWAY.get(target, 0))
     DISK.watch(monkeypatch)
-    run_state_machine_as_test(Archived, settings=settings(max_examples=60, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(Archived, settings=settings(max_examples=200, stateful_step_count=20, deadline=None))

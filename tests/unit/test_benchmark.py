@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from ilcore.benchmark import measuring as racing
+from ilcore.benchmark import runs
 from ilcore.benchmark.contenders import CHOOSE, NOISY, Contender, line_up
 from ilcore.benchmark.images import BenchmarkImage, Law
 from ilcore.benchmark.measuring import asked, measure_each, open_work
@@ -184,7 +184,7 @@ def test_an_accident_is_a_row_that_is_tried_again(monkeypatch):
 
 def test_methods_are_told_the_level_or_not(monkeypatch):
     told = []
-    real = racing.measure.__globals__["restore"]
+    real = runs.restore
 
     def listening(noisy, method, noise_std, *rest, **more):
         told.append(noise_std)

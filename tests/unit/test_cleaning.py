@@ -19,9 +19,9 @@ from ilcore.archives.policy import KeepPolicy, read_archive
 from ilcore.archives.room import NO_ROOM, with_room
 from ilcore.archives.scan_registry import ScanRegistry
 from ilcore.planning.plan import RestorationPlan
-from ilcore.running import carry_out as alone
 from ilcore.running.carry_out import carry_out
 from ilcore.running.workspace import Workspace
+from tests.dying import carry_out_until, killed
 from tests.standins import add_standins, planned, saved
 from tests.unit.test_archives import archive_in, source
 
@@ -46,16 +46,9 @@ def refused(plan: RestorationPlan) -> RestorationPlan:
 
 
 @pytest.fixture
-def stopped(plan: RestorationPlan, monkeypatch: pytest.MonkeyPatch) -> RestorationPlan:
+def stopped(plan: RestorationPlan) -> RestorationPlan:
     """A run that was killed before anything was assembled."""
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as broken:
-        broken.setattr(alone.stages, "assemble_block", killed)
-        with pytest.raises(KeyboardInterrupt):
-            carry_out(plan)
+    carry_out_until(plan, moves=killed)
     return plan
 
 

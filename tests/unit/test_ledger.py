@@ -10,6 +10,7 @@ from ilcore.running import ledger as ledgers
 from ilcore.running.ledger import BlockReport, Ledger
 from ilcore.running.tile_record import REASONS, STATUS, USED, TileRecord
 from ilcore.tiling.grid import TileGrid
+from tests.dying import WatchedFolder
 
 #: 3 x 5 tiles in units of 2 x 2: the last units of each row and column are short.
 GRID = TileGrid((2, 1, 1, 24, 40), (1, 8, 8), unit=(1, 2, 2))
@@ -73,31 +74,13 @@ def test_every_word_survives(ledger):
 
 
 def test_a_kill_between_any_two_arrays_leaves_the_unit_open(ledger, monkeypatch):
-    unit = GRID.unit_of((0, 0, 1, 1))
-    named, written = Ledger._named, []
-
-    def until(number):
-        def fail_later(self, name):
-            written.append(name)
-            if len(written) > number:
-                raise KeyboardInterrupt
-            return named(self, name)
-
-        return fail_later
-
-    for ends in (0, 1):
-        written.clear()
-        monkeypatch.setattr(Ledger, "_named", until(ends))
-        with pytest.raises(KeyboardInterrupt):
+    unit, disk = GRID.unit_of((0, 0, 1, 1)), WatchedFolder(str(ledger.path))
+    disk.watch(monkeypatch)
+    for writes in (0, 1, 2):
+        with disk.before(writes):
             Ledger(ledger.path, GRID).commit(unit, rows_of(unit, curve=[(0, 1.0)]))
-        monkeypatch.setattr(Ledger, "_named", named)
-        assert unit.index in [each.index for each in Ledger(ledger.path, GRID).open_units()]
-    written.clear()
-    monkeypatch.setattr(Ledger, "_named", until(9))
-    Ledger(ledger.path, GRID).commit(unit, rows_of(unit, curve=[(0, 1.0)]))
-    monkeypatch.setattr(Ledger, "_named", named)
-    assert written == ["curve", "tiles"]
-    assert unit.index not in [each.index for each in ledger.open_units()]
+        is_open = unit.index in [each.index for each in Ledger(ledger.path, GRID).open_units()]
+        assert is_open == (writes < 2), "the curve is written first, and what tells that it is done last"
     assert len(list(ledger.open_units())) == len(list(GRID.units())) - 1
 
 
