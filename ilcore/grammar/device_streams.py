@@ -26,8 +26,14 @@ _LAST_SHIFT = 31
 
 
 def drawn_on(streams: Streams, device: torch.device) -> Streams:
-    """Return streams of the same tiles that are drawn on a GPU; on any other device the streams as they are."""
-    return DeviceStreams.of_seeds(streams.seeds, device) if device.type in DRAWING else streams
+    """Return streams of the same tiles that are drawn on a GPU; on any other device the streams as they are.
+
+    They begin at seeds that the streams draw, so that no two that are made of them draw the same.
+    """
+    if device.type not in DRAWING or isinstance(streams, DeviceStreams):
+        return streams
+    seeds = [int(torch.randint(1 << 62, (), generator=one)) for one in streams.generators]
+    return DeviceStreams.of_seeds(seeds, device)
 
 
 class DeviceStreams(Streams):

@@ -97,5 +97,15 @@ def test_a_gpu_draws_the_same_numbers_and_a_cpu_keeps_its_own():
         there = drawn_on(streams, device)
         image = there.normal(SHAPE)
         assert isinstance(image, Claimed)
-        assert torch.equal(image.cpu(), on_device(2).normal(SHAPE))
+        assert torch.equal(image.cpu(), DeviceStreams.of_seeds(there.seeds, "cpu").normal(SHAPE))
         assert all(one.device.type == "cuda" for one in there.generators)
+        again = drawn_on(Streams.of(0, "drawn", [(0, 0), (1, 0)]).only([1]), device)
+        assert again.seeds == there.seeds[1:], "a row depends on who shares the batch"
+
+
+def test_who_begins_later_with_the_same_streams_draws_other_numbers():
+    # Coins of a network and pixels that are hidden from it, or two methods in turn.
+    streams = Streams.of(0, "drawn", [(0, 0), (1, 0)])
+    with claimed_device() as device:
+        first, second = (drawn_on(streams, device).seeds for _ in range(2))
+    assert not set(first) & set(second)
