@@ -25,7 +25,7 @@ BY_THE_HOUR = {
     "tasks/services/doctor.py",
     "tasks/tracking/journal.py", "tasks/nights/steps.py", "tasks/nights/accounts.py",
     "tasks/tracking/tracked_run.py", "tasks/services/stale.py",
-    "tasks/tracking/client.py",
+    "tasks/tracking/client.py", "ilcore/benchmark/speed.py",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Whatever makes a tensor follows the device of the tensor it is given: shown on a device that exists in name only."""
 
+import os
 from dataclasses import replace
 from unittest import mock
 
@@ -40,6 +41,7 @@ def test_a_method_never_mixes_the_device_with_the_cpu(name):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("IL_SOAK"), reason="takes three minutes: runs in `make e2e` (IL_SOAK=1)")
 @pytest.mark.parametrize("name", DENOISERS)
 def test_no_way_to_carry_out_a_method_mixes_the_device_with_the_cpu(name):
     for way, case in cases(name, side=16, steps=3).items():
