@@ -47,7 +47,7 @@ def bench(
     scope: Annotated[Literal["tile", "volume", "both"], typer.Option(help="where no --method is named")] = "tile",
     quick: Annotated[bool, typer.Option("--quick", help="few small scenes, few steps: shows that all runs")] = False,
     steps: Annotated[
-        int | None, typer.Option(min=0, help="updates of methods that make some; of --speed, those timed")
+        int | None, typer.Option(min=0, help="updates of methods that make some; or that are timed")
     ] = None,
     crop: Annotated[int | None, typer.Option(min=16, help="side of a cut from the middle of each image")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="images of each set at most")] = None,
@@ -83,12 +83,11 @@ def bench(
     with answering("what was measured is on the page" if speed else KEPT, again=None if speed else this_command):
         asked.check_switch("--speed", is_given=speed, own=of_speed, others=of_images)
         asked.check_folders(data=data, images=images)
-        if speed:
-            from flows.running import run_speed
+        from flows.running import run_bench, run_speed
 
+        if speed:
             run_speed(None if out_file == PAGE else out_file, **of_speed, methods=methods, steps=steps, seed=seed)
             return
-        from flows.running import run_bench
         from tasks.benchmark import BenchmarkConfig
 
         event = BenchmarkConfig(

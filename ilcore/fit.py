@@ -172,7 +172,7 @@ def fit(
         judged = state.noted(losses.detach(), stop.judge(replace(seen, rows=state.rows)))
         readout.observe(seen, {row for row, best in zip(state.rows, judged.best, strict=True) if best})
         state.close(judged, readout, partial(_look, model, views, problem))
-        going = [n for n, row in enumerate(rows) if row in state.alive]
+        going = state.going(rows)
         if going:
             moved = losses if len(going) == len(rows) else losses[going]
             descent.step(moved.mean()[None] if shared else moved, [rows[n] for n in going])

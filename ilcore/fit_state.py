@@ -1,6 +1,7 @@
 """What one fit remembers, and when the host looks at the numbers of the device."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -45,7 +46,6 @@ class FitState:
         #: Row -> step at which it left the finite numbers, which may be known some steps later.
         self.diverged: dict[int, int] = {}
         self.rows: list[int] = list(range(len(problem.observed)))
-        self.alive = set(self.rows)
         self.weights = {name: value.detach() for name, value in model.named_parameters()}
         self.live = {name: value.detach() for name, value in model.moving().items()}
         self.best = {name: value.clone() for name, value in self.live.items()} if wants_best else {}
@@ -105,7 +105,6 @@ class FitState:
             self.endings[row] = self._ending(row, image if kept is None else kept, ended[row], spread)
             self._copy(self.live, self.final, row)
         self.rows = [row for row in self.rows if row not in ended]
-        self.alive = set(self.rows)
 
     def _ending(self, row: int, image: Tensor, reason: StopReason, spread: Tensor | None) -> _Ending:
         inner = None if spread is None else self.problem.inside(spread[None])[0]
@@ -120,6 +119,11 @@ class FitState:
         for name in source:
             index = 0 if len(source[name]) == 1 else row
             target[name][index] = source[name][index]
+
+    def going(self, rows: Sequence[int]) -> list[int]:
+        """Return at which places of a step's rows those stand that go on."""
+        alive = set(self.rows)
+        return [place for place, row in enumerate(rows) if row in alive]
 
     def restoration(self) -> Restoration:
         ends = [self.endings[row] for row in range(len(self.problem.observed))]

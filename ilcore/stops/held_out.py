@@ -118,7 +118,7 @@ class _HeldOut:
         for key, error in errors.items():
             gain = self.first.setdefault(key, error) - error
             numbers.append(
-                torch.stack([error.mean().double(), gain.mean().double(), _error_of(gain, *self.groups[key])])
+                torch.stack([error.mean().double(), gain.mean().double(), standard_error(gain, *self.groups[key])])
             )
         return list(errors), torch.stack(numbers).tolist()
 
@@ -140,31 +140,28 @@ class _HeldOut:
         return StopReason.budget(self.spec.steps) if done else None
 
 
-def standard_error(values: Tensor, groups: Tensor) -> float:
+def standard_error(values: Tensor, places: Tensor, count: int) -> Tensor:
     """Return the standard error of a mean whose values are alike within groups; infinite where there are too few.
 
     Args:
         values: Any number of them.
-        groups: Number of the group of each.
+        places: Number of the group of each, from 0 on.
+        count: How many groups there are.
 
     Shape:
-        values [n], groups [n] -> a number.
+        values [n], places [n] -> [], float64.
     """
-    return float(_error_of(values, *_places(groups)))
+    if count < _FEWEST:
+        return torch.full((), math.inf, dtype=torch.float64, device=values.device)
+    off = (values - values.mean()).double()
+    sums = off.new_zeros(count).index_add_(0, places, off)
+    return (sums.square().sum() * count / (count - 1)).sqrt() / len(values)
 
 
 def _places(groups: Tensor) -> tuple[Tensor, int]:
     """Return groups numbered from 0 on, and how many there are."""
     _, places = groups.unique(return_inverse=True)
     return places, int(places.max()) + 1 if len(places) else 0
-
-
-def _error_of(values: Tensor, places: Tensor, count: int) -> Tensor:
-    if count < _FEWEST:
-        return torch.full((), math.inf, dtype=torch.float64, device=values.device)
-    off = (values - values.mean()).double()
-    sums = off.new_zeros(count).index_add_(0, places, off)
-    return (sums.square().sum() * count / (count - 1)).sqrt() / len(values)
 
 
 def _groups(held: Tensor, *, shared: bool) -> dict[int, Tensor]:

@@ -13,7 +13,7 @@ from ilcore.grammar.problem import Noise, Problem
 from ilcore.grammar.step_context import Pair, StepContext
 from ilcore.methods.catalogue import METHODS
 from ilcore.methods.entry import configure
-from ilcore.stops.held_out import _groups, standard_error
+from ilcore.stops.held_out import _groups, _places, standard_error
 from ilcore.stops.held_out_pixels import HeldOutPixels
 from tests.scenes import scene
 
@@ -99,11 +99,11 @@ def test_the_risk_of_the_image_is_reported_where_hidden_pixels_are_predicted_bad
 def test_errors_of_neighbours_count_as_one_where_an_iterate_must_be_better_for_sure() -> None:
     """No better on the average: by two standard errors it looks so once in 44 draws, not once in ten."""
     held = grid_phase((SIDE, SIDE), 3, torch.zeros(1).long())
-    groups = _groups(held, shared=False)[0]
+    places, count = _places(_groups(held, shared=False)[0])
     generator, mean, lucky = torch.Generator().manual_seed(0), nn.AvgPool2d(5, 1, 2), []
     for _ in range(400):
         gain = mean(torch.randn((1, 1, SIDE, SIDE), generator=generator))[held]
-        limits = standard_error(gain, groups), float(gain.std()) / len(gain) ** 0.5
+        limits = float(standard_error(gain, places, count)), float(gain.std()) / len(gain) ** 0.5
         lucky.append([float(gain.mean()) > 2 * limit for limit in limits])
     by_block, by_pixel = torch.tensor(lucky).float().mean(0).tolist()
     assert by_block < 0.05 < by_pixel
@@ -117,7 +117,7 @@ def test_groups_are_tiles_or_blocks_of_few_tiles(tiles: int, side: int, groups: 
 
 
 def test_too_few_groups_are_never_sure() -> None:
-    assert standard_error(torch.ones(100), torch.zeros(100)) == float("inf")
+    assert standard_error(torch.ones(100), *_places(torch.zeros(100))) == float("inf")
 
 
 def test_plans_of_methods_whose_rule_chooses_anew_are_of_another_version() -> None:
