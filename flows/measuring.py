@@ -46,9 +46,7 @@ def bench(
     external: External = None,
     scope: Annotated[Literal["tile", "volume", "both"], typer.Option(help="where no --method is named")] = "tile",
     quick: Annotated[bool, typer.Option("--quick", help="few small scenes, few steps: shows that all runs")] = False,
-    steps: Annotated[
-        int | None, typer.Option(min=0, help="updates of methods that make some; or that are timed")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="updates of methods that make some, or those timed")] = None,
     crop: Annotated[int | None, typer.Option(min=16, help="side of a cut from the middle of each image")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="images of each set at most")] = None,
     image: Annotated[list[str] | None, typer.Option(help="a named image of the sets; repeatable. All")] = None,
